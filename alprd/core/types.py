@@ -1,0 +1,190 @@
+"""The values that travel through alprd; all immutable."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+
+import numpy as np
+from numpy.typing import NDArray
+
+BoxPx = tuple[float, float, float, float]
+"""x1, y1, x2, y2 in full-frame pixels, half-open (x2 and y2 lie outside)."""
+
+PointPx = tuple[float, float]
+"""x, y in full-frame pixels."""
+
+PLATE_LABEL = "plate"
+ALPHABET = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZ"
+"""The characters a plate's text is made of; index 36 of every posterior is the blank."""
+
+BLANK = len(ALPHABET)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Frame:
+    """One picture of one camera.
+
+    Attributes:
+        camera_id: the camera's id.
+        seq: counts the frames that the camera delivered since it was opened, from 0.
+        captured_at: aware UTC wall time, for people.
+        t_s: seconds on the camera's own steady axis (monotonic clock for live sources, the
+            stream's presentation time for files); the only time that speeds and time-outs use.
+        image: (H, W, 3) uint8, BGR, read-only.
+    """
+
+    camera_id: str
+    seq: int
+    captured_at: datetime
+    t_s: float
+    image: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EndOfStream:
+    """A file or folder has been read to its end (or the camera was taken away): no frame follows."""
+
+    camera_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Detection:
+    """One object found in a frame.
+
+    Attributes:
+        label: "plate", or a vehicle type such as "car".
+        score: 0..1.
+        box: full-frame pixels, half-open.
+        quad: (4, 2) float32 corners in full-frame pixels, clockwise from the plate's own top
+            left; None for everything that is not a plate.
+    """
+
+    label: str
+    score: float
+    box: BoxPx
+    quad: NDArray[np.float32] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class PlateRead:
+    """What the reader saw on one plate in one frame.
+
+    Attributes:
+        text: the most probable characters, A-Z0-9, without blanks; may be empty.
+        char_probs: (n, 37) float32 posteriors over `ALPHABET` and the blank, n = len(text).
+        quad: (4, 2) float32 full-frame pixels, clockwise from the plate's own top left.
+        t_s: the frame's time.
+        score: the detector's score of this plate, 0..1.
+        quality: the reader's own estimate that the whole text is right, 0..1; None if the model has
+            no such output.
+        regions: (code, probability) of the most probable issuing regions, best first; empty if the
+            model has no region output.
+        sharpness: variance of the Laplacian of the rectified crop; greater is sharper.
+    """
+
+    text: str
+    char_probs: NDArray[np.float32]
+    quad: NDArray[np.float32]
+    t_s: float
+    score: float
+    quality: float | None = None
+    regions: tuple[tuple[str, float], ...] = ()
+    sharpness: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """One possible text of a plate with its probability."""
+
+    plate: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Region:
+    """Issuing country, or country and state (ISO 3166, "GB" or "US-CA")."""
+
+    code: str
+    confidence: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Direction:
+    """Where a vehicle went.
+
+    Attributes:
+        label: approaching, receding, left or right, as seen in the picture.
+        heading_deg: 0 is up in the picture, clockwise.
+        zone: "in" or "out" when a counting line was crossed, else None.
+    """
+
+    label: str
+    heading_deg: float
+    zone: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Speed:
+    """A measured speed; `calibration` names the calibration it rests on (sha256:...)."""
+
+    kmh: float
+    stderr_kmh: float
+    calibration: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vehicle:
+    """The vehicle that carries the plate; a field is None when it was not measured."""
+
+    type: str
+    confidence: float
+    box: BoxPx
+    color: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlateEvent:
+    """One vehicle pass, before the outbox gives it its sequence number.
+
+    `quad` is ((x, y) * 4), `frame_size` is (width, height); `reads_count` plates were read over the
+    pass and `reads_agreeing` of them gave exactly `plate`.
+    """
+
+    event_id: str
+    camera_id: str
+    plate: str
+    confidence: float
+    char_confidences: tuple[float, ...]
+    candidates: tuple[Candidate, ...]
+    region: Region | None
+    reads_count: int
+    reads_agreeing: int
+    first_seen: datetime
+    last_seen: datetime
+    captured_at: datetime
+    direction: Direction | None
+    speed: Speed | None
+    vehicle: Vehicle | None
+    quad: tuple[PointPx, ...]
+    frame_size: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CameraStatus:
+    """A camera's state as others see it.
+
+    Attributes:
+        state: online, stalled, offline, ended (a file that is not looped) or disabled.
+        fps: frames per second taken from the source over the last seconds; None before the first.
+        dropped: frames replaced by newer ones before inference took them, since start.
+        last_frame_age_s: None when no frame has come yet.
+        last_error: one line without credentials; None while all is well.
+    """
+
+    camera_id: str
+    state: str
+    fps: float | None = None
+    dropped: int = 0
+    last_frame_age_s: float | None = None
+    last_error: str | None = None

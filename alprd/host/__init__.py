@@ -1,0 +1,1 @@
+"""The host: systemd, heartbeats and health."""

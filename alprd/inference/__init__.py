@@ -1,0 +1,1 @@
+"""Inference: models from manifests, their backends, and the one thread that owns them."""

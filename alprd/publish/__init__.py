@@ -1,0 +1,1 @@
+"""Publishing: the durable outbox and the MQTT session that empties it."""
