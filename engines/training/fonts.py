@@ -1,0 +1,283 @@
+"""Faces for rendered plates: font files found in a list of folders, and a parametric stroke alphabet.
+
+A plate's real alphabet is seldom free to use, so a face is varied (stretch, weight, corner radius, glyph variants)
+until the net cannot depend on any one of them. Every glyph is a float mask on a canvas of the same height:
+capital height ``CAP_PX`` with ``PAD_TOP``/``PAD_BOTTOM`` of room above and below for tails and accents.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import tomllib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+CAP_PX = 96
+PAD_TOP = 0.2
+PAD_BOTTOM = 0.3
+CANVAS_PX = round(CAP_PX * (1 + PAD_TOP + PAD_BOTTOM))
+DESIGNS = Path(__file__).resolve().parent / "designs"
+FALLBACK = "strokes"
+
+Mask = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FaceSpec:
+    """One entry of a family in fonts.toml."""
+
+    file: str
+    stretch: tuple[float, float]
+    weight: tuple[float, float]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Face:
+    """A face with every choice made, so that one plate is set in one alphabet."""
+
+    file: str
+    stretch: float
+    weight: float  # strokes: stroke width / cap height; font file: change of it
+    radius: float  # corner radius of strokes, parts of the narrower side
+    flat: bool  # strokes: ends cut flat instead of round
+    variants: tuple[tuple[str, int], ...]  # strokes: glyph variant by character
+    slash_zero: bool
+
+
+def font_dirs() -> list[Path]:
+    """Folders searched for font files, from ALPRD_FONT_DIRS (colon separated) or the usual places."""
+    given = os.environ.get("ALPRD_FONT_DIRS")
+    if given:
+        return [Path(entry) for entry in given.split(os.pathsep) if entry]
+    shared = DESIGNS.parents[2].parent / "shared" / "data" / "fonts"
+    return [Path("/usr/share/fonts"), shared]
+
+
+@functools.cache
+def _font_files(dirs: tuple[str, ...]) -> dict[str, Path]:
+    found: dict[str, Path] = {}
+    for entry in dirs:
+        for path in sorted(Path(entry).rglob("*")):
+            if path.suffix.lower() in (".ttf", ".otf"):
+                found.setdefault(path.name, path)
+    return found
+
+
+def find_font(name: str) -> Path | None:
+    """The file of that name in the font folders, or None."""
+    return _font_files(tuple(str(entry) for entry in font_dirs())).get(name)
+
+
+@functools.cache
+def _warn_missing(name: str) -> None:
+    warnings.warn(
+        f"font {name} not found in {[str(d) for d in font_dirs()]}: using the stroke alphabet instead; "
+        "install the Debian packages named in engines/training/README.md or set ALPRD_FONT_DIRS",
+        stacklevel=3,
+    )
+
+
+@functools.cache
+def families() -> dict[str, tuple[FaceSpec, ...]]:
+    """Families of fonts.toml by name, with "any" holding every face of every text family."""
+    data = tomllib.loads((DESIGNS / "fonts.toml").read_text(encoding="utf-8"))["family"]
+    table = {
+        name: tuple(
+            FaceSpec(file=e["file"], stretch=tuple(e["stretch"]), weight=tuple(e["weight"])) for e in entries
+        )
+        for name, entries in data.items()
+    }
+    text = [spec for name, specs in table.items() if name not in ("caption", "script") for spec in specs]
+    table["any"] = tuple(text)
+    return table
+
+
+@functools.cache
+def _strokes() -> tuple[dict[str, list[str]], dict[str, float]]:
+    data = tomllib.loads((DESIGNS / "strokes.toml").read_text(encoding="utf-8"))
+    return data["glyphs"], data["width"]
+
+
+def choose_face(rng: np.random.Generator, family: str) -> Face:
+    """Draw one face of a family. One plate in seven borrows the stroke alphabet whatever the family."""
+    specs = families()[family]
+    spec = specs[int(rng.integers(len(specs)))]
+    name = spec.file
+    stretch = float(rng.uniform(*spec.stretch))
+    weight = float(rng.uniform(*spec.weight))
+    borrowed = family not in ("caption", "script", "fe") and rng.random() < 1 / 7
+    if name != FALLBACK and (borrowed or find_font(name) is None):
+        if find_font(name) is None:
+            _warn_missing(name)
+        name, stretch, weight = FALLBACK, float(rng.uniform(0.42, 0.7)), float(rng.uniform(0.1, 0.17))
+    glyphs, _ = _strokes()
+    slash = bool(rng.random() < 0.06)
+    variants = tuple(
+        (char, int(rng.integers(len(options))) if char != "0" else (3 if slash else 0)) for char, options in glyphs.items()
+    )
+    return Face(
+        file=name, stretch=stretch, weight=weight, radius=float(rng.uniform(0.22, 0.5)), flat=bool(rng.random() < 0.6),
+        variants=variants, slash_zero=slash,
+    )  # fmt: skip
+
+
+def _fillet(points: list[tuple[float, float, bool]], closed: bool, radius: float) -> NDArray[np.float64]:
+    """Replace each soft corner by an arc (quadratic pieces) that starts `radius` px before it."""
+    out: list[tuple[float, float]] = []
+    count = len(points)
+    for index, (x, y, sharp) in enumerate(points):
+        if sharp or (not closed and index in (0, count - 1)):
+            out.append((x, y))
+            continue
+        before, after = points[index - 1], points[(index + 1) % count]
+        arms = []
+        for other in (before, after):
+            dx, dy = other[0] - x, other[1] - y
+            length = max(float(np.hypot(dx, dy)), 1e-6)
+            ends_there = other[2] or (not closed and other in (points[0], points[-1]))
+            reach = min(radius, length * (0.98 if ends_there else 0.5))
+            arms.append((x + dx / length * reach, y + dy / length * reach))
+        (ax, ay), (bx, by) = arms
+        for t in np.linspace(0, 1, 9):
+            # A circle's quarter bulges further than a parabola: pull the control point outwards a little.
+            cx, cy = x + (x - (ax + bx) / 2) * 0.17, y + (y - (ay + by) / 2) * 0.17
+            out.append(((1 - t) ** 2 * ax + 2 * t * (1 - t) * cx + t * t * bx,
+                        (1 - t) ** 2 * ay + 2 * t * (1 - t) * cy + t * t * by))  # fmt: skip
+    if closed:
+        out.append(out[0])
+    return np.array(out)
+
+
+@functools.lru_cache(maxsize=4096)
+def _stroke_glyph(char: str, variant: int, stretch_pc: int, weight_pc: int, radius_pc: int, flat: bool) -> Mask:
+    glyphs, widths = _strokes()
+    stroke = weight_pc / 100 * CAP_PX
+    width = widths.get(char, widths["default"]) * stretch_pc / 100 * CAP_PX
+    options = glyphs[char]
+    path = options[variant % len(options)]
+    serif = 0.35 * stretch_pc / 100 * CAP_PX if char == "I" and "-.3" in path else 0.0
+    margin = stroke / 2
+    canvas = np.zeros((CANVAS_PX * 2, int(2 * (width + 2 * serif + CAP_PX * 0.06)) + 4), np.uint8)
+    x_off, y_off = serif + CAP_PX * 0.03 + margin, CAP_PX * PAD_TOP + margin
+    inner_w, inner_h = max(width - stroke, 1.0), CAP_PX - stroke
+    radius = radius_pc / 100 * 1.25 * min(inner_w, inner_h * 0.9)
+    for part in path.split(";"):
+        words = part.split()
+        closed = words[-1] == "z"
+        points = []
+        for word in words[:-1] if closed else words:
+            sx, sy = word.rstrip("!").split(",")
+            points.append((float(sx) * inner_w + x_off, float(sy) * inner_h + y_off, word.endswith("!")))
+        line = _fillet(points, closed, radius)
+        if flat and not closed:
+            for end, inner in ((0, 1), (-1, -2)):
+                delta = line[end] - line[inner]
+                line[end] += delta / max(float(np.hypot(*delta)), 1e-6) * margin
+        cv2.polylines(canvas, [np.round(line * 2 * 16).astype(np.int32)], False, 255, max(int(round(stroke * 2)), 1),
+                      cv2.LINE_AA, 4)  # fmt: skip
+    if flat and char not in "QI":
+        canvas[: round((y_off - margin) * 2)] = 0
+        canvas[round((y_off - margin + CAP_PX) * 2) :] = 0
+        canvas[:, : round((x_off - margin) * 2)] = 0
+        canvas[:, round((x_off - margin + width) * 2) :] = 0
+    half = cv2.resize(canvas, (canvas.shape[1] // 2, CANVAS_PX), interpolation=cv2.INTER_AREA)
+    return half.astype(np.float32) / 255
+
+
+@functools.lru_cache(maxsize=256)
+def _sized_font(path: Path) -> tuple[ImageFont.FreeTypeFont, float]:
+    """The font at the size where a capital H is CAP_PX high, and that H's top in font coordinates."""
+    probe = ImageFont.truetype(str(path), 200)
+    left, top, right, bottom = probe.getbbox("H", anchor="ls")
+    del left, right
+    font = ImageFont.truetype(str(path), round(200 * CAP_PX / max(bottom - top, 1)))
+    return font, float(font.getbbox("H", anchor="ls")[1])
+
+
+@functools.lru_cache(maxsize=8192)
+def _file_glyph(path: Path, char: str) -> Mask:
+    font, _ = _sized_font(path)
+    left, _, right, _ = font.getbbox(char, anchor="ls")
+    advance = font.getlength(char)
+    x0, x1 = min(left, 0.0), max(right, advance)
+    image = Image.new("L", (max(int(np.ceil(x1 - x0)), 1), CANVAS_PX), 0)
+    ImageDraw.Draw(image).text((-x0, CAP_PX * (1 + PAD_TOP)), char, fill=255, font=font, anchor="ls")
+    return np.asarray(image, np.float32) / 255
+
+
+def glyph(face: Face, char: str) -> Mask:
+    """Mask of one character, natural width times the face's stretch, on the common canvas height."""
+    if face.file == FALLBACK:
+        known, _ = _strokes()
+        if char in known:
+            return _stroke_glyph(char, dict(face.variants)[char], round(face.stretch * 100), round(face.weight * 100),
+                                 round(face.radius * 20) * 5, face.flat)  # fmt: skip
+    path = find_font(face.file) or find_font("LiberationSans-Bold.ttf") or find_font("DejaVuSans-Bold.ttf")
+    if path is None:
+        return np.zeros((CANVAS_PX, CAP_PX // 2), np.float32)
+    mask = _file_glyph(path, char)
+    stretch = face.stretch if face.file != FALLBACK else 0.7
+    out = cv2.resize(mask, (max(round(mask.shape[1] * stretch), 2), CANVAS_PX), interpolation=cv2.INTER_AREA)
+    if face.slash_zero and char == "0":
+        xs = np.flatnonzero(out.max(axis=0) > 0.5)
+        if xs.size:
+            top, base = int(CAP_PX * PAD_TOP), int(CAP_PX * (1 + PAD_TOP))
+            cv2.line(out, (int(xs[0]) + 5, base - 14), (int(xs[-1]) - 5, top + 14), 1.0, CAP_PX // 11, cv2.LINE_AA)
+    return out
+
+
+def embolden(mask: Mask, change: float, cap_px: float) -> Mask:
+    """Grow (or shrink) strokes by `change` of the cap height: blur, then move the threshold."""
+    if abs(change) < 0.003:
+        return mask
+    sigma = max(abs(change) * cap_px * 0.9, 0.6)
+    soft = cv2.GaussianBlur(mask, (0, 0), sigma)
+    level = 0.22 if change > 0 else 0.78
+    return np.clip((soft - level) * max(1.6 * sigma, 2.6) + 0.5, 0, 1)
+
+
+def set_line(
+    face: Face, items: Sequence[str], cap_px: float, max_width_px: float, tracking: float, *, cell: float = 0.0
+) -> tuple[Mask, list[tuple[float, float]]]:
+    """Set a line: characters and gaps ("_0.3" = 0.3 cap heights) -> mask (h, w), and each item's x range in px.
+
+    Too wide a line is squeezed horizontally; `cell` > 0 centres each glyph in a cell of that many cap heights.
+    """
+    scale = cap_px / CAP_PX
+    glyphs: list[Mask | None] = []
+    widths: list[float] = []
+    for item in items:
+        if item.startswith("_"):
+            glyphs.append(None)
+            widths.append(float(item[1:]) * cap_px)
+        else:
+            mask = glyph(face, item)
+            glyphs.append(mask)
+            widths.append(max(mask.shape[1] * scale, cell * cap_px if item.isalnum() else 0.0))
+    space = tracking * cap_px
+    total = sum(widths) + space * max(len(items) - 1, 0)
+    squeeze = min(1.0, max_width_px / max(total, 1e-6))
+    height = max(round(CANVAS_PX * scale), 2)
+    out = np.zeros((height, max(round(total * squeeze) + 2, 2)), np.float32)
+    spans: list[tuple[float, float]] = []
+    x = 0.0
+    for mask, width in zip(glyphs, widths, strict=True):
+        spans.append((x, x + width * squeeze))
+        if mask is not None:
+            ink = max(round(mask.shape[1] * scale * squeeze), 1)
+            left = max(round(x + (width * squeeze - ink) / 2), 0)
+            small = cv2.resize(mask, (ink, height), interpolation=cv2.INTER_AREA)
+            right = min(left + ink, out.shape[1])
+            np.maximum(out[:, left:right], small[:, : right - left], out=out[:, left:right])
+        x += (width + space) * squeeze
+    if face.file != FALLBACK:
+        out = embolden(out, face.weight, cap_px)
+    return out, spans
