@@ -115,12 +115,12 @@ class Direction:
 
     Attributes:
         label: approaching, receding, left or right, as seen in the picture.
-        heading_deg: 0 is up in the picture, clockwise.
+        heading_deg: 0 is up in the picture, clockwise; None when the plate only grew or shrank.
         zone: "in" or "out" when a counting line was crossed, else None.
     """
 
     label: str
-    heading_deg: float
+    heading_deg: float | None
     zone: str | None = None
 
 
