@@ -19,7 +19,9 @@ _PITCH = 6.9
 _OVERSAMPLING = 8
 
 
-def _arc(cx: float, cy: float, rx: float, ry: float, start_deg: float, end_deg: float) -> _Points:
+def _arc(  # noqa: PLR0917 -- six numbers, written in a table of strokes
+    cx: float, cy: float, rx: float, ry: float, start_deg: float, end_deg: float
+) -> _Points:
     """Points on an ellipse; 0 degrees points right, angles grow clockwise (y is down)."""
     steps = max(2, int(abs(end_deg - start_deg) / 10.0) + 1)
     angles = np.radians(np.linspace(start_deg, end_deg, steps))
@@ -126,5 +128,8 @@ def render_text(text: str, height_px: int) -> NDArray[np.float32]:
             )
         x += advance
     size = (max(1, canvas.shape[1] // _OVERSAMPLING), height_px)
-    small = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA)
-    return small.astype(np.float32) / np.float32(255.0)
+    coverage: NDArray[np.float32] = cv2.resize(canvas, size, interpolation=cv2.INTER_AREA).astype(
+        np.float32
+    )
+    coverage /= np.float32(255.0)
+    return coverage

@@ -63,10 +63,11 @@ def render_plate(text: str, style: PlateStyle) -> NDArray[np.uint8]:
     letters = render_text(text, round(style.letter_mm * PX_PER_MM))
     room = width - left - border * 4
     if letters.shape[1] > room:
-        letters = cv2.resize(letters, (room, letters.shape[0]), interpolation=cv2.INTER_AREA)
+        size = (room, letters.shape[0])
+        letters = cv2.resize(letters, size, interpolation=cv2.INTER_AREA).astype(np.float32)
     y0 = (height - letters.shape[0]) // 2
     x0 = left + border + (width - left - border * 2 - letters.shape[1]) // 2
     patch = image[y0 : y0 + letters.shape[0], x0 : x0 + letters.shape[1]].astype(np.float32)
-    mixed = patch + (np.float32(style.ink) - patch) * letters[..., None]
+    mixed = patch + (np.array(style.ink, np.float32) - patch) * letters[..., None]
     image[y0 : y0 + letters.shape[0], x0 : x0 + letters.shape[1]] = np.round(mixed).astype(np.uint8)
     return image

@@ -222,7 +222,8 @@ def _warp_onto(
     target = max(8.0, float(np.linalg.norm(quad_px[1] - quad_px[0])) * 1.5)
     if target < texture.shape[1]:
         height = max(4, round(texture.shape[0] * target / texture.shape[1]))
-        texture = cv2.resize(texture, (round(target), height), interpolation=cv2.INTER_AREA)
+        size = (round(target), height)
+        texture = cv2.resize(texture, size, interpolation=cv2.INTER_AREA).astype(np.uint8)
     h, w = texture.shape[:2]
     source = np.array([(0, 0), (w, 0), (w, h), (0, h)], np.float32) - np.float32(0.5)
     matrix = cv2.getPerspectiveTransform(source, quad_px.astype(np.float32))
@@ -264,4 +265,5 @@ def draw_road(camera: PinholeCamera, rng: np.random.Generator) -> NDArray[np.uin
     grain = cv2.GaussianBlur(
         rng.normal(0.0, 14.0, (height, width, 1)).astype(np.float32), (0, 0), 1.2
     )
-    return np.clip(picture + grain[..., None], 0, 255).astype(np.uint8)
+    noisy: NDArray[np.uint8] = np.clip(picture + grain[..., None], 0, 255).astype(np.uint8)
+    return noisy
