@@ -1,6 +1,6 @@
 """The configuration: its models, and the only reader of files and environment."""
 
-from alprd.config.load import ConfigError, load_settings
+from alprd.config.load import ConfigError, load_settings, public_dump
 from alprd.config.models import (
     CameraSettings,
     HealthSettings,
@@ -25,4 +25,5 @@ __all__ = [
     "Settings",
     "TrackingSettings",
     "load_settings",
+    "public_dump",
 ]

@@ -7,26 +7,76 @@ the person at the gate.
 from __future__ import annotations
 
 import socket
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    ConfigDict,
+    Field,
+    SecretStr,
+    field_validator,
+    model_validator,
+)
 
-CAMERA_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
+from alprd.config.checks import (
+    CAMERA_ID_PATTERN,
+    check_broker_url,
+    check_camera_id,
+    check_device_id,
+    check_polygon,
+    check_prefix,
+    check_source,
+)
+from alprd.core.secrets import mask_credentials
+
+__all__ = [
+    "CAMERA_ID_PATTERN",
+    "CameraSettings",
+    "HealthSettings",
+    "InferenceSettings",
+    "LogSettings",
+    "MqttSettings",
+    "OutboxSettings",
+    "ProcessSettings",
+    "Section",
+    "Settings",
+    "TrackingSettings",
+    "default_device_id",
+]
+
 Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
 
 
 def default_device_id() -> str:
     """The host name, with every character that MQTT topics reserve replaced by "-"."""
     name = socket.gethostname().split(".")[0].lower()
-    cleaned = "".join(c if c.isalnum() or c in "-_" else "-" for c in name).strip("-_")
+    cleaned = "".join(c if (c.isascii() and c.isalnum()) or c in "-_" else "-" for c in name)
+    cleaned = cleaned.strip("-_")
     return cleaned[:63] or "alprd"
 
 
 class Section(BaseModel):
-    """A table of the configuration file; unknown keys are errors."""
+    """A table of the configuration file; unknown keys are errors, credentials never show."""
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
+    )
+
+    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
+        for name, value in super().__repr_args__():
+            yield name, _masked(value)
+
+
+def _masked(value: object) -> object:
+    """Text with its credentials masked, also inside tuples; everything else as it is."""
+    if isinstance(value, str):
+        return mask_credentials(value)
+    if isinstance(value, tuple):
+        return tuple(_masked(item) for item in value)
+    return value
 
 
 class MqttSettings(Section):
@@ -34,40 +84,71 @@ class MqttSettings(Section):
 
     url: str | tuple[str, ...] = Field(
         default="mqtt://localhost:1883",
-        description="mqtt:// or mqtts:// URL of the broker, or a list in order of preference",
+        description="mqtt://host:port, mqtts:// for TLS, or a list of them in order of preference",
     )
-    username: str | None = Field(default=None, description="user name at the broker")
-    password: SecretStr | None = Field(default=None, description="better: password_file")
-    password_file: Path | None = Field(default=None, description="file that holds the password")
+    username: str | None = Field(
+        default=None, min_length=1, max_length=1000, description="user name at the broker"
+    )
+    password: SecretStr | None = Field(
+        default=None, description="password at the broker; a file or a credential hides it better"
+    )
+    password_file: Path | None = Field(
+        default=None, description="file that holds the password, instead of `password`"
+    )
     ca_file: Path | None = Field(
         default=None, description="PEM file of the authority that signed the broker's certificate"
     )
-    prefix: str = Field(
-        default="alpr", pattern=r"^[^/+#\s$][^+#\s]{0,99}$", description="first topic level(s)"
+    prefix: Annotated[str, AfterValidator(check_prefix)] = Field(
+        default="alpr", description="first level(s) of every topic, such as site-a/alpr"
     )
     client_id: str | None = Field(
-        default=None, min_length=1, max_length=64, description="default: alprd-<device_id>"
+        default=None,
+        min_length=1,
+        max_length=64,
+        description="MQTT client id, unique at the broker; default: alprd-<device_id>",
     )
-    keepalive_s: int = Field(default=30, ge=5, le=3600, description="MQTT keep-alive, seconds")
+    keepalive_s: int = Field(
+        default=30, ge=5, le=3600, description="a silent connection is probed this often, seconds"
+    )
     ack_timeout_s: float = Field(
-        default=20.0, ge=1.0, le=600.0, description="reconnect when a PUBACK takes longer, seconds"
+        default=20.0,
+        ge=1.0,
+        le=600.0,
+        description="reconnect when the broker takes longer to acknowledge an event, seconds",
     )
     max_inflight: int = Field(
         default=16, ge=1, le=1000, description="events sent and not yet acknowledged"
     )
     reconnect_max_s: float = Field(
-        default=60.0, ge=1.0, le=3600.0, description="longest pause between attempts, seconds"
+        default=60.0,
+        ge=1.0,
+        le=3600.0,
+        description="longest pause between attempts to connect, seconds",
     )
+
+    @field_validator("url")
+    @classmethod
+    def _broker_urls(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
+        urls = (value,) if isinstance(value, str) else value
+        if not urls:
+            raise ValueError("the list is empty; name at least one broker")
+        for url in urls:
+            check_broker_url(url)
+        return value
 
 
 class OutboxSettings(Section):
     """[outbox]: where events wait on disk until the broker has them."""
 
     path: Path = Field(
-        default=Path("/var/lib/alprd/outbox.sqlite"), description="SQLite file; its folder exists"
+        default=Path("/var/lib/alprd/outbox.sqlite"),
+        description="SQLite file, on a disk that survives a restart; its folder must exist",
     )
     max_events: int = Field(
-        default=1_000_000, ge=100, description="beyond it the oldest are dropped, and counted"
+        default=1_000_000,
+        ge=100,
+        le=100_000_000,
+        description="events that may wait; beyond it the oldest are dropped, counted and announced",
     )
 
 
@@ -75,14 +156,22 @@ class InferenceSettings(Section):
     """[inference]: models and where they run."""
 
     backend: Literal["auto", "onnxruntime", "tensorrt"] = Field(
-        default="auto", description="auto takes the best one that this machine has"
+        default="auto",
+        description="what runs the models; auto takes the best one that this machine has",
     )
     models_dir: Path | None = Field(
-        default=None, description="folder of <model>/manifest.toml; default: the built-in models"
+        default=None,
+        description="folder that holds <model>/manifest.toml; default: the built-in models",
     )
-    detector: str = Field(default="plate-detector", description="name of the detector model")
-    reader: str = Field(default="plate-reader", description="name of the reader model")
-    max_batch: int = Field(default=8, ge=1, le=64, description="frames in one detector call")
+    detector: str = Field(
+        default="plate-detector", min_length=1, description="folder name of the detector's model"
+    )
+    reader: str = Field(
+        default="plate-reader", min_length=1, description="folder name of the reader's model"
+    )
+    max_batch: int = Field(
+        default=8, ge=1, le=64, description="most frames, of all cameras, in one detector call"
+    )
     threads: int = Field(
         default=0, ge=0, le=64, description="CPU threads of ONNX Runtime; 0: one per core"
     )
@@ -95,7 +184,7 @@ class TrackingSettings(Section):
         default=5.0,
         ge=0.2,
         le=60.0,
-        description="a vehicle that stays is published at the latest this long after its first read",
+        description="a vehicle that stays is published this long after its first read, seconds",
     )
     merge_s: float = Field(
         default=2.0,
@@ -120,16 +209,21 @@ class TrackingSettings(Section):
 class CameraSettings(Section):
     """[[cameras]]: one camera."""
 
-    id: str = Field(
-        pattern=CAMERA_ID_PATTERN, description="unique in the fleet: a-z 0-9 _ -, not 'devices'"
+    id: Annotated[str, AfterValidator(check_camera_id)] = Field(
+        description="name in topics and events, unique in the fleet: a-z 0-9 _ -, not 'devices'"
     )
-    source: str = Field(
-        min_length=1,
+    source: Annotated[str, AfterValidator(check_source)] = Field(
         description="rtsp:// URL, video file, image folder, /dev/videoN, or a GStreamer pipeline",
     )
-    username: str | None = Field(default=None, description="user for the RTSP URL")
-    password: SecretStr | None = Field(default=None, description="better: password_file")
-    password_file: Path | None = Field(default=None, description="file that holds the password")
+    username: str | None = Field(
+        default=None, min_length=1, max_length=1000, description="user name at the camera"
+    )
+    password: SecretStr | None = Field(
+        default=None, description="password at the camera; a file or a credential hides it better"
+    )
+    password_file: Path | None = Field(
+        default=None, description="file that holds the password, instead of `password`"
+    )
     enabled: bool = Field(default=True, description="false: configured but not opened")
     roi: tuple[tuple[Fraction, Fraction], ...] | None = Field(
         default=None,
@@ -140,52 +234,59 @@ class CameraSettings(Section):
         default=0, description="clockwise rotation of the picture, degrees"
     )
     max_fps: float | None = Field(
-        default=None, gt=0.0, le=240.0, description="frames per second handed on; default: all"
+        default=None,
+        gt=0.0,
+        le=240.0,
+        description="most frames per second looked at; default: all of them",
     )
     realtime: bool = Field(default=False, description="files and folders: play at their own speed")
     loop: bool = Field(default=False, description="files and folders: start again at the end")
     folder_fps: float = Field(
         default=5.0, gt=0.0, le=240.0, description="image folders: pictures per second"
     )
-    open_timeout_s: float = Field(default=10.0, ge=1.0, le=120.0, description="seconds")
+    open_timeout_s: float = Field(
+        default=10.0, ge=1.0, le=120.0, description="opening that takes longer has failed, seconds"
+    )
     read_timeout_s: float = Field(
-        default=10.0, ge=1.0, le=120.0, description="a frame later than this: stalled, reconnect"
+        default=10.0,
+        ge=1.0,
+        le=120.0,
+        description="without a frame for this long the camera has stalled: reconnect, seconds",
     )
     retry_max_s: float = Field(
-        default=30.0, ge=1.0, le=3600.0, description="longest pause between attempts, seconds"
+        default=30.0,
+        ge=1.0,
+        le=3600.0,
+        description="longest pause between attempts to open it, seconds",
     )
     tracking: TrackingSettings | None = Field(
-        default=None, description="[cameras.tracking]: replaces [tracking] for this camera"
+        default=None, description="[cameras.tracking]: keys of [tracking] for this camera alone"
     )
-
-    @field_validator("id")
-    @classmethod
-    def _not_reserved(cls, value: str) -> str:
-        if value == "devices":
-            raise ValueError("'devices' is a topic of its own; choose another camera id")
-        return value
 
     @field_validator("roi")
     @classmethod
     def _polygon(
         cls, value: tuple[tuple[float, float], ...] | None
     ) -> tuple[tuple[float, float], ...] | None:
-        if value is not None and len(value) < 3:
-            raise ValueError("a polygon needs at least 3 points")
+        if value is not None:
+            check_polygon(value)
         return value
 
 
 class HealthSettings(Section):
     """[health]: the health topic."""
 
-    interval_s: float = Field(default=10.0, ge=1.0, le=3600.0, description="seconds")
+    interval_s: float = Field(
+        default=10.0, ge=1.0, le=3600.0, description="a health message this often, seconds"
+    )
     tegrastats: str = Field(
-        default="tegrastats", description="program that reports a Jetson's state, if it is there"
+        default="tegrastats",
+        description='program that reports a Jetson\'s state, a name on PATH or a path; "": none',
     )
 
 
 class LogSettings(Section):
-    """[log]."""
+    """[log]: what the daemon writes about itself, to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = Field(
         default="info", description="least severe level that is written"
@@ -196,25 +297,28 @@ class LogSettings(Section):
 
 
 class ProcessSettings(Section):
-    """[process]."""
+    """[process]: stopping, and the watchdog's patience."""
 
     stop_timeout_s: float = Field(
-        default=10.0, ge=1.0, le=300.0, description="on SIGTERM: drain for at most this long"
+        default=10.0,
+        ge=1.0,
+        le=300.0,
+        description="at SIGTERM: finish what is under way for at most this long, seconds",
     )
     stall_timeout_s: float = Field(
         default=30.0,
         ge=5.0,
         le=600.0,
-        description="a stage without progress for this long withholds the watchdog keepalive",
+        description="a stage without progress for this long withholds the watchdog's keepalive, "
+        "seconds",
     )
 
 
 class Settings(Section):
     """The whole configuration."""
 
-    device_id: str = Field(
+    device_id: Annotated[str, AfterValidator(check_device_id)] = Field(
         default_factory=default_device_id,
-        pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$",
         description="this device's name in topics and events; default: the host name",
     )
     mqtt: MqttSettings = MqttSettings()
@@ -238,5 +342,10 @@ class Settings(Section):
         return self
 
     def tracking_of(self, camera: CameraSettings) -> TrackingSettings:
-        """The camera's own [cameras.tracking], or the common one."""
-        return camera.tracking if camera.tracking is not None else self.tracking
+        """[tracking], with the keys that the camera's own [cameras.tracking] sets over it."""
+        own = camera.tracking
+        if own is None:
+            return self.tracking
+        return self.tracking.model_copy(
+            update={name: getattr(own, name) for name in own.model_fields_set}
+        )

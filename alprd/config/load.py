@@ -1,0 +1,188 @@
+"""Reads the configuration: TOML file, drop-ins, environment, credentials; all mistakes at once.
+
+Later wins: the file, `conf.d/*.toml` beside it in the order of their names, `ALPRD_*` variables. A
+password may stand in the configuration (`password`), in a file that it names (`password_file`) or
+in a credential that systemd hands over (`mqtt.password`, `camera.<id>.password` in
+$CREDENTIALS_DIRECTORY); a credential wins over the other two, which exclude each other.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from alprd.config.environment import VariableError, table_of, variables
+from alprd.config.layers import ConfigError, Layers, Table, camera_name, drop_ins, read_toml
+from alprd.config.models import Settings
+from alprd.config.problems import problem_lines
+from alprd.core.secrets import has_credentials, mask_credentials
+
+__all__ = ["ConfigError", "load_settings", "public_dump"]
+
+DEFAULT_PATH = Path("/etc/alprd/alprd.toml")
+_MAX_SECRET_BYTES = 4096
+
+
+def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
+    """The complete, checked configuration.
+
+    Args:
+        path: the TOML file; None takes $ALPRD_CONFIG_FILE, else /etc/alprd/alprd.toml, which may
+            be absent when ALPRD_CAMERAS names the cameras.
+        environ: the environment variables.
+
+    Raises:
+        ConfigError: every problem that was found, one line each.
+    """
+    layers = Layers()
+    _lay_files(layers, path, environ)
+    _lay_environment(layers, environ)
+    unknown_passwords = _put_secrets(layers, environ)
+    settings = None
+    try:
+        text = json.dumps(layers.data, default=str)  # TOML's dates are the only foreign values
+        settings = Settings.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        layers.problems += problem_lines(error, layers)
+    layers.problems += unknown_passwords
+    # Raised out here, so that no traceback drags along an error that quotes a value.
+    if settings is None or layers.problems:
+        raise ConfigError(list(dict.fromkeys(layers.problems)))
+    return settings
+
+
+def _lay_files(layers: Layers, path: Path | None, environ: Mapping[str, str]) -> None:
+    named = path is not None or bool(environ.get("ALPRD_CONFIG_FILE"))
+    main = path if path is not None else Path(environ.get("ALPRD_CONFIG_FILE") or DEFAULT_PATH)
+    files = [main]
+    if not named and not main.exists() and environ.get("ALPRD_CAMERAS"):
+        files = []
+    problems: list[str] = []
+    try:
+        files += drop_ins(main)
+    except ConfigError as error:
+        problems += error.problems
+    for file in files:
+        try:
+            layers.lay(read_toml(file), str(file))
+        except ConfigError as error:
+            problems += error.problems
+    if problems:  # what a file that cannot be read would have said is unknown: stop here
+        raise ConfigError(problems)
+
+
+def _lay_environment(layers: Layers, environ: Mapping[str, str]) -> None:
+    for name in variables(environ):
+        try:
+            table = table_of(name, environ[name], _camera_ids(layers.data))
+        except VariableError as error:
+            layers.problems.append(str(error))
+            continue
+        if name.upper() == "ALPRD_CAMERAS":
+            layers.data.pop("cameras", None)
+        layers.lay(table, name)
+
+
+def _camera_ids(data: Table) -> list[str]:
+    cameras = data.get("cameras")
+    if not isinstance(cameras, list):
+        return []
+    return [c["id"] for c in cameras if isinstance(c, dict) and isinstance(c.get("id"), str)]
+
+
+def _secret_tables(data: Table) -> Iterator[tuple[str, str, Table, str]]:
+    """(name to show, credential, table, key of its URL) of every table that takes a password."""
+    mqtt = data.setdefault("mqtt", {})
+    if isinstance(mqtt, dict):
+        yield "mqtt", "mqtt.password", mqtt, "url"
+    cameras = data.get("cameras")
+    for index, camera in enumerate(cameras if isinstance(cameras, list) else []):
+        if isinstance(camera, dict):
+            name = camera_name(camera, index)
+            yield f"cameras[{name}]", f"camera.{name}.password", camera, "source"
+
+
+def _put_secrets(layers: Layers, environ: Mapping[str, str]) -> list[str]:
+    """Put the passwords from files and credentials into the tables; returns the problems."""
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    problems = []
+    for shown, credential, table, url_key in _secret_tables(layers.data):
+        file = table.get("password_file")
+        if "password" in table and file is not None:
+            problems.append(
+                f"{shown}.password_file: the password is also given as {shown}.password; keep one"
+            )
+            continue
+        given = "password" in table or file is not None
+        source, key = file, f"{shown}.password_file"
+        if folder and "/" not in credential and (Path(folder) / credential).exists():
+            source, key = str(Path(folder) / credential), f"credential {credential}"
+            given = True
+        if isinstance(source, str):
+            try:
+                table["password"] = _read_secret(Path(source))
+            except ConfigError as error:
+                problems.append(f"{key}: {error}")
+        if given and "username" not in table:
+            problems.append(
+                f"{shown}.username: is missing, but a password is given; add the user's name"
+            )
+        if (given or "username" in table) and _any_credentials(table.get(url_key)):
+            problems.append(
+                f"{shown}.{url_key}: holds a user name or password, and so do other settings; "
+                "keep one place"
+            )
+    return problems
+
+
+def _any_credentials(urls: object) -> bool:
+    listed = urls if isinstance(urls, list) else [urls]
+    return any(isinstance(url, str) and "://" in url and has_credentials(url) for url in listed)
+
+
+def _read_secret(path: Path) -> str:
+    """The file's text without the newline at its end. The message never quotes the content."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_SECRET_BYTES + 1)
+    except FileNotFoundError:
+        problem = "does not exist; create it, or correct the path"
+    except PermissionError:
+        problem = f"may not be read by this user; chgrp alprd {path} && chmod 640 {path}"
+    except (OSError, ValueError) as error:
+        problem = f"cannot be read: {getattr(error, 'strerror', error)}; name a plain file"
+    else:
+        text = content.decode("utf-8", "replace")
+        text = text.removesuffix("\n").removesuffix("\r")
+        if len(content) > _MAX_SECRET_BYTES:
+            problem = f"is longer than {_MAX_SECRET_BYTES} bytes; that is no password file"
+        elif not text.strip():
+            problem = "is empty; write the password into it"
+        elif "\ufffd" in text:
+            problem = "is not UTF-8; save it as UTF-8"
+        elif "\n" in text or "\0" in text:
+            problem = "holds several lines; a password is one line"
+        else:
+            return text
+    raise ConfigError([f"{path} {problem}"])
+
+
+def public_dump(settings: Settings) -> dict[str, Any]:
+    """The configuration as JSON types, every password replaced by `***`."""
+    dumped: dict[str, object] = settings.model_dump(mode="json")
+    return {key: _masked(value) for key, value in dumped.items()}
+
+
+def _masked(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _masked(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_masked(inner) for inner in value]
+    if isinstance(value, str):
+        return mask_credentials(value)
+    return value

@@ -1,0 +1,209 @@
+"""What pydantic found, said to the person who wrote the file."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Literal, get_args, get_origin
+
+from annotated_types import Ge, Gt, Le, Lt, MaxLen, MinLen
+from pydantic import BaseModel, SecretStr, ValidationError
+from pydantic.fields import FieldInfo
+from pydantic_core import ErrorDetails as Details
+
+from alprd.config.checks import nearest
+from alprd.config.environment import inner_model
+from alprd.config.layers import Layers, camera_name
+from alprd.config.models import CameraSettings, Settings
+from alprd.core.secrets import mask_credentials
+
+# Fields whose value may hold a password even where it is malformed: never quoted.
+_NEVER_QUOTED = frozenset({"password", "url", "source"})
+
+_WRONG_TYPE = {
+    "int_type": "a whole number",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "finite_number": "a finite number",
+    "bool_type": "true or false, without quotes",
+    "string_type": "text in quotes",
+    "path_type": "a path in quotes",
+    "tuple_type": "a list in [ ]",
+    "model_type": "a table",
+}
+_OUT_OF_RANGE = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
+_BAD_LENGTH = frozenset({"string_too_short", "string_too_long", "too_short", "too_long"})
+
+
+def problem_lines(error: ValidationError, layers: Layers) -> list[str]:
+    """One line per wrong value, in the order of the file's tables."""
+    lines: dict[tuple[str, ...], str] = {}
+    for details in error.errors(include_url=False):
+        place = _Place.find(details["loc"], layers.data)
+        if place.key not in lines:
+            lines[place.key] = _line(place, details, layers)
+    return list(lines.values())
+
+
+class _Place:
+    """Where in the models an error lies."""
+
+    def __init__(self) -> None:
+        self.key: tuple[str, ...] = ()
+        self.shown = ""
+        self.model: type[BaseModel] = Settings
+        self.field: FieldInfo | None = None
+
+    @property
+    def name(self) -> str:
+        return self.key[-1] if self.key else ""
+
+    @classmethod
+    def find(cls, loc: Sequence[str | int], data: Mapping[str, Any]) -> _Place:
+        """Follow an error's location through the models, as far as they know it."""
+        place = cls()
+        model: type[BaseModel] | None = Settings
+        for part in loc:
+            if model is not None and isinstance(part, str):
+                place.model, place.field = model, model.model_fields.get(part)
+                place._step(part, ("." if place.shown else "") + part)
+                model = inner_model(place.field) if place.field is not None else None
+            elif place.key == ("cameras",) and isinstance(part, int):
+                name = camera_name(data["cameras"][part], part)
+                place._step(name, f"[{name}]")
+                model, place.field = CameraSettings, None
+            elif isinstance(part, int):
+                place._step(str(part), f"[{part}]")
+            else:
+                break  # the name of a union's member
+        return place
+
+    def _step(self, key: str, shown: str) -> None:
+        self.key += (key,)
+        self.shown += shown
+
+
+def _line(place: _Place, details: Details, layers: Layers) -> str:
+    origin = layers.origin(place.key)
+    source = f" (in {origin})" if origin is not None else ""
+    problem, remedy = _problem(place, details)
+    shown = place.shown or "configuration"
+    return f"{mask_credentials(shown)}: {problem}{source}; {remedy}"
+
+
+def _problem(place: _Place, details: Details) -> tuple[str, str]:
+    """What is wrong, and the remedy."""
+    kind = details["type"]
+    shown = _quoted(place.name, details["input"])
+    wrong_type = _WRONG_TYPE.get(kind)
+    if wrong_type is not None and place.key[-2:] == ("mqtt", "url"):
+        wrong_type = "a URL in quotes, or a list of them"
+    if kind == "extra_forbidden":
+        result = _unknown_key(place)
+    elif kind == "missing":
+        result = "is missing", _missing_remedy(place.key)
+    elif kind == "value_error":
+        problem, _, remedy = str(details["ctx"]["error"]).rpartition("; ")
+        result = (problem, remedy) if problem else (remedy, "correct it")
+    elif kind == "literal_error":
+        result = f"{shown} is not possible", _choose(place, details["input"])
+    elif kind in _OUT_OF_RANGE:
+        result = f"{shown} is out of range", f"give {_range(place)}"
+    elif kind in _BAD_LENGTH:
+        result = _length_problem(place, details)
+    elif wrong_type is not None:
+        result = f"{shown} is not {wrong_type}", f"write {wrong_type}"
+    else:  # no field has a type that fails otherwise, but a later one may
+        result = str(details["msg"]).lower(), "correct it"
+    return result
+
+
+def _unknown_key(place: _Place) -> tuple[str, str]:
+    near = nearest(place.name, place.model.model_fields)
+    if near is None:
+        return "no setting has this name", "remove it"
+    valid = place.shown[: -len(place.name)] + near
+    return "no setting has this name", f"the nearest valid name is {valid}"
+
+
+def _choose(place: _Place, value: object) -> str:
+    choices = _choices(place.field.annotation) if place.field is not None else []
+    listed = ", ".join(_toml(choice) for choice in choices)
+    texts = [choice for choice in choices if isinstance(choice, str)]
+    near = nearest(value, texts) if isinstance(value, str) else None
+    if near is None:
+        return f"give one of {listed}"
+    return f"did you mean {_toml(near)}? possible are {listed}"
+
+
+def _missing_remedy(key: tuple[str, ...]) -> str:
+    if key == ("cameras",):
+        return "add a [[cameras]] table with id and source"
+    if key[0] == "cameras" and key[-1] == "source":
+        return (
+            f'add source = "rtsp://..." (or correct the id, if {key[1]!r} should change a camera '
+            "of an earlier file)"
+        )
+    return f"add {key[-1]} = ..."
+
+
+def _length_problem(place: _Place, details: Details) -> tuple[str, str]:
+    if place.key == ("cameras",):
+        return "the list is empty", _missing_remedy(place.key)
+    if "actual_length" in details.get("ctx", {}) and details["ctx"]["actual_length"] == 0:
+        return "is empty", "give a value, or remove the line"
+    if len(place.key) > 3 and place.key[2] == "roi":
+        return "is not a point", "write each point as [x, y]"
+    limits = [str(m.min_length) for m in _metadata(place.field) if isinstance(m, MinLen)]
+    limits += [str(m.max_length) for m in _metadata(place.field) if isinstance(m, MaxLen)]
+    if "long" in details["type"]:
+        return "is too long", f"shorten it to {limits[-1] if limits else 'fit'}"
+    return "is too short", f"give at least {limits[0] if limits else 'one'}"
+
+
+def _metadata(field: FieldInfo | None) -> Sequence[Any]:
+    return field.metadata if field is not None else ()
+
+
+def _range(place: _Place) -> str:
+    """The field's whole range, not only the side that was missed."""
+    low = high = None
+    for limit in _metadata(place.field):
+        if isinstance(limit, Ge):
+            low = f"at least {limit.ge}"
+        elif isinstance(limit, Gt):
+            low = f"more than {limit.gt}"
+        elif isinstance(limit, Le):
+            high = f"at most {limit.le}"
+        elif isinstance(limit, Lt):
+            high = f"less than {limit.lt}"
+    if low is None and high is None:  # the limits of a list's items
+        return "fractions from 0.0 to 1.0" if "roi" in place.key else "a number in range"
+    return " and ".join(part for part in (low, high) if part)
+
+
+def _choices(annotation: object) -> list[object]:
+    if get_origin(annotation) is Literal:
+        return list(get_args(annotation))
+    return [choice for arg in get_args(annotation) for choice in _choices(arg)]
+
+
+def _quoted(name: str, value: object) -> str:
+    if name in _NEVER_QUOTED or isinstance(value, SecretStr):
+        return "the value"
+    if isinstance(value, str):
+        text = mask_credentials(value)
+        return f'"{text}"' if len(text) <= 60 and text.isprintable() else "this text"
+    if isinstance(value, (bool, int, float)):
+        return _toml(value)
+    if value is None:
+        return "null"
+    return "a table" if isinstance(value, dict) else "a list"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        return '"' + re.sub(r'(["\\])', r"\\\1", value) + '"'
+    return str(value)

@@ -1,0 +1,60 @@
+"""Keeping credentials out of whatever people get to see, and putting them into a URL."""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import quote, urlsplit, urlunsplit
+
+MASK = "***"
+
+# Everything between "://" and the last "@" of the same word, even past a "/": a password with an
+# unescaped slash must not show, and hiding too much of an odd path costs nothing.
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>(?:(?!://)\S)*)@")
+
+# Query parameters of cameras (`?user=admin&password=1`), properties of GStreamer elements
+# (`user-pw=1`) and the underscored paths of cheap recorders (`/user=admin_password=1_channel=2`).
+_PARAMETER = re.compile(
+    r"""(?P<key>(?<![A-Za-z0-9])(?:password|passwd|passphrase|pass|pwd|user-pw|proxy-pw|secret|token
+    |access[_-]token|api[_-]?key|auth)=)(?P<value>"[^"]*"|'[^']*'|[^\s&;"'!,]+)""",
+    re.IGNORECASE | re.VERBOSE,
+)
+
+
+def _masked_userinfo(match: re.Match[str]) -> str:
+    user, colon, password = match["userinfo"].partition(":")
+    # A lone user name may well be an access token.
+    shown = f"{user}:{MASK}" if colon and password and user else MASK
+    return f"{match['scheme']}{shown}@"
+
+
+def mask_credentials(text: str) -> str:
+    """The text with every password that it shows replaced by `***`.
+
+    Found are the user part of URLs and `password=`-like parameters; the user's name stays, because
+    it helps to find a wrong login.
+    """
+    text = _USERINFO.sub(_masked_userinfo, text)
+    return _PARAMETER.sub(lambda match: match["key"] + MASK, text)
+
+
+def has_credentials(url: str) -> bool:
+    """Whether the URL carries a user name or password before its host."""
+    try:
+        return "@" in urlsplit(url).netloc
+    except ValueError:  # not a URL, such as an unclosed bracket
+        return False
+
+
+def with_credentials(url: str, username: str | None, password: str | None) -> str:
+    """The URL with a user name and password before its host, percent-encoded.
+
+    Without a user name the URL is returned as it is.
+    """
+    if username is None:
+        return url
+    parts = urlsplit(url)
+    userinfo = quote(username, safe="")
+    if password is not None:
+        userinfo += ":" + quote(password, safe="")
+    host = parts.netloc.rpartition("@")[2]
+    return urlunsplit(parts._replace(netloc=f"{userinfo}@{host}"))
