@@ -134,8 +134,6 @@ def check_polygon(points: Polygon) -> Polygon:
         raise ValueError("the polygon closes itself; do not repeat its first point at the end")
     if len(set(points)) < len(points):
         raise ValueError("a point appears twice; remove one of the two")
-    if abs(_doubled_area(points)) < 1e-6:
-        raise ValueError("the polygon has no area: its points lie on one line; spread them")
     sides = [(points[i], points[(i + 1) % len(points)]) for i in range(len(points))]
     for i, first in enumerate(sides):
         for j in range(i + 1, len(sides)):
@@ -145,6 +143,8 @@ def check_polygon(points: Polygon) -> Polygon:
                     f"the polygon crosses itself: the side after point {i + 1} meets the one after "
                     f"point {j + 1}; give the points in order around the area"
                 )
+    if abs(_doubled_area(points)) < 1e-6:
+        raise ValueError("the polygon has no area, its points lie on one line; spread them")
     return points
 
 

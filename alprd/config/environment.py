@@ -70,6 +70,10 @@ def table_of(name: str, value: str, cameras: Sequence[str]) -> Table:
         value: its text.
         cameras: the ids of the cameras that are defined so far.
     """
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:
+        raise VariableError(f"{name}: is not UTF-8; set it as UTF-8 text") from None
     if name.upper().startswith(CAMERAS_PREFIX):
         return _camera_table(name, value, cameras)
     if not _known(name):

@@ -18,7 +18,7 @@ else:
     import tomli as tomllib
 
 Table = dict[str, Any]
-Path_ = tuple[str, ...]
+KeyPath = tuple[str, ...]
 """Keys from the top to one value; a camera is named by its id, an item by its index."""
 
 # Two ways to say one thing: the layer that says it one way takes back the other.
@@ -47,7 +47,7 @@ class Layers:
     """
 
     data: Table = field(default_factory=dict)
-    origins: dict[Path_, str] = field(default_factory=dict)
+    origins: dict[KeyPath, str] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
 
     def lay(self, table: Table, origin: str) -> None:
@@ -57,7 +57,7 @@ class Layers:
             self.origins[path] = origin
         self.data = _merged(self.data, table)
 
-    def origin(self, path: Path_) -> str | None:
+    def origin(self, path: KeyPath) -> str | None:
         """Who set the value at this path, or something inside it."""
         for length in range(len(path), 0, -1):
             if path[:length] in self.origins:
@@ -81,7 +81,7 @@ class Layers:
                 seen.add(name)
 
 
-def leaf_paths(value: object, above: Path_ = ()) -> Iterator[Path_]:
+def leaf_paths(value: object, above: KeyPath = ()) -> Iterator[KeyPath]:
     """The paths of all values that are not tables, and of empty tables."""
     if isinstance(value, dict) and value:
         for key, inner in value.items():
@@ -108,12 +108,10 @@ def _merged(base: Table, over: Table) -> Table:
         below = result.get(key)
         if isinstance(value, dict) and isinstance(below, dict):
             result[key] = _merged(below, value)
-        elif key == "cameras" and isinstance(value, list) and isinstance(below, list):
-            result[key] = _merged_cameras(below, value)
+        elif key == "cameras" and isinstance(value, list):
+            result[key] = _merged_cameras(below if isinstance(below, list) else [], value)
         else:
             result[key] = value
-    if "cameras" in over and "cameras" not in base and isinstance(over["cameras"], list):
-        result["cameras"] = _merged_cameras([], over["cameras"])
     return result
 
 

@@ -42,14 +42,14 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.e
     layers = Layers()
     _lay_files(layers, path, environ)
     _lay_environment(layers, environ)
-    unknown_passwords = _put_secrets(layers, environ)
+    file_problems = _put_secrets(layers, environ) + _ca_problems(layers.data)
     settings = None
     try:
         text = json.dumps(layers.data, default=str)  # TOML's dates are the only foreign values
         settings = Settings.model_validate_json(text, strict=True)
     except ValidationError as error:
         layers.problems += problem_lines(error, layers)
-    layers.problems += unknown_passwords
+    layers.problems += file_problems
     # Raised out here, so that no traceback drags along an error that quotes a value.
     if settings is None or layers.problems:
         raise ConfigError(list(dict.fromkeys(layers.problems)))
@@ -60,7 +60,7 @@ def _lay_files(layers: Layers, path: Path | None, environ: Mapping[str, str]) ->
     named = path is not None or bool(environ.get("ALPRD_CONFIG_FILE"))
     main = path if path is not None else Path(environ.get("ALPRD_CONFIG_FILE") or DEFAULT_PATH)
     files = [main]
-    if not named and not main.exists() and environ.get("ALPRD_CAMERAS"):
+    if not named and environ.get("ALPRD_CAMERAS") and not os.path.lexists(main):
         files = []
     problems: list[str] = []
     try:
@@ -77,7 +77,10 @@ def _lay_files(layers: Layers, path: Path | None, environ: Mapping[str, str]) ->
 
 
 def _lay_environment(layers: Layers, environ: Mapping[str, str]) -> None:
-    for name in variables(environ):
+    names = variables(environ)
+    for name in names:
+        if name.upper().endswith("PASSWORD") and f"{name}_FILE" in names:
+            layers.problems.append(f"{name}_FILE: {name} is set too; keep one")
         try:
             table = table_of(name, environ[name], _camera_ids(layers.data))
         except VariableError as error:
@@ -120,7 +123,7 @@ def _put_secrets(layers: Layers, environ: Mapping[str, str]) -> list[str]:
             continue
         given = "password" in table or file is not None
         source, key = file, f"{shown}.password_file"
-        if folder and "/" not in credential and (Path(folder) / credential).exists():
+        if folder and os.path.lexists(os.path.join(folder, credential)):
             source, key = str(Path(folder) / credential), f"credential {credential}"
             given = True
         if isinstance(source, str):
@@ -128,11 +131,12 @@ def _put_secrets(layers: Layers, environ: Mapping[str, str]) -> list[str]:
                 table["password"] = _read_secret(Path(source))
             except ConfigError as error:
                 problems.append(f"{key}: {error}")
-        if given and "username" not in table:
+        in_url = any(has_credentials(url) for url in _texts(table.get(url_key)))
+        if given and "username" not in table and not in_url:
             problems.append(
                 f"{shown}.username: is missing, but a password is given; add the user's name"
             )
-        if (given or "username" in table) and _any_credentials(table.get(url_key)):
+        if (given or "username" in table) and in_url:
             problems.append(
                 f"{shown}.{url_key}: holds a user name or password, and so do other settings; "
                 "keep one place"
@@ -140,9 +144,29 @@ def _put_secrets(layers: Layers, environ: Mapping[str, str]) -> list[str]:
     return problems
 
 
-def _any_credentials(urls: object) -> bool:
-    listed = urls if isinstance(urls, list) else [urls]
-    return any(isinstance(url, str) and "://" in url and has_credentials(url) for url in listed)
+def _texts(value: object) -> list[str]:
+    listed = value if isinstance(value, list) else [value]
+    return [text for text in listed if isinstance(text, str)]
+
+
+def _ca_problems(data: Table) -> list[str]:
+    """A certificate file that cannot be read, or that no connection would use."""
+    mqtt = data["mqtt"]
+    ca_file = mqtt.get("ca_file") if isinstance(mqtt, dict) else None
+    if not isinstance(ca_file, str):
+        return []
+    problems = []
+    if not any(url.startswith("mqtts://") for url in _texts(mqtt.get("url"))):
+        problems.append(
+            "mqtt.ca_file: is given, but no broker's URL starts with mqtts://; write mqtts://, or "
+            "remove the file"
+        )
+    if not os.access(ca_file, os.R_OK):
+        problems.append(
+            f"mqtt.ca_file: {ca_file} does not exist or may not be read by this user; correct the "
+            f"path, or: chmod 644 {ca_file}"
+        )
+    return problems
 
 
 def _read_secret(path: Path) -> str:

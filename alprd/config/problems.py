@@ -31,6 +31,10 @@ _WRONG_TYPE = {
     "tuple_type": "a list in [ ]",
     "model_type": "a table",
 }
+_WRONG_TYPE_AT = {
+    ("mqtt", "url"): "a URL in quotes, or a list of them",
+    ("cameras",): "a list of tables: [[cameras]], with double brackets",
+}
 _OUT_OF_RANGE = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 _BAD_LENGTH = frozenset({"string_too_short", "string_too_long", "too_short", "too_long"})
 
@@ -42,6 +46,9 @@ def problem_lines(error: ValidationError, layers: Layers) -> list[str]:
         place = _Place.find(details["loc"], layers.data)
         if place.key not in lines:
             lines[place.key] = _line(place, details, layers)
+    if any(key[0] == "cameras" and len(key) > 1 for key in lines if key):
+        # pydantic does not count items that are wrong in themselves.
+        lines.pop(("cameras",), None)
     return list(lines.values())
 
 
@@ -87,6 +94,9 @@ def _line(place: _Place, details: Details, layers: Layers) -> str:
     origin = layers.origin(place.key)
     source = f" (in {origin})" if origin is not None else ""
     problem, remedy = _problem(place, details)
+    if details["type"] == "missing" and place.name == "source":
+        other = nearest(place.key[1], _other_cameras(layers.data, place.key[1]))
+        remedy += f' (or is the id meant to be "{other}"?)' if other is not None else ""
     shown = place.shown or "configuration"
     return f"{mask_credentials(shown)}: {problem}{source}; {remedy}"
 
@@ -96,8 +106,8 @@ def _problem(place: _Place, details: Details) -> tuple[str, str]:
     kind = details["type"]
     shown = _quoted(place.name, details["input"])
     wrong_type = _WRONG_TYPE.get(kind)
-    if wrong_type is not None and place.key[-2:] == ("mqtt", "url"):
-        wrong_type = "a URL in quotes, or a list of them"
+    if wrong_type is not None:
+        wrong_type = _WRONG_TYPE_AT.get(place.key, wrong_type)
     if kind == "extra_forbidden":
         result = _unknown_key(place)
     elif kind == "missing":
@@ -139,18 +149,22 @@ def _choose(place: _Place, value: object) -> str:
 def _missing_remedy(key: tuple[str, ...]) -> str:
     if key == ("cameras",):
         return "add a [[cameras]] table with id and source"
-    if key[0] == "cameras" and key[-1] == "source":
-        return (
-            f'add source = "rtsp://..." (or correct the id, if {key[1]!r} should change a camera '
-            "of an earlier file)"
-        )
+    if key[-1] == "source":
+        return 'add source = "rtsp://..."'
+    if "roi" in key:
+        return "write each point as [x, y]"
     return f"add {key[-1]} = ..."
+
+
+def _other_cameras(data: Mapping[str, Any], name: str) -> list[str]:
+    listed = data["cameras"]
+    return [n for n in (camera_name(c, i) for i, c in enumerate(listed)) if n != name]
 
 
 def _length_problem(place: _Place, details: Details) -> tuple[str, str]:
     if place.key == ("cameras",):
         return "the list is empty", _missing_remedy(place.key)
-    if "actual_length" in details.get("ctx", {}) and details["ctx"]["actual_length"] == 0:
+    if not details["input"]:
         return "is empty", "give a value, or remove the line"
     if len(place.key) > 3 and place.key[2] == "roi":
         return "is not a point", "write each point as [x, y]"
