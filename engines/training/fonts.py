@@ -220,6 +220,16 @@ def glyph(face: Face, char: str) -> Mask:
         if char in known:
             return _stroke_glyph(char, dict(face.variants)[char], round(face.stretch * 100), round(face.weight * 100),
                                  round(face.radius * 20) * 5, face.flat)  # fmt: skip
+    if char == "\N{MIDDLE DOT}":  # many files have none
+        dot = np.zeros((CANVAS_PX, CAP_PX // 3), np.float32)
+        centre = (CAP_PX // 6, int(CAP_PX * (PAD_TOP + 0.5)))
+        cv2.circle(dot, centre, CAP_PX // 12, 1.0, -1, cv2.LINE_AA)
+        return dot
+    if ord(char) > 0xFF:
+        path = find_font("DroidSansFallbackFull.ttf" if ord(char) >= 0x2E80 else "DejaVuSans-Bold.ttf")
+        if path is None:
+            return np.zeros((CANVAS_PX, CAP_PX // 2), np.float32)
+        return _file_glyph(path, char)
     path = find_font(face.file) or find_font("LiberationSans-Bold.ttf") or find_font("DejaVuSans-Bold.ttf")
     if path is None:
         return np.zeros((CANVAS_PX, CAP_PX // 2), np.float32)
