@@ -1,0 +1,108 @@
+"""The cameras of a running daemon as one thing: started, replaced and stopped together."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from types import TracebackType
+from typing import Any
+
+from alprd.config import CameraSettings
+from alprd.core.types import CameraStatus
+from alprd.ports import StateBoard
+
+OpenCamera = Callable[[CameraSettings], AbstractContextManager[object]]
+"""Builds the camera's capture; entering starts it, leaving stops it."""
+
+
+class CameraBook:
+    """A StateBoard that remembers each camera's last state and passes everything on.
+
+    Args:
+        board: where the messages go.
+        on_change: called from the camera's thread when a camera's state (not a figure) changed.
+    """
+
+    def __init__(self, board: StateBoard, on_change: Callable[[], None]) -> None:
+        self._board = board
+        self._on_change = on_change
+        self._lock = threading.Lock()
+        self._states: dict[str, str] = {}
+
+    def camera_status(self, status: CameraStatus) -> None:
+        """Remember and publish."""
+        with self._lock:
+            changed = self._states.get(status.camera_id) != status.state
+            self._states[status.camera_id] = status.state
+        self._board.camera_status(status)
+        if changed:
+            self._on_change()
+
+    def device(self, name: str, payload: Mapping[str, Any], *, retain: bool) -> None:
+        """Publish."""
+        self._board.device(name, payload, retain=retain)
+
+    def forget(self, camera_id: str) -> None:
+        """The camera is no longer configured."""
+        with self._lock:
+            self._states.pop(camera_id, None)
+
+    def count(self, state: str) -> int:
+        """How many cameras are in this state."""
+        with self._lock:
+            return sum(1 for known in self._states.values() if known == state)
+
+    @property
+    def all_ended(self) -> bool:
+        """True when there is a camera, and every enabled one is a file read to its end."""
+        with self._lock:
+            states = [state for state in self._states.values() if state != "disabled"]
+        return bool(states) and all(state == "ended" for state in states)
+
+
+class CameraSet:
+    """Owns the camera threads; used by the main thread only.
+
+    Args:
+        open_camera: builds one camera's thread.
+        board: told about disabled cameras, which have no thread of their own.
+    """
+
+    def __init__(self, open_camera: OpenCamera, board: StateBoard) -> None:
+        self._open = open_camera
+        self._board = board
+        self._running: dict[str, AbstractContextManager[object]] = {}
+
+    def __enter__(self) -> CameraSet:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.stop(tuple(self._running))
+
+    def start(self, cameras: Iterable[CameraSettings]) -> None:
+        """Start the enabled ones; say of the others that they are disabled."""
+        for settings in cameras:
+            if not settings.enabled:
+                self._board.camera_status(CameraStatus(camera_id=settings.id, state="disabled"))
+                continue
+            camera = self._open(settings)
+            camera.__enter__()
+            self._running[settings.id] = camera
+
+    def stop(self, camera_ids: Iterable[str]) -> None:
+        """Stop these at the same time: hung captures cost one time-out, not one each."""
+        leaving = [
+            threading.Thread(target=camera.__exit__, args=(None, None, None), daemon=True)
+            for camera in (self._running.pop(name, None) for name in camera_ids)
+            if camera is not None
+        ]
+        for thread in leaving:
+            thread.start()
+        for thread in leaving:
+            thread.join()

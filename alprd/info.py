@@ -1,0 +1,84 @@
+"""What the daemon tells others about itself: the `info` message and the effective settings."""
+
+from __future__ import annotations
+
+import platform
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from alprd import __version__
+from alprd.config import Settings, public_dump
+from alprd.core.secrets import mask_credentials
+
+_BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+def public_settings(settings: Settings) -> dict[str, Any]:
+    """The settings in force as plain values for JSON and TOML, credentials masked, no None.
+
+    A camera's own tracking table is shown completed with the common one.
+    """
+    completed = settings.model_copy(
+        update={
+            "cameras": tuple(
+                camera.model_copy(update={"tracking": settings.tracking_of(camera)})
+                if camera.tracking is not None
+                else camera
+                for camera in settings.cameras
+            )
+        }
+    )
+    return {key: _without_none(value) for key, value in public_dump(completed).items()}
+
+
+def info_payload(
+    settings: Settings,
+    *,
+    backend: str,
+    reason: str,
+    models: Mapping[str, str],
+    versions: Mapping[str, str],
+    boot_id: str | None,
+) -> dict[str, Any]:
+    """The retained message on `devices/<device>/info`.
+
+    Args:
+        settings: in force.
+        backend: what runs the models.
+        reason: why this backend.
+        models: model name -> "sha256:...".
+        versions: name -> version of what alprd rests on.
+        boot_id: changes when the machine restarts; None where the kernel does not tell.
+    """
+    return {
+        "schema": "alprd.info/1",
+        "device_id": settings.device_id,
+        "software": f"alprd {__version__}",
+        "versions": dict(versions),
+        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "boot_id": boot_id,
+        "inference": {"backend": backend, "reason": mask_credentials(reason)},
+        "models": dict(models),
+        "cameras": [
+            {"id": camera.id, "enabled": camera.enabled, "source": mask_credentials(camera.source)}
+            for camera in settings.cameras
+        ],
+        "config": public_settings(settings),
+    }
+
+
+def read_boot_id(path: Path = _BOOT_ID) -> str | None:
+    """The kernel's id of this boot."""
+    try:
+        return path.read_text(encoding="ascii").strip()
+    except OSError:
+        return None
+
+
+def _without_none(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _without_none(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [_without_none(item) for item in value]
+    return value

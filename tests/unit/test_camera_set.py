@@ -1,0 +1,100 @@
+"""The set of cameras starts, stops and remembers; captures are stand-ins."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from types import TracebackType
+from typing import Any
+
+from alprd.camera_set import CameraBook, CameraSet
+from alprd.config import CameraSettings
+from alprd.core.types import CameraStatus
+
+
+class RecordingBoard:
+    def __init__(self) -> None:
+        self.statuses: list[tuple[str, str]] = []
+        self.messages: list[tuple[str, Mapping[str, Any], bool]] = []
+
+    def camera_status(self, status: CameraStatus) -> None:
+        self.statuses.append((status.camera_id, status.state))
+
+    def device(self, name: str, payload: Mapping[str, Any], *, retain: bool) -> None:
+        self.messages.append((name, payload, retain))
+
+
+class Capture:
+    def __init__(
+        self, settings: CameraSettings, log: list[str], barrier: threading.Barrier
+    ) -> None:
+        self._id = settings.id
+        self._log = log
+        self._barrier = barrier
+
+    def __enter__(self) -> Capture:
+        self._log.append(f"start {self._id}")
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._barrier.wait(5.0)
+        self._log.append(f"stop {self._id}")
+
+
+def camera(name: str, *, enabled: bool = True) -> CameraSettings:
+    return CameraSettings(id=name, source="/x", enabled=enabled)
+
+
+def test_all_cameras_stop_at_the_same_time() -> None:
+    log: list[str] = []
+    together = threading.Barrier(3)  # breaks, and fails the test, unless all three stop at once
+    with CameraSet(lambda s: Capture(s, log, together), RecordingBoard()) as cameras:
+        cameras.start([camera("a"), camera("b"), camera("c")])
+    assert log[:3] == ["start a", "start b", "start c"]
+    assert sorted(log[3:]) == ["stop a", "stop b", "stop c"]
+
+
+def test_one_camera_can_be_replaced_while_the_others_run() -> None:
+    log: list[str] = []
+    with CameraSet(lambda s: Capture(s, log, threading.Barrier(1)), RecordingBoard()) as cameras:
+        cameras.start([camera("a"), camera("b")])
+        cameras.stop(["a", "unknown"])
+        cameras.start([camera("a")])
+        assert log == ["start a", "start b", "stop a", "start a"]
+
+
+def test_a_disabled_camera_is_reported_and_never_opened() -> None:
+    log: list[str] = []
+    board = RecordingBoard()
+    with CameraSet(lambda s: Capture(s, log, threading.Barrier(1)), board) as cameras:
+        cameras.start([camera("a", enabled=False)])
+    assert log == []
+    assert board.statuses == [("a", "disabled")]
+
+
+def test_the_book_passes_everything_on_and_calls_back_only_on_a_change_of_state() -> None:
+    board = RecordingBoard()
+    changes: list[None] = []
+    book = CameraBook(board, lambda: changes.append(None))
+    for state in ("online", "online", "stalled"):
+        book.camera_status(CameraStatus(camera_id="a", state=state))
+    book.device("info", {}, retain=True)
+    assert [state for _, state in board.statuses] == ["online", "online", "stalled"]
+    assert board.messages == [("info", {}, True)]
+    assert len(changes) == 2
+
+
+def test_the_end_is_when_every_enabled_camera_has_ended() -> None:
+    book = CameraBook(RecordingBoard(), lambda: None)
+    assert not book.all_ended
+    for name, state in (("a", "ended"), ("b", "online"), ("c", "disabled")):
+        book.camera_status(CameraStatus(camera_id=name, state=state))
+    assert not book.all_ended
+    assert book.count("online") == 1
+    book.forget("b")
+    assert book.all_ended

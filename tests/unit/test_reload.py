@@ -1,0 +1,99 @@
+"""Reload plans: what a new configuration changes, and what it must leave alone."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from alprd.config import Settings
+from alprd.reload import plan_reload
+
+
+def settings(cameras: list[dict[str, Any]] | None = None, **sections: object) -> Settings:
+    cameras = cameras if cameras is not None else [{"id": "a", "source": "/a"}]
+    return Settings.model_validate({"device_id": "test", "cameras": cameras, **sections})
+
+
+def test_the_same_configuration_changes_nothing() -> None:
+    plan = plan_reload(settings(), settings())
+    assert not plan.changes_cameras
+    assert plan.needs_restart == ()
+
+
+def test_an_added_camera_is_started_and_the_others_go_on() -> None:
+    new = settings([{"id": "a", "source": "/a"}, {"id": "b", "source": "/b"}])
+    plan = plan_reload(settings(), new)
+    assert [camera.id for camera in plan.start] == ["b"]
+    assert plan.new_pipelines == ("b",)
+    assert plan.stop == ()
+
+
+def test_a_removed_camera_is_stopped() -> None:
+    old = settings([{"id": "a", "source": "/a"}, {"id": "b", "source": "/b"}])
+    plan = plan_reload(old, settings())
+    assert plan.stop == ("b",)
+    assert plan.removed == ("b",)
+    assert plan.start == ()
+
+
+def test_a_changed_source_restarts_the_camera_and_ends_its_tracks() -> None:
+    plan = plan_reload(settings(), settings([{"id": "a", "source": "/other"}]))
+    assert plan.stop == ("a",)
+    assert [camera.id for camera in plan.start] == ["a"]
+    assert plan.new_pipelines == ("a",)
+    assert plan.removed == ()
+
+
+def test_a_changed_password_restarts_the_camera() -> None:
+    old = settings([{"id": "a", "source": "rtsp://h/x", "username": "u", "password": "one"}])
+    new = settings([{"id": "a", "source": "rtsp://h/x", "username": "u", "password": "two"}])
+    assert plan_reload(old, new).stop == ("a",)
+
+
+@pytest.mark.parametrize(
+    "new",
+    [
+        settings([{"id": "a", "source": "/a", "roi": [[0, 0], [1, 0], [1, 1]]}]),
+        settings([{"id": "a", "source": "/a", "tracking": {"hold_s": 3.0}}]),
+        settings(tracking={"hold_s": 3.0}),
+    ],
+    ids=["roi", "own tracking", "common tracking"],
+)
+def test_a_retuned_camera_gets_a_new_pipeline_and_keeps_its_stream(new: Settings) -> None:
+    plan = plan_reload(settings(), new)
+    assert plan.new_pipelines == ("a",)
+    assert plan.stop == ()
+    assert plan.start == ()
+
+
+def test_a_disabled_camera_is_restarted_so_that_its_thread_ends() -> None:
+    plan = plan_reload(settings(), settings([{"id": "a", "source": "/a", "enabled": False}]))
+    assert plan.stop == ("a",)
+    assert [camera.enabled for camera in plan.start] == [False]
+
+
+def test_what_only_a_restart_can_change_is_named_and_stays_in_force() -> None:
+    new = settings(
+        device_id="other",
+        mqtt={"url": "mqtt://elsewhere"},
+        inference={"threads": 3, "max_batch": 2},
+    )
+    plan = plan_reload(settings(), new)
+    assert plan.needs_restart == (
+        "device_id",
+        "mqtt.url",
+        "inference.max_batch",
+        "inference.threads",
+    )
+    assert plan.settings.device_id == "test"
+    assert plan.settings.mqtt == settings().mqtt
+    assert plan.settings.inference == settings().inference
+
+
+def test_times_and_the_log_change_at_once() -> None:
+    new = settings(log={"level": "debug"}, process={"stop_timeout_s": 3.0})
+    plan = plan_reload(settings(), new)
+    assert plan.settings.log.level == "debug"
+    assert plan.settings.process.stop_timeout_s == 3.0
+    assert plan.needs_restart == ()
