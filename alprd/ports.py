@@ -55,6 +55,9 @@ class FrameSink(Protocol):
     def put(self, item: Frame | EndOfStream) -> None:
         """Files: wait until the item can be taken; nothing is lost. Returns at once when closed."""
 
+    def dropped(self, camera_id: str) -> int:
+        """Frames of this camera that were replaced before they were taken, since start."""
+
 
 class Detector(Protocol):
     """Finds plates and vehicles."""

@@ -32,7 +32,7 @@ def list_pictures(folder: Path) -> list[Path]:
         CameraError: the folder cannot be listed.
     """
     try:
-        found = [path for path in folder.iterdir() if is_picture(path)]
+        found = [path for path in folder.iterdir() if is_picture(path) and path.is_file()]
     except OSError as error:
         raise CameraError(
             f"{folder}: cannot list the folder ({error.strerror}); check the path and its rights"
