@@ -1,0 +1,261 @@
+"""Batched augmentation of plate crops on the device, in plain torch: what cameras, weather and detectors do to plates.
+
+Every function takes and gives (B, 3, H, W) float 0..1; randomness comes from the device's default generator.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+MARGIN_X, MARGIN_Y = 0.04, 0.08
+OUT_H, OUT_W = 64, 160
+
+
+def _u(count: int, low: float, high: float, device: torch.device) -> Tensor:
+    return torch.rand(count, device=device) * (high - low) + low
+
+
+def _maybe(count: int, chance: float, device: torch.device) -> Tensor:
+    return torch.rand(count, device=device) < chance
+
+
+def homography(source: Tensor, target: Tensor) -> Tensor:
+    """(B, 4, 2) -> (B, 4, 2) point pairs -> (B, 3, 3) matrices taking source to target."""
+    x, y = source.unbind(-1)
+    u, v = target.unbind(-1)
+    one, zero = torch.ones_like(x), torch.zeros_like(x)
+    top = torch.stack((x, y, one, zero, zero, zero, -u * x, -u * y), -1)
+    low = torch.stack((zero, zero, zero, x, y, one, -v * x, -v * y), -1)
+    solved = torch.linalg.solve(torch.cat((top, low), 1), torch.cat((u, v), 1))
+    return torch.cat((solved, torch.ones_like(solved[:, :1])), 1).reshape(-1, 3, 3)
+
+
+def unit_corners(count: int, device: torch.device) -> Tensor:
+    """(B, 4, 2) corners of the unit square, clockwise from the top left."""
+    return torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]], device=device).expand(count, 4, 2).clone()
+
+
+def rectified_corners(aspect: Tensor) -> Tensor:
+    """Where a rectified plate's corners land in the crop (0..1) when the detector's corners are off."""
+    count, device = aspect.shape[0], aspect.device
+    margin = torch.tensor([MARGIN_X, MARGIN_Y], device=device)
+    corners = unit_corners(count, device) * (1 - 2 * margin) + margin
+    heavy = torch.where(_maybe(count, 0.15, device), 2.2, 1.0)[:, None]
+    per_height = (aspect.clamp(1, 4.5) * 0.015).clamp(max=0.055)
+    sigma = torch.stack((torch.full_like(aspect, 0.014), per_height), -1) * heavy
+    shift = torch.randn(count, 1, 2, device=device) * sigma[:, None] * 0.8
+    scale = 1 + torch.randn(count, 1, 2, device=device) * sigma[:, None] * 1.2
+    noise = torch.randn(count, 4, 2, device=device) * sigma[:, None]
+    return ((corners - 0.5) * scale + 0.5 + shift + noise.clamp(-0.16, 0.16)).float()
+
+
+def boxed_corners(aspect: Tensor) -> Tensor:
+    """Corners of a tilted plate in a crop of its upright box, as annotations without corners give it."""
+    count, device = aspect.shape[0], aspect.device
+    squash = torch.where(_maybe(count, 0.5, device), _u(count, 0.5, 1.0, device), 1.0)
+    wide = (aspect * squash).clamp(min=0.8)
+    corners = unit_corners(count, device) - 0.5
+    corners = corners * torch.stack((wide, torch.ones_like(wide)), -1)[:, None]
+    angle = (torch.randn(count, device=device) * math.radians(6)).clamp(-0.38, 0.38)
+    shear = torch.randn(count, device=device) * 0.1
+    x = corners[..., 0] + corners[..., 1] * shear[:, None]
+    y = corners[..., 1]
+    keystone = 1 + torch.randn(count, device=device)[:, None] * 0.05 * torch.sign(x)
+    y = y * keystone
+    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
+    corners = torch.stack((x * cos - y * sin, x * sin + y * cos), -1)
+    low, high = corners.amin(1, keepdim=True), corners.amax(1, keepdim=True)
+    pad = _u(count * 2, -0.02, 0.13, device).reshape(count, 1, 2)
+    loose = torch.where(_maybe(count, 0.15, device), 2.0, 1.0)[:, None, None]
+    low, high = low - pad * (high - low) * loose, high + pad * (high - low) * loose
+    shift = torch.randn(count, 1, 2, device=device) * 0.015
+    return ((corners - low) / (high - low) + shift).float()
+
+
+def real_corners(count: int, device: torch.device) -> Tensor:
+    """Where the corners of an annotated box land: widened by about 10 %, now and then much looser, tilted a little."""
+    corners = unit_corners(count, device)
+    pad = _u(count * 2, -0.015, 0.12, device).reshape(count, 1, 2)
+    corners = (corners + pad) / (1 + 2 * pad) - 0.5
+    angle = (torch.randn(count, device=device) * math.radians(3.5)).clamp(-0.2, 0.2)[:, None]
+    shear = (torch.randn(count, device=device) * 0.08)[:, None]
+    x, y = corners.unbind(-1)
+    x, y = x + y * shear * 0.4, y + x * shear
+    corners = torch.stack((x * angle.cos() - y * angle.sin() * 0.4, y * angle.cos() + x * angle.sin() * 2.5), -1)
+    noise = torch.randn(count, 4, 2, device=device) * torch.tensor([0.012, 0.03], device=device)
+    shift = torch.randn(count, 1, 2, device=device) * torch.tensor([0.015, 0.025], device=device)
+    return (corners + 0.5 + noise + shift).float()
+
+
+def sample_quad(texture: Tensor, corners: Tensor, inner: Tensor, *, padding: str) -> tuple[Tensor, Tensor]:
+    """Warp textures (B, 3, h, w) so that their rectangle `inner` (x0 y0 x1 y1, 0..1) lands on `corners` of the crop.
+
+    Returns the crop and a mask (B, 1, H, W) that is 1 inside the texture.
+    """
+    count, device = texture.shape[0], texture.device
+    ys, xs = torch.meshgrid(
+        (torch.arange(OUT_H, device=device) + 0.5) / OUT_H, (torch.arange(OUT_W, device=device) + 0.5) / OUT_W, indexing="ij"
+    )
+    points = torch.stack((xs, ys, torch.ones_like(xs)), -1).reshape(-1, 3)
+    matrix = homography(corners, unit_corners(count, device))
+    mapped = points @ matrix.transpose(1, 2)
+    unit = mapped[..., :2] / mapped[..., 2:].clamp(min=1e-3)
+    place = inner[:2] + unit * (inner[2:] - inner[:2])
+    grid = (place * 2 - 1).reshape(count, OUT_H, OUT_W, 2)
+    crop = F.grid_sample(texture, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    if padding == "border":
+        return crop, torch.ones_like(crop[:, :1])
+    edge = torch.minimum(unit, 1 - unit).amin(-1).reshape(count, 1, OUT_H, OUT_W)
+    return crop, (edge * 60 + 0.5).clamp(0, 1)
+
+
+def light(x: Tensor) -> Tensor:
+    """Exposure, gamma, casts, infrared, shadows, glare, dirt."""
+    count, device = x.shape[0], x.device
+
+    def pick(chance: float) -> Tensor:
+        return _maybe(count, chance, device)[:, None, None, None]
+
+    def gain(low: float, high: float, channels: int = 1) -> Tensor:
+        return _u(count * channels, low, high, device).reshape(count, channels, 1, 1)
+
+    grey = x.mean(1, keepdim=True).expand_as(x)
+    x = torch.where(pick(0.14), grey, x)
+    weak = grey + (x - grey) * gain(0.2, 1.0)
+    x = torch.where(pick(0.3), weak, x)
+    x = torch.where(pick(0.05), x.flip(1), x)
+    ys = torch.linspace(-1, 1, OUT_H, device=device)[None, None, :, None]
+    xs = torch.linspace(-1, 1, OUT_W, device=device)[None, None, None, :]
+    slope = 1 + gain(-0.3, 0.3) * xs + gain(-0.35, 0.35) * ys
+    x = torch.where(pick(0.5), x * slope, x)
+    cut = torch.sigmoid((xs * gain(-1, 1) + ys * gain(-1, 1) + gain(-0.6, 0.6)) * gain(5, 60))
+    x = torch.where(pick(0.14), x * (1 - cut * gain(0.2, 0.65)), x)
+    coarse = torch.rand(count, 1, 5, 9, device=device)
+    noise = F.interpolate(coarse, (OUT_H, OUT_W), mode="bicubic", align_corners=False)
+    fine = F.interpolate(torch.rand(count, 1, 16, 40, device=device), (OUT_H, OUT_W), mode="bilinear", align_corners=False)
+    dirt = ((noise * 0.6 + fine * 0.5 - gain(0.62, 0.85)) * 4).clamp(0, 0.8)
+    x = torch.where(pick(0.1), x + dirt * (gain(0.05, 0.5, 3) - x), x)
+    x = torch.where(pick(0.15), x * (0.75 + 0.5 * noise), x)
+    # Exposure: contrast about a level, gamma, a gain that may burn out or drown.
+    contrast = gain(0.35, 1.25)
+    x = torch.where(pick(0.4), (x - 0.5) * contrast + 0.5 + gain(-0.25, 0.25), x)
+    x = torch.where(pick(0.5), x.clamp(0.001, 1) ** gain(0.5, 2.2), x)
+    cast = gain(0.75, 1.2, 3)
+    strong = gain(0.3, 1.25, 3)
+    pink = torch.stack((torch.ones(count, device=device), _u(count, 0.2, 0.75, device), _u(count, 0.35, 0.9, device)), 1)
+    x = torch.where(pick(0.4), x * cast, x)
+    x = torch.where(pick(0.08), x * strong, x)
+    x = torch.where(pick(0.1), x * pink[:, :, None, None] + gain(0.0, 0.15) * pink[:, :, None, None], x)
+    x = torch.where(pick(0.3), x * gain(0.25, 1.5), x)
+    for chance, top in ((0.09, True), (0.07, False)):
+        cx, cy = gain(-1, 1), gain(-1.3, -0.5) if top else gain(-1, 1)
+        blob = torch.exp(-(((xs - cx) / gain(0.08, 0.6)) ** 2 + ((ys - cy) / gain(0.15, 0.8)) ** 2))
+        x = torch.where(pick(chance), x + blob * gain(0.2, 0.9) * gain(0.8, 1.0, 3), x)
+    haze = gain(0.05, 0.4)
+    x = torch.where(pick(0.08), x * (1 - haze) + haze, x)
+    return x.clamp(0, 1)
+
+
+def occlude(x: Tensor) -> Tensor:
+    """Thin bars (tow hooks, cables, wipers) and small specks: they hide parts of characters, never all of one."""
+    count, device = x.shape[0], x.device
+    ys = torch.linspace(0, 1, OUT_H, device=device)[None, :, None]
+    xs = torch.linspace(0, 2.5, OUT_W, device=device)[None, None, :]
+    angle = _u(count, 0, math.pi, device)[:, None, None]
+    offset = _u(count, -0.9, 0.9, device)[:, None, None]
+    distance = ((xs - 1.25) * angle.cos() + (ys - 0.5) * angle.sin() - offset).abs()
+    bar = ((_u(count, 0.008, 0.035, device)[:, None, None] - distance) * 60 + 0.5).clamp(0, 1)
+    bar = bar * _maybe(count, 0.05, device)[:, None, None]
+    colour = torch.rand(count, 3, 1, 1, device=device)
+    return x + bar[:, None] * (colour - x)
+
+
+def blur(x: Tensor, strength: Tensor) -> Tensor:
+    """Per-sample Gaussian (focus) and line (motion) kernels; `strength` (B,) scales both."""
+    count, device = x.shape[0], x.device
+    size = 11
+    r = torch.arange(size, device=device).float() - size // 2
+    dy, dx = torch.meshgrid(r, r, indexing="ij")
+    sigma = (torch.where(_maybe(count, 0.45, device), _u(count, 0.5, 2.0, device), 0.25) * strength).clamp(min=0.2)
+    kernel = torch.exp(-(dx**2 + dy**2)[None] / (2 * sigma[:, None, None] ** 2))
+    angle = torch.where(_maybe(count, 0.5, device), 0.0, math.pi) + torch.randn(count, device=device) * 0.6
+    angle = torch.where(_maybe(count, 0.3, device), _u(count, 0, math.pi, device), angle)
+    along = dx[None] * angle.cos()[:, None, None] + dy[None] * angle.sin()[:, None, None]
+    across = -dx[None] * angle.sin()[:, None, None] + dy[None] * angle.cos()[:, None, None]
+    half = (_u(count, 1.0, 5.0, device) * strength)[:, None, None]
+    line = torch.sigmoid((half - along.abs()) * 4) * torch.exp(-(across**2) / 0.6)
+    moving = _maybe(count, 0.2, device)[:, None, None]
+    kernel = torch.where(moving, line, kernel)
+    kernel = kernel / kernel.sum((1, 2), keepdim=True)
+    weight = kernel[:, None].expand(count, 3, size, size).reshape(count * 3, 1, size, size)
+    padded = F.pad(x, (size // 2,) * 4, mode="replicate").reshape(1, count * 3, OUT_H + size - 1, OUT_W + size - 1)
+    return F.conv2d(padded, weight.to(padded.dtype), groups=count * 3).reshape(count, 3, OUT_H, OUT_W)
+
+
+def _dct_matrix(device: torch.device) -> Tensor:
+    k = torch.arange(8, device=device).float()
+    matrix = torch.cos((2 * k[None] + 1) * k[:, None] * math.pi / 16) * 0.5
+    matrix[0] = 1 / math.sqrt(8)
+    return matrix
+
+
+def blocks(x: Tensor, quality: Tensor) -> Tensor:
+    """JPEG-like damage: 8x8 DCT of luma and (coarser) chroma, quantised by `quality` (B,) 0..1, 1 = best."""
+    count, _, h, w = x.shape
+    ph, pw = -h % 8, -w % 8
+    padded = F.pad(x, (0, pw, 0, ph), mode="replicate") if ph or pw else x
+    luma = padded.mean(1, keepdim=True)
+    planes = torch.cat((luma, padded[:, :1] - luma, padded[:, 2:] - luma), 1)
+    hh, ww = planes.shape[2:]
+    tiles = planes.reshape(count, 3, hh // 8, 8, ww // 8, 8).permute(0, 1, 2, 4, 3, 5)
+    dct = _dct_matrix(x.device)
+    spectrum = dct @ tiles @ dct.T
+    freq = torch.arange(8, device=x.device).float()
+    ramp = 1 + (freq[:, None] + freq[None]) * 0.9
+    step = (0.02 + (1 - quality) * 0.09)[:, None, None, None, None, None] * ramp
+    step = step * torch.tensor([1.0, 2.0, 2.0], device=x.device)[None, :, None, None, None, None]
+    spectrum = torch.round(spectrum / step) * step
+    planes = (dct.T @ spectrum @ dct).permute(0, 1, 2, 4, 3, 5).reshape(count, 3, hh, ww)
+    red, blue = planes[:, 1] + planes[:, 0], planes[:, 2] + planes[:, 0]
+    green = 3 * planes[:, 0] - red - blue
+    return torch.stack((red, green, blue), 1)[:, :, :h, :w].clamp(0, 1)
+
+
+def camera(x: Tensor, *, low_res: bool) -> Tensor:
+    """One chunk: shrink to what the camera had, add sensor noise and compression there, enlarge again."""
+    count, device = x.shape[0], x.device
+    if low_res:
+        width = int(min(160, 44 * math.exp(float(torch.rand(1)) * math.log(160 / 44))))
+        height = int(min(max(width / (2.0 + 2.6 * float(torch.rand(1))), 12), 64))
+        x = F.interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
+    h, w = x.shape[2:]
+    level = torch.where(_maybe(count, 0.6, device), _u(count, 0.0, 0.09, device) ** 1.3, 0.0)[:, None, None, None]
+    mono = torch.randn(count, 1, h, w, device=device)
+    x = x + level * (0.6 * mono + 0.7 * torch.randn_like(x))
+    peppered = _maybe(count, 0.12, device)[:, None, None, None]
+    dots = torch.rand(count, 1, h, w, device=device)
+    share = _u(count, 0.001, 0.03, device)[:, None, None, None]
+    white = (torch.rand(count, 1, h, w, device=device) < 0.7).to(x.dtype)
+    x = torch.where(peppered & (dots < share), white, x).clamp(0, 1)
+    damaged = blocks(x, torch.rand(count, device=device) ** 0.5)
+    x = torch.where(_maybe(count, 0.45, device)[:, None, None, None], damaged, x)
+    if low_res:
+        mode = ("bilinear", "bilinear", "bicubic", "nearest")[int(torch.randint(4, (1,)))]
+        x = F.interpolate(x, (OUT_H, OUT_W), mode=mode, **({} if mode == "nearest" else {"align_corners": False}))
+    return x.clamp(0, 1)
+
+
+def degrade(x: Tensor, strength: Tensor, *, low_res: float, chunks: int = 8) -> Tensor:
+    """The whole chain after geometry. `strength` (B,) 0..1 weakens the blur (real crops are already blurred);
+    `low_res` is the share of chunks that pass through a smaller picture."""
+    x = occlude(light(x))
+    x = blur(x, strength)
+    parts = [camera(part, low_res=bool(torch.rand(1) < low_res)) for part in x.chunk(chunks)]
+    x = torch.cat(parts)
+    sharpened = x + (x - F.avg_pool2d(x, 3, 1, 1)) * 1.2
+    keen = _maybe(x.shape[0], 0.1, x.device)[:, None, None, None]
+    return torch.where(keen, sharpened, x).clamp(0, 1)

@@ -1,0 +1,199 @@
+"""Train the plate reader: `python -m engines.training.reader_train --flat DIR --real crops.npz --out DIR --minutes M`.
+
+The learning rate follows the wall clock, so that a run ends in time whatever the machine. A checkpoint (averaged
+weights, half precision) is written every minute and at the end; --resume goes on from one with a fresh schedule.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from engines.training.reader_data import Batch, Pools, RealCrops, boxed
+from engines.training.reader_net import ReaderNet, count_macs, count_parameters
+from engines.training.render_flat import ALPHABET, BLANK, MASKED
+
+
+def decode(classes: np.ndarray) -> str:
+    """Slot classes -> text, blanks dropped."""
+    return "".join(ALPHABET[c] for c in classes if c != BLANK)
+
+
+@torch.no_grad()
+def read_real(net: nn.Module, crops: RealCrops, index: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+    """Logits, region logits and quality logits of real crops, on the CPU."""
+    outs: list[tuple[Tensor, ...]] = []
+    for start in range(0, len(index), 256):
+        images = boxed(crops, index[start : start + 256], device)
+        outs.append(tuple(t.float().cpu() for t in net(images)))
+    logits, region, quality = (torch.cat(parts) for parts in zip(*outs, strict=True))
+    return logits, region, quality
+
+
+def accuracy(net: nn.Module, crops: RealCrops, device: torch.device, split: str = "val") -> dict[str, float]:
+    """Exact reads per folder and quality, boxes widened by 10 % (the harder input: no corners)."""
+    was_training = net.training
+    net.eval()
+    keep = (crops.split == split) & (crops.script != "other") & np.isin(crops.quality, ("good", "hard"))
+    index = np.flatnonzero(keep)
+    result: dict[str, float] = {}
+    if len(index):
+        logits, region, _ = read_real(net, crops, index, device)
+        reads = np.array([decode(row) for row in logits.argmax(-1).numpy()])
+        right = reads == crops.text[index]
+        for folder in sorted(set(crops.folder[index])):
+            for quality in ("good", "hard"):
+                rows = (crops.folder[index] == folder) & (crops.quality[index] == quality)
+                if rows.any():
+                    result[f"{folder.removeprefix('plates-')}/{quality}"] = float(right[rows].mean())
+        labelled = crops.region[index] != MASKED
+        if labelled.any():
+            hit = region.argmax(-1).numpy()[labelled] == crops.region[index][labelled]
+            result["region"] = float(hit.mean())
+    net.train(was_training)
+    return result
+
+
+def losses(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
+    logits, region, quality = net(batch.images.contiguous(memory_format=torch.channels_last))
+    logits, region, quality = logits.float(), region.float(), quality.float()
+    chars = F.cross_entropy(logits.reshape(-1, 37), batch.slots.reshape(-1), ignore_index=MASKED, label_smoothing=0.02)
+    known = (batch.region != MASKED).any()
+    where = F.cross_entropy(region, batch.region, ignore_index=MASKED, label_smoothing=0.05) if known else chars * 0
+    right = ((logits.argmax(-1) == batch.slots) | (batch.slots == MASKED)).all(1)
+    seen = batch.slots[:, 0] != BLANK  # a patch without a plate is never a right read
+    target = (right & seen).float()
+    judged = batch.judged.float()
+    judge = (F.binary_cross_entropy_with_logits(quality[:, 0], target, reduction="none") * judged).sum() / judged.sum().clamp(min=1)
+    exact = (right & seen).float().sum() / seen.float().sum().clamp(min=1)
+    total = chars + 0.06 * where + 0.1 * judge
+    return total, {"chars": chars.detach(), "region": where.detach(), "judge": judge.detach(), "exact": exact}
+
+
+class Average:
+    """Exponential moving average of weights and buffers."""
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.net, self.decay, self.steps = copy.deepcopy(net).eval(), decay, 0
+        self.net.requires_grad_(False)
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        self.steps += 1
+        decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
+        for mine, theirs in zip(self.net.state_dict().values(), net.state_dict().values(), strict=True):
+            if mine.dtype.is_floating_point:
+                mine.lerp_(theirs.to(mine.dtype), 1 - decay)
+            else:
+                mine.copy_(theirs)
+
+
+def save(path: Path, average: Average, meta: dict[str, Any]) -> None:
+    weights = {k: v.half() if v.dtype.is_floating_point else v for k, v in average.net.state_dict().items()}
+    temporary = path.with_suffix(".tmp")
+    torch.save({"weights": {k: v.cpu() for k, v in weights.items()}, "meta": meta}, temporary)
+    temporary.replace(path)
+
+
+def groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
+    """Weight decay for matrices only: never for norms, biases, positions."""
+    heavy = [p for n, p in net.named_parameters() if p.ndim >= 2 and not n.endswith(("bias", "place", "queries"))]
+    ids = {id(p) for p in heavy}
+    light = [p for p in net.parameters() if id(p) not in ids]
+    return [{"params": heavy, "weight_decay": decay}, {"params": light, "weight_decay": 0.0}]
+
+
+def train(args: argparse.Namespace) -> None:
+    start_s = time.monotonic()
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    torch.manual_seed(args.seed)
+    torch.backends.cudnn.benchmark = True
+    torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    pools = Pools(args.flat, args.real, device, limit=args.limit)
+    net = ReaderNet(len(pools.labels)).to(device).to(memory_format=torch.channels_last)
+    if args.resume:
+        state = torch.load(args.resume, map_location=device, weights_only=True)
+        if state["meta"]["regions"] != pools.labels:
+            raise SystemExit(f"{args.resume} was trained on other region labels: render with the same designs or start anew")
+        net.load_state_dict(state["weights"])
+    print(f"{device} regions={len(pools.labels)} params={count_parameters(net) / 1e6:.2f}M "
+          f"flat={len(pools.flat)} real={len(pools.real)} loaded in {time.monotonic() - start_s:.0f}s", flush=True)  # fmt: skip
+    average = Average(net, 0.9995)
+    optimiser = torch.optim.AdamW(groups(net, 0.05), lr=args.lr, betas=(0.9, 0.98))
+    forward: nn.Module = torch.compile(net) if args.compile and device.type == "cuda" else net  # type: ignore[assignment]
+    args.out.mkdir(parents=True, exist_ok=True)
+    meta = {"regions": pools.labels, "seed": args.seed, "macs": 0, "minutes": 0.0, "steps": 0, "batch": args.batch,
+            "flat": len(pools.flat), "real": len(pools.real), "val": {}}  # fmt: skip
+    begin_s = time.monotonic()
+    budget_s = args.minutes * 60 - (begin_s - start_s)
+    step, logged_s, saved_s, sums = 0, begin_s, begin_s, {}
+    while True:
+        spent_s = time.monotonic() - begin_s
+        progress = spent_s / budget_s
+        if progress >= 1 or (args.steps and step >= args.steps):
+            break
+        warm = min(1.0, (step + 1) / 400)
+        rate = args.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
+        for group in optimiser.param_groups:
+            group["lr"] = rate
+        with torch.no_grad():
+            batch = pools.batch(args.batch, real=args.real_share)
+        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+            total, parts = losses(forward, batch)
+        optimiser.zero_grad(set_to_none=True)
+        total.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), 3.0)
+        optimiser.step()
+        average.update(net)
+        step += 1
+        for key, value in parts.items():
+            sums[key] = sums.get(key, 0) + value
+        sums["n"] = sums.get("n", 0) + 1
+        now_s = time.monotonic()
+        if now_s - logged_s > 10:
+            count = sums.pop("n")
+            figures = " ".join(f"{k}={float(v) / count:.4f}" for k, v in sums.items())
+            print(f"{now_s - begin_s:5.0f}s step {step} lr {rate:.5f} {count * args.batch / (now_s - logged_s):.0f} crops/s {figures}", flush=True)
+            logged_s, sums = now_s, {}
+        if now_s - saved_s > args.save_s:
+            saved_s = now_s
+            meta.update(val=accuracy(average.net, pools.crops, device), steps=step, minutes=(now_s - start_s) / 60)
+            print("val " + json.dumps({k: round(v, 4) for k, v in meta["val"].items()}), flush=True)
+            save(args.out / "reader.pt", average, meta)
+    meta.update(val=accuracy(average.net, pools.crops, device), steps=step, minutes=(time.monotonic() - start_s) / 60)
+    meta["macs"] = count_macs(ReaderNet(len(pools.labels)))
+    save(args.out / "reader.pt", average, meta)
+    (args.out / "train.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")
+    print("done " + json.dumps({k: round(v, 4) for k, v in meta["val"].items()}), flush=True)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--flat", type=Path, required=True)
+    parser.add_argument("--real", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--minutes", type=float, default=12)
+    parser.add_argument("--batch", type=int, default=1024)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--real-share", type=float, default=0.3)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--steps", type=int, default=0, help="stop after so many steps (dry runs)")
+    parser.add_argument("--limit", type=int, default=0, help="use so many rendered plates only")
+    parser.add_argument("--save-s", type=float, default=60)
+    parser.add_argument("--resume", type=Path)
+    parser.add_argument("--compile", action="store_true")
+    train(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
