@@ -1,0 +1,186 @@
+"""From pictures to network inputs on the CPU: fit, rectify, normalise into preallocated batches."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from alprd.core.decode import Placement, letterbox, stretch
+from alprd.inference.manifest import InputSpec
+from alprd.ports import ImageU8
+
+_SUPERSAMPLING_MAX = 8  # beyond it a plate is so large that aliasing no longer hurts
+
+
+class ImageError(Exception):
+    """A picture that cannot be processed; others can."""
+
+
+def check_image(image: ImageU8) -> None:
+    """Refuse what is not a (H, W, 3) uint8 picture. Raises ImageError."""
+    if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
+        raise ImageError(
+            f"a frame of shape {image.shape} and type {image.dtype} is no (height, width, 3) "
+            "uint8 picture"
+        )
+
+
+@contextmanager
+def opencv_errors() -> Iterator[None]:
+    """OpenCV's refusals of a picture as ImageError."""
+    try:
+        yield
+    except cv2.error as error:
+        raise ImageError(f"OpenCV cannot process the frame: {error.err}") from error
+
+
+class InputBatch:
+    """A network's input, allocated once; pictures are written into its rows."""
+
+    def __init__(self, spec: InputSpec, max_batch: int) -> None:
+        self._spec = spec
+        self._place = letterbox if spec.resize == "letterbox" else stretch
+        self._canvas = np.full((spec.height, spec.width, 3), spec.pad_value, np.uint8)
+        self._planes = np.empty((3, spec.height, spec.width), np.uint8)
+        # Memory order of the planes is the network's, the list is OpenCV's blue, green, red.
+        planes = list(self._planes)
+        self._bgr_planes = planes[::-1] if spec.colour == "RGB" else planes
+        scale = np.float32(spec.scale) / np.asarray(spec.std, np.float32)
+        shift = np.asarray(spec.mean, np.float32) / np.asarray(spec.std, np.float32)
+        per_channel = (-1, 1, 1) if spec.layout == "NCHW" else (1, 1, -1)
+        # One common factor multiplies faster than one per channel.
+        uniform = bool((scale == scale[0]).all())
+        self._scale = scale[0] if uniform else scale.reshape(per_channel)
+        self._shift = shift.reshape(per_channel) if shift.any() else None
+        self.rows: NDArray[np.float32] = np.zeros((max_batch, *spec.shape), np.float32)
+
+    @property
+    def max_batch(self) -> int:
+        """Number of rows."""
+        return len(self.rows)
+
+    def fill_fitted(self, row: int, image: ImageU8) -> Placement:
+        """Fit a whole frame into a row as the manifest says. Raises ImageError."""
+        check_image(image)
+        height, width = image.shape[:2]
+        spec, canvas = self._spec, self._canvas
+        placed = self._place((width, height), (spec.width, spec.height))
+        left, top = placed.offset_x, placed.offset_y
+        right, bottom = left + placed.width, top + placed.height
+        # The canvas is reused: whatever lies outside this frame is padding again.
+        canvas[:top] = canvas[bottom:] = spec.pad_value
+        canvas[top:bottom, :left] = canvas[top:bottom, right:] = spec.pad_value
+        with opencv_errors():
+            _resize(image, canvas[top:bottom, left:right])
+            self.fill(row, canvas)
+        return placed
+
+    def fill(self, row: int, picture: ImageU8) -> None:
+        """Normalise a (height, width, 3) BGR picture of the input's own size into a row."""
+        spec, out = self._spec, self.rows[row]
+        if spec.colour == "GRAY":
+            grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+            np.multiply(grey.reshape(spec.shape), self._scale, out=out)
+        elif spec.layout == "NCHW":
+            cv2.split(picture, self._bgr_planes)
+            np.multiply(self._planes, self._scale, out=out)
+        else:
+            ordered = picture if spec.colour == "BGR" else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
+            np.multiply(ordered, self._scale, out=out)
+        if self._shift is not None:
+            np.subtract(out, self._shift, out=out)
+
+
+def _resize(image: ImageU8, out: ImageU8) -> None:
+    """Resize into `out`; fine detail is averaged before it can alias."""
+    height, width = out.shape[:2]
+    # Bilinear sampling looks at two pixels a side: from a third of the size on it skips some.
+    # Halving by area is cheap, so the frame is halved until bilinear sampling sees everything.
+    while min(image.shape[0] / height, image.shape[1] / width) > 2.0:
+        image = np.asarray(
+            cv2.resize(
+                image,
+                (max(1, image.shape[1] // 2), max(1, image.shape[0] // 2)),
+                interpolation=cv2.INTER_AREA,
+            ),
+            np.uint8,
+        )
+    cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
+
+
+def rectify(
+    image: ImageU8,
+    quad: NDArray[np.float32],
+    size: tuple[int, int],
+    margins: tuple[float, float] = (0.0, 0.0),
+) -> ImageU8:
+    """The plate inside `quad` as an upright picture.
+
+    The corners land on the rectangle inset by the margins, so a little of the surroundings shows.
+
+    Args:
+        image: (H, W, 3) BGR frame.
+        quad: (4, 2) corners in the frame's pixels, clockwise from the plate's own top left.
+        size: (width, height) of the result.
+        margins: fractions of the result's width and height left on each side.
+
+    Raises:
+        ImageError: the frame cannot be processed.
+    """
+    width, height = size
+    inset_x, inset_y = margins[0] * width, margins[1] * height
+    target = np.array(
+        [
+            [inset_x, inset_y],
+            [width - inset_x, inset_y],
+            [width - inset_x, height - inset_y],
+            [inset_x, height - inset_y],
+        ],
+        np.float32,
+    )
+    # Only the plate's surroundings are handed to OpenCV, whose warp refuses very wide frames.
+    region, corners = _surroundings(image, quad)
+    # A plate much larger than the crop is sampled more finely, then averaged: no aliasing.
+    side = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
+    times_x = _supersampling((side[0] + side[2]) / 2.0, width - 2.0 * inset_x)
+    times_y = _supersampling((side[1] + side[3]) / 2.0, height - 2.0 * inset_y)
+    # OpenCV counts from pixel centres, we from pixel edges.
+    finer = target * np.array([times_x, times_y], np.float32) - np.float32(0.5)
+    with opencv_errors():
+        warped = cv2.warpPerspective(
+            region,
+            cv2.getPerspectiveTransform(corners - np.float32(0.5), finer),
+            (width * times_x, height * times_y),
+            flags=cv2.INTER_LINEAR,
+            borderMode=cv2.BORDER_REPLICATE,
+        )
+        if times_x > 1 or times_y > 1:
+            warped = cv2.resize(warped, (width, height), interpolation=cv2.INTER_AREA)
+    return np.asarray(warped, np.uint8)
+
+
+def _surroundings(image: ImageU8, quad: NDArray[np.float32]) -> tuple[ImageU8, NDArray[np.float32]]:
+    """The part of the frame around the quad (a view) and the quad's corners in it."""
+    height, width = image.shape[:2]
+    low, high = quad.min(axis=0), quad.max(axis=0)
+    margin = np.ceil(0.5 * (high - low)) + 2.0
+    left, top = np.clip(np.floor(low - margin), 0, (width - 1, height - 1)).astype(int)
+    right, bottom = np.clip(np.ceil(high + margin), (left + 1, top + 1), (width, height)).astype(
+        int
+    )
+    return image[top:bottom, left:right], (quad - (left, top)).astype(np.float32)
+
+
+def _supersampling(source_px: float, target_px: float) -> int:
+    return int(np.clip(round(source_px / target_px), 1, _SUPERSAMPLING_MAX))
+
+
+def sharpness(picture: ImageU8) -> float:
+    """Variance of the Laplacian of a BGR picture's grey values; greater is sharper."""
+    grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+    _, deviation = cv2.meanStdDev(cv2.Laplacian(grey, cv2.CV_16S))
+    return float(deviation[0, 0]) ** 2

@@ -1,0 +1,120 @@
+"""The reader: plate detections in, texts with their posteriors out, whatever runs the network."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alprd.core.decode import class_order, decode_regions, decode_slots
+from alprd.core.types import Detection, PlateRead
+from alprd.inference.manifest import ReaderManifest
+from alprd.inference.network import Network, Shape, check_outputs
+from alprd.inference.preprocess import InputBatch, check_image, rectify, sharpness
+from alprd.ports import ImageU8
+
+
+def reader_outputs(manifest: ReaderManifest) -> Mapping[str, Shape]:
+    """Name and shape of every output that the decoder needs."""
+    decoder = manifest.decoder
+    shapes: dict[str, Shape] = {decoder.outputs.chars: (None, None, len(decoder.alphabet) + 1)}
+    if decoder.outputs.region is not None:
+        shapes[decoder.outputs.region] = (None, len(decoder.regions))
+    if decoder.outputs.quality is not None:
+        shapes[decoder.outputs.quality] = (None, 1)
+    return shapes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class CropText:
+    """What the network says of one crop; fields as in `PlateRead`."""
+
+    text: str
+    char_probs: NDArray[np.float32]
+    quality: float | None
+    regions: tuple[tuple[str, float], ...]
+
+
+class NetworkReader:
+    """Implements the PlateReader port; used by one thread."""
+
+    def __init__(self, manifest: ReaderManifest, network: Network) -> None:
+        decoder = manifest.decoder
+        self._network = network
+        self._input = InputBatch(manifest.input, network.max_batch)
+        self._size = (manifest.input.width, manifest.input.height)
+        self._margins = (decoder.margin_x, decoder.margin_y)
+        self._decoder = decoder
+        self._order = class_order(decoder.alphabet, decoder.blank)
+        self._shapes = reader_outputs(manifest)
+        self._origin = f"{manifest.name}/{manifest.file}"
+
+    def read(self, plates: Sequence[tuple[ImageU8, Detection, float]]) -> list[PlateRead]:
+        """One read per (full frame image, plate detection with quad, t_s), in that order.
+
+        Raises:
+            ImageError: a picture cannot be processed; then nothing was read.
+            EngineError: the network failed.
+        """
+        crops: list[ImageU8] = []
+        quads: list[NDArray[np.float32]] = []
+        for image, plate, _ in plates:
+            check_image(image)
+            quads.append(_corners(plate))
+            crops.append(rectify(image, quads[-1], self._size, self._margins))
+        return [
+            PlateRead(
+                text=found.text,
+                char_probs=found.char_probs,
+                quad=quad,
+                t_s=t_s,
+                score=plate.score,
+                quality=found.quality,
+                regions=found.regions,
+                sharpness=sharpness(crop),
+            )
+            for (_, plate, t_s), quad, crop, found in zip(
+                plates, quads, crops, self.read_crops(crops), strict=True
+            )
+        ]
+
+    def read_crops(self, crops: Sequence[ImageU8]) -> list[CropText]:
+        """Texts of rectified (height, width, 3) crops of the network's own size."""
+        found: list[CropText] = []
+        for start in range(0, len(crops), self._input.max_batch):
+            found.extend(self._read_batch(crops[start : start + self._input.max_batch]))
+        return found
+
+    def _read_batch(self, crops: Sequence[ImageU8]) -> list[CropText]:
+        for row, crop in enumerate(crops):
+            self._input.fill(row, crop)
+        outputs = self._network.run(self._input.rows, len(crops))
+        check_outputs(outputs, self._shapes, len(crops), self._origin)
+        names = self._decoder.outputs
+        texts = decode_slots(outputs[names.chars], self._order)
+        regions: list[tuple[tuple[str, float], ...]] = [()] * len(crops)
+        if names.region is not None:
+            regions = decode_regions(outputs[names.region], self._decoder.regions)
+        qualities: list[float | None] = [None] * len(crops)
+        if names.quality is not None:
+            qualities = [_probability(value) for value in outputs[names.quality][:, 0].tolist()]
+        return [
+            CropText(text=text, char_probs=probs, quality=quality, regions=region)
+            if quality is None or quality >= self._decoder.min_quality
+            else CropText(text="", char_probs=probs[:0], quality=quality, regions=())
+            for (text, probs), quality, region in zip(texts, qualities, regions, strict=True)
+        ]
+
+
+def _corners(plate: Detection) -> NDArray[np.float32]:
+    """(4, 2) the plate's quad, or its box's corners."""
+    if plate.quad is not None:
+        return plate.quad
+    x1, y1, x2, y2 = plate.box
+    return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)
+
+
+def _probability(value: float) -> float | None:
+    return min(1.0, max(0.0, value)) if np.isfinite(value) else None

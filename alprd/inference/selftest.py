@@ -1,0 +1,177 @@
+"""Proof, before the daemon says that it is ready, that a model does what its manifest says.
+
+Wrong normalisation, swapped colours or a wrong alphabet raise no error anywhere: the network runs
+and returns nonsense. So each model looks at a known plate first, and when it fails, the usual
+mistakes are tried out so that the error can name the one that it is.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import cv2
+import numpy as np
+from numpy.typing import NDArray
+
+from alprd.core.types import PLATE_LABEL, Detection
+from alprd.inference.detector import NetworkDetector
+from alprd.inference.manifest import DetectorManifest, InputSpec, Manifest, ReaderManifest
+from alprd.inference.network import Network, Outputs
+from alprd.inference.reader import NetworkReader
+from alprd.ports import EngineError, ImageU8
+
+_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
+_TOLERANCE = 0.02  # on sums and bounds of probabilities; half precision needs some
+
+
+class _Recorder:
+    """A network that remembers what it returned last."""
+
+    def __init__(self, network: Network) -> None:
+        self._network = network
+        self.max_batch = network.max_batch
+        self.last: Outputs = {}
+
+    def run(self, rows: NDArray[np.float32], count: int) -> Outputs:
+        self.last = self._network.run(rows, count)
+        return self.last
+
+
+def check_detector(manifest: DetectorManifest, network: Network, folder: Path) -> None:
+    """Find the known plate. Raises EngineError saying what is wrong."""
+    expected = manifest.selftest
+    image = _picture(folder / expected.image)
+    quad = np.array(expected.quad, np.float32)
+
+    def attempt(tried: DetectorManifest, through: Network) -> str | None:
+        plates = [
+            found
+            for found in NetworkDetector(tried, through).detect([image])[0]
+            if found.label == PLATE_LABEL
+        ]
+        if not plates:
+            return "found no plate"
+        best = max(_quad_iou(quad, plate) for plate in plates)
+        if best < expected.min_iou:
+            return f"found a plate elsewhere (overlap {best:.2f}, at least {expected.min_iou})"
+        return None
+
+    recorder = _Recorder(network)
+    problem = attempt(manifest, recorder)
+    if problem is not None:
+        scores = recorder.last[manifest.decoder.outputs.scores]
+        cause = _not_probabilities(scores, None) or _diagnose(
+            manifest.input,
+            lambda spec: attempt(manifest.model_copy(update={"input": spec}), network) is None,
+        )
+        raise _failure(manifest, folder, expected.image, problem, cause)
+
+
+def check_reader(manifest: ReaderManifest, network: Network, folder: Path) -> None:
+    """Read the known plate. Raises EngineError saying what is wrong."""
+    expected = manifest.selftest
+    size = (manifest.input.width, manifest.input.height)
+    crop = _picture(folder / expected.image)
+    if (crop.shape[1], crop.shape[0]) != size:
+        crop = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
+
+    def attempt(tried: ReaderManifest, through: Network) -> str:
+        return NetworkReader(tried, through).read_crops([crop])[0].text
+
+    recorder = _Recorder(network)
+    text = attempt(manifest, recorder)
+    if text != expected.plate:
+        chars = recorder.last[manifest.decoder.outputs.chars]
+        cause = _not_probabilities(chars, 2) or _diagnose(
+            manifest.input,
+            lambda spec: (
+                attempt(manifest.model_copy(update={"input": spec}), network) == expected.plate
+            ),
+        )
+        problem = f"read {text!r} instead of {expected.plate!r}"
+        raise _failure(manifest, folder, expected.image, problem, cause)
+
+
+def _failure(
+    manifest: Manifest, folder: Path, image: str, problem: str, cause: str | None
+) -> EngineError:
+    remedy = cause or (
+        "check [input] (colour, scale, mean, std, resize) and [decoder] (labels, alphabet, blank) "
+        "in its manifest against how it was trained"
+    )
+    return EngineError(f"{folder / manifest.file}: the self-test on {image} {problem}; {remedy}")
+
+
+def _not_probabilities(values: NDArray[np.float32], sum_axis: int | None) -> str | None:
+    """What is wrong with outputs that should be probabilities, with the remedy."""
+    if not np.isfinite(values).all():
+        return "its outputs hold NaN or infinity: the weights are damaged, export it again"
+    if values.min() < -_TOLERANCE or values.max() > 1.0 + _TOLERANCE:
+        return "its outputs are no probabilities: export it with the sigmoid or softmax at its end"
+    if sum_axis is not None and (abs(values.sum(axis=sum_axis) - 1.0) > _TOLERANCE).any():
+        return "its slots do not sum to 1: export it with a softmax over the classes at its end"
+    return None
+
+
+def _diagnose(spec: InputSpec, passes: Callable[[InputSpec], bool]) -> str | None:
+    """Try the usual mistakes; the remedy when one of them explains the failure."""
+    for variant in _usual_mistakes(spec):
+        if passes(variant):
+            wanted = ", ".join(
+                f"{key} = {_toml(getattr(variant, key))}"
+                for key in ("colour", "scale", "mean", "std")
+                if getattr(variant, key) != getattr(spec, key)
+            )
+            return f"with {wanted} it passes: correct [input] in its manifest"
+    return None
+
+
+def _usual_mistakes(spec: InputSpec) -> Iterator[InputSpec]:
+    """The input with other colour orders and normalisations, the smallest changes first."""
+    count = spec.channels
+    normalisations: list[dict[str, object]] = [
+        {},
+        {"scale": 1.0 / 255.0, "mean": (0.0,) * count, "std": (1.0,) * count},
+        {"scale": 1.0, "mean": (0.0,) * count, "std": (1.0,) * count},
+        {"scale": 1.0 / 127.5, "mean": (1.0,) * count, "std": (1.0,) * count},
+        {"scale": 1.0 / 255.0, "mean": _IMAGENET[0][:count], "std": _IMAGENET[1][:count]},
+    ]
+    colours = (spec.colour,) if spec.colour == "GRAY" else (spec.colour, _swapped(spec.colour))
+    for normalisation in normalisations:
+        for colour in colours:
+            variant = spec.model_copy(update={"colour": colour, **normalisation})
+            if variant != spec:
+                yield variant
+
+
+def _swapped(colour: str) -> str:
+    return "BGR" if colour == "RGB" else "RGB"
+
+
+def _toml(value: object) -> str:
+    if isinstance(value, tuple):
+        return f"[{', '.join(_toml(item) for item in value)}]"
+    return f"{value:.6g}" if isinstance(value, float) else f'"{value}"'
+
+
+def _picture(path: Path) -> ImageU8:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise EngineError(
+            f"{path} cannot be read ({error.strerror}); the self-test needs it: restore it, or "
+            "correct selftest.image in the manifest"
+        ) from None
+    image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
+    if image is None:
+        raise EngineError(f"{path} is no picture; the self-test needs one: restore it")
+    return np.asarray(image, np.uint8)
+
+
+def _quad_iou(quad: NDArray[np.float32], plate: Detection) -> float:
+    if plate.quad is None:
+        return 0.0
+    common, _ = cv2.intersectConvexConvex(quad, plate.quad)
+    union = cv2.contourArea(quad) + cv2.contourArea(plate.quad) - common
+    return float(common / union) if union > 0.0 else 0.0
