@@ -1,0 +1,247 @@
+"""The outbox's file: its schema, and what to do when it is not what it should be."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import sqlite3
+from collections.abc import Callable
+from contextlib import closing
+from datetime import datetime
+from pathlib import Path
+from typing import IO, Final
+
+from alprd.ports import OutboxError
+from alprd.publish.salvage import read_what_is_left, set_aside
+
+APPLICATION_ID: Final = 0x616C7072  # "alpr": tells our file from somebody else's database
+SCHEMA_VERSION: Final = 1
+BUSY_TIMEOUT_S: Final = 10.0
+WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
+SQLITE_MAGIC: Final = b"SQLite format 3\x00"
+
+# One list of statements per version step; version 0 is the empty file.
+MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
+    (
+        "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL)",
+        "INSERT INTO counter VALUES ('next_seq', 1), ('pending', 0), ('dropped', 0)",
+        "CREATE TABLE event ("
+        " seq INTEGER PRIMARY KEY,"
+        " topic TEXT NOT NULL,"
+        " event_id TEXT NOT NULL,"
+        " payload BLOB NOT NULL,"
+        " size INTEGER NOT NULL,"
+        " added_at_s REAL NOT NULL)",
+    ),
+)
+
+
+class _DamagedFileError(Exception):
+    """The file was an outbox once and cannot be trusted any more."""
+
+
+def connect(path: Path) -> sqlite3.Connection:
+    """A connection with the outbox's settings; transactions are begun explicitly.
+
+    The file must exist, so that a file which vanishes is an error and never a silent new start.
+    """
+    db = sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode=rw",
+        uri=True,
+        timeout=BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+    try:
+        db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
+    except sqlite3.Error:
+        db.close()
+        raise
+    return db
+
+
+def lock(path: Path) -> IO[bytes]:
+    """Claim the outbox for this process; closing the result gives it back, as does any death.
+
+    Two daemons on one outbox would send every event twice.
+    """
+    try:
+        file = path.with_name(f"{path.name}.lock").open("ab")
+    except OSError as error:
+        raise outbox_error(path, error) from error
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        file.close()
+        raise OutboxError(
+            f"{path}: another alprd uses this outbox; stop it, or set outbox.path"
+        ) from error
+    return file
+
+
+def prepare(path: Path, *, now: Callable[[], datetime]) -> Path | None:
+    """Make the file ready: create it, migrate it, or set a damaged one aside and start anew.
+
+    What can still be read of a damaged file moves into the new one.
+
+    Returns:
+        Where the damaged file now lies; None when there was none.
+
+    Raises:
+        OutboxError: the file or its folder cannot be used, or holds somebody else's data.
+    """
+    try:
+        _refuse_text(path)
+        try:
+            _open_and_migrate(path)
+        except _DamagedFileError:
+            moved = set_aside(path, now())
+            _open_and_migrate(path)
+            _carry_over(moved, path)
+            return moved
+    except (OSError, sqlite3.Error) as error:
+        raise outbox_error(path, error) from error
+    except _DamagedFileError as error:
+        raise OutboxError(f"{path}: a new file is damaged at once ({error}); check the disk") from (
+            error
+        )
+    return None
+
+
+def _refuse_text(path: Path) -> None:
+    """A mistaken path must damage nothing: text was written by somebody else for a purpose.
+
+    A damaged outbox does not look like text: its first page is SQLite's, or zeros, or noise.
+    """
+    try:
+        with path.open("rb") as file:
+            head = file.read(512)
+    except FileNotFoundError:
+        return
+    if head and not head.startswith(SQLITE_MAGIC) and b"\x00" not in head and _is_text(head):
+        raise _foreign(path)
+
+
+def _is_text(head: bytes) -> bool:
+    try:
+        head.decode()
+    except UnicodeDecodeError as error:
+        return error.start >= len(head) - 3  # only the last character, cut in two
+    return True
+
+
+def _foreign(path: Path) -> OutboxError:
+    return OutboxError(
+        f"{path}: is not an outbox of alprd; set outbox.path to another file, or move it away"
+    )
+
+
+def _open_and_migrate(path: Path) -> None:
+    # Created by hand: the kernel's error (missing folder, read-only) says more than SQLite's.
+    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640))
+    try:
+        with closing(connect(path)) as db:
+            version = _version(db, path)
+            if version == 0:
+                # Must precede the first table; lets the file shrink after a long outage.
+                db.execute("PRAGMA auto_vacuum = INCREMENTAL")
+            db.execute("PRAGMA journal_mode = WAL").fetchone()
+            db.execute("BEGIN IMMEDIATE")
+            for step in MIGRATIONS[version:]:
+                for statement in step:
+                    db.execute(statement)
+            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+            db.execute("COMMIT")
+            _check(db)
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            raise _DamagedFileError(str(error)) from error
+        raise
+
+
+def _version(db: sqlite3.Connection, path: Path) -> int:
+    """The schema version of a file that is ours; 0 for an empty one."""
+    version: int
+    ((owner,), (version,), (objects,)) = (
+        db.execute(question).fetchone()
+        for question in (
+            "PRAGMA application_id",
+            "PRAGMA user_version",
+            "SELECT count(*) FROM sqlite_master",
+        )
+    )
+    if owner != APPLICATION_ID and (owner, version, objects) != (0, 0, 0):
+        raise _foreign(path)
+    if version > SCHEMA_VERSION:
+        raise OutboxError(
+            f"{path}: written by a newer alprd (schema {version}, this one knows"
+            f" {SCHEMA_VERSION}); install that version again, or move the file away"
+        )
+    return version
+
+
+def _check(db: sqlite3.Connection) -> None:
+    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+    if verdict != "ok":
+        raise _DamagedFileError(str(verdict))
+    counters = dict(db.execute("SELECT name, value FROM counter"))
+    (last_seq,) = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
+    if not {"next_seq", "pending", "dropped"} <= counters.keys():
+        raise _DamagedFileError("a counter is missing")
+    if counters["next_seq"] <= last_seq:
+        raise _DamagedFileError("the sequence counter lies behind the rows")
+
+
+def _carry_over(damaged: Path, path: Path) -> None:
+    """Move what a damaged file still holds into the new one; its numbers go on."""
+    left = read_what_is_left(damaged, connect)
+    next_seq = max([left.next_seq, *(row[0] + 1 for row in left.rows)])
+    with closing(connect(path)) as db:
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany(
+            "INSERT INTO event (seq, topic, event_id, payload, size, added_at_s)"
+            " VALUES (?, ?, ?, ?, ?, ?)",
+            left.rows,
+        )
+        db.executemany(
+            "UPDATE counter SET value = ? WHERE name = ?",
+            [(next_seq, "next_seq"), (len(left.rows), "pending"), (left.dropped, "dropped")],
+        )
+        db.execute("COMMIT")
+
+
+def is_damage(error: sqlite3.Error) -> bool:
+    """Whether the file's content is at fault, not the disk or a lock.
+
+    By text, because Python 3.10 does not hand out SQLite's error codes.
+    """
+    text = str(error).lower()
+    return any(mark in text for mark in ("malformed", "not a database", "no such table"))
+
+
+def outbox_error(path: Path, error: Exception) -> OutboxError:
+    """The error with its remedy."""
+    text = str(error).lower()
+    if isinstance(error, FileNotFoundError):
+        remedy = f"the folder does not exist; create it: mkdir -p {path.parent}"
+    elif isinstance(error, NotADirectoryError):
+        remedy = f"{path.parent} is a file; set outbox.path to a file in a folder"
+    elif isinstance(error, IsADirectoryError):
+        remedy = "is a folder; set outbox.path to a file in it"
+    elif isinstance(error, PermissionError):
+        remedy = "permission denied; make the file and its folder writable for alprd's user"
+    elif "readonly" in text or "read-only" in text:
+        remedy = "read-only; remount the disk writable, or make file and folder writable"
+    elif "full" in text or "no space" in text:
+        remedy = "the disk is full; free space, or set outbox.path to another disk"
+    elif "locked" in text:
+        remedy = "another process holds the file; stop it, or set outbox.path"
+    elif isinstance(error, sqlite3.Error) and is_damage(error):
+        remedy = f"the file is damaged ({error}); restart alprd, it sets the file aside"
+    elif "unable to open" in text:
+        remedy = f"cannot be opened; check that {path.parent} exists and is writable"
+    else:
+        remedy = f"{error}; check the disk"
+    return OutboxError(f"{path}: {remedy}")

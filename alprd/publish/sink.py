@@ -1,0 +1,67 @@
+"""From a `PlateEvent` to a durable row: the `EventSink` of the inference thread."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from typing import Any, Protocol
+
+from alprd.core.events import to_payload
+from alprd.core.types import PlateEvent
+from alprd.publish.outbox import NewRow, OutboxWriter
+
+
+def encode(payload: Mapping[str, Any]) -> bytes:
+    """Compact UTF-8 JSON; NaN and infinity are errors, because JSON knows neither."""
+    text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+    return text.encode()
+
+
+class _Build(Protocol):
+    def __call__(self, event: PlateEvent, *, seq: int) -> dict[str, Any]: ...
+
+
+class OutboxSink:
+    """Writes events into the outbox and wakes the publisher; used by the inference thread."""
+
+    def __init__(
+        self,
+        writer: OutboxWriter,
+        *,
+        wake_publisher: Callable[[], None],
+        prefix: str,
+        device_id: str,
+        software: str,
+        models: Mapping[str, str],
+    ) -> None:
+        """Bind what every event of this device has in common.
+
+        Args:
+            writer: the outbox; from now on used only here.
+            wake_publisher: called after events became durable.
+            prefix: the first topic level(s).
+            device_id: the device's name.
+            software: name and version, "alprd 0.1.0".
+            models: name of each model in use -> "sha256:...".
+        """
+        self._writer = writer
+        self._wake_publisher = wake_publisher
+        self._prefix = prefix
+        self._build: _Build = partial(
+            to_payload, device_id=device_id, software=software, models=dict(models)
+        )
+
+    def add(self, events: Sequence[PlateEvent]) -> None:
+        """Return once the events are on disk, in order. Raises OutboxError: none was added."""
+        if not events:
+            return
+        self._writer.add([self._row(event) for event in events])
+        self._wake_publisher()
+
+    def _row(self, event: PlateEvent) -> NewRow:
+        return NewRow(
+            topic=f"{self._prefix}/{event.camera_id}/plates",
+            event_id=event.event_id,
+            build=lambda seq: encode(self._build(event, seq=seq)),
+        )

@@ -1,0 +1,179 @@
+"""The publisher thread: owns the broker connection and the reading side of the outbox."""
+
+from __future__ import annotations
+
+import random as random_module
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from functools import partial
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+
+from alprd.config.models import MqttSettings
+from alprd.core.types import CameraStatus
+from alprd.ports import Beat, Clock
+from alprd.publish.board import Board
+from alprd.publish.loop import GOODBYE_S, PublisherStats, PublishLoop
+from alprd.publish.outbox import OutboxReader
+from alprd.publish.waker import Waker
+
+__all__ = ["PublisherStats", "PublisherThread"]
+
+JOIN_MARGIN_S: Final = 2.0
+
+log = structlog.get_logger(__name__)
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class PublisherThread:
+    """Empties the outbox towards the broker and keeps the state board published.
+
+    A context manager: entering starts the thread, leaving flushes, says a retained `stopped`,
+    disconnects and ends it. A broker that is away, refuses or talks nonsense is waited for with
+    growing pauses and never ends the thread; a failure of the thread itself calls `on_failure`.
+    """
+
+    def __init__(
+        self,
+        settings: MqttSettings,
+        *,
+        outbox_path: Path,
+        device_id: str,
+        beat: Beat,
+        on_failure: Callable[[Exception], None],
+        flush_timeout_s: float = 5.0,
+        health_expiry_s: int = 60,
+        retry_min_s: float = 1.0,
+        clock: Clock = time.monotonic,
+        now: Callable[[], datetime] = _utc_now,
+        random: Callable[[], float] = random_module.random,
+    ) -> None:
+        """Nothing is opened yet.
+
+        Args:
+            settings: the broker.
+            outbox_path: the file that an `OutboxWriter` has prepared.
+            device_id: the device's name in topics.
+            beat: called at least once a second while the thread makes progress.
+            on_failure: called in the thread when it fails; the process should end.
+            flush_timeout_s: on leaving, without an earlier `flush`: send for at most this long.
+            health_expiry_s: the broker forgets health messages after this long.
+            retry_min_s: the first pause after a failed connect.
+            clock: monotonic seconds.
+            now: aware wall time.
+            random: uniform in 0..1, for the jitter of the pauses.
+        """
+        self._outbox_path = outbox_path
+        self._on_failure = on_failure
+        self._flush_timeout_s = flush_timeout_s
+        self._clock = clock
+        self._waker = Waker()
+        self._board = Board(
+            prefix=settings.prefix, device_id=device_id, now=now, on_change=self._waker.wake
+        )
+        self._make_loop = partial(
+            PublishLoop,
+            settings=settings,
+            board=self._board,
+            waker=self._waker,
+            device_id=device_id,
+            beat=beat,
+            health_expiry_s=health_expiry_s,
+            retry_min_s=retry_min_s,
+            clock=clock,
+            now=now,
+            random=random,
+        )
+        self._loop: PublishLoop | None = None
+        self._thread = threading.Thread(target=self._run, name="publisher", daemon=True)
+        self._flush_wanted = threading.Event()
+        self._flush_over = threading.Event()
+        self._flushed = False
+        self._stop = threading.Event()
+        self.failed: Exception | None = None
+        """Why the thread ended by itself; None while all is well."""
+
+    def camera_status(self, status: CameraStatus) -> None:
+        """Publish retained on <prefix>/<camera>/status; re-sent on every connect."""
+        self._board.camera_status(status)
+
+    def forget_camera(self, camera_id: str) -> None:
+        """Take away the retained status of a camera that is no longer configured."""
+        self._board.forget_camera(camera_id)
+
+    def device(self, name: str, payload: Mapping[str, Any], *, retain: bool) -> None:
+        """Publish on <prefix>/devices/<device>/<name>; retained ones re-sent on every connect."""
+        self._board.device(name, payload, retain=retain)
+
+    def wake(self) -> None:
+        """There is something new in the outbox."""
+        self._waker.wake()
+
+    def stats(self) -> PublisherStats:
+        """How it goes."""
+        loop = self._loop
+        return PublisherStats() if loop is None else loop.stats
+
+    def flush(self, deadline: float) -> bool:
+        """Send what waits until `deadline` (on the clock); for the time when nothing new comes.
+
+        A broker that cannot be reached is tried once more and then not waited for: what is left is
+        safe in the outbox.
+
+        Returns:
+            Whether a broker has taken everything.
+        """
+        self._flush_wanted.set()
+        self._waker.wake()
+        self._flush_over.wait(max(0.0, deadline - self._clock()))
+        return self._flushed
+
+    def __enter__(self) -> PublisherThread:
+        self._thread.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if not self._flush_wanted.is_set():
+            self.flush(self._clock() + self._flush_timeout_s)
+        self._stop.set()
+        self._waker.wake()
+        self._thread.join(GOODBYE_S + JOIN_MARGIN_S)
+        if self._thread.is_alive():
+            # A disk that hangs; the thread is a daemon, so the process can end all the same.
+            log.error("publisher.stuck", remedy="check the disk of the outbox")
+            return
+        self._waker.close()
+
+    def _run(self) -> None:
+        try:
+            with OutboxReader(self._outbox_path) as reader:
+                loop = self._loop = self._make_loop(reader)
+                self._serve(loop)
+                loop.say_goodbye()
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must hear of it
+            self.failed = error
+            self._on_failure(error)
+        finally:
+            self._flush_over.set()
+
+    def _serve(self, loop: PublishLoop) -> None:
+        pauses_before: int | None = None
+        while not self._stop.is_set():
+            loop.turn()
+            if not self._flush_wanted.is_set() or self._flush_over.is_set():
+                continue
+            if pauses_before is None:
+                # One turn more, so that what was added last has been seen.
+                pauses_before = loop.pauses
+                loop.hurry()
+                loop.turn(0.0)
+            self._flushed = loop.all_sent
+            if self._flushed or loop.pauses > pauses_before:
+                self._flush_over.set()
