@@ -20,7 +20,7 @@ from alprd.config.environment import VariableError, table_of, variables
 from alprd.config.layers import ConfigError, Layers, Table, camera_name, drop_ins, read_toml
 from alprd.config.models import Settings
 from alprd.config.problems import problem_lines
-from alprd.core.secrets import has_credentials, mask_credentials
+from alprd.core.secrets import MASK, has_credentials, mask_credentials
 
 __all__ = ["ConfigError", "load_settings", "public_dump"]
 
@@ -198,15 +198,14 @@ def _read_secret(path: Path) -> str:
 
 def public_dump(settings: Settings) -> dict[str, Any]:
     """The configuration as JSON types, every password replaced by `***`."""
-    dumped: dict[str, object] = settings.model_dump(mode="json")
-    return {key: _masked(value) for key, value in dumped.items()}
+    return {key: _public(key, value) for key, value in settings.model_dump(mode="json").items()}
 
 
-def _masked(value: object) -> object:
+def _public(key: str, value: object) -> object:
     if isinstance(value, dict):
-        return {key: _masked(inner) for key, inner in value.items()}
+        return {inner: _public(inner, item) for inner, item in value.items()}
     if isinstance(value, list):
-        return [_masked(inner) for inner in value]
+        return [_public(key, item) for item in value]
     if isinstance(value, str):
-        return mask_credentials(value)
+        return MASK if key == "password" else mask_credentials(value)
     return value
