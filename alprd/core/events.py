@@ -7,16 +7,81 @@ beside it is `alprd/schemas/plate-1.json`.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta, timezone
+from itertools import pairwise
 from typing import Any
 
+from alprd.core.motion import direction_of
+from alprd.core.observe import Observation
+from alprd.core.tracking import Track
 from alprd.core.types import BoxPx, Direction, PlateEvent, Speed, Vehicle
+from alprd.core.voting import Vote, read_weight
 
 SCHEMA = "alprd.plate/1"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 RANDOM_BYTES = 10
 """What `uuid7` needs: 74 random bits, rounded up to bytes."""
+
+VEHICLE_SHARE = 1 / 3
+"""A vehicle seen around the plate in fewer of its frames is not taken for its carrier."""
+
+
+def make_event(
+    track: Track, found: Vote, *, camera_id: str, new_event_id: Callable[[datetime], str]
+) -> PlateEvent:
+    """The pass as an event, from the track up to now and its vote.
+
+    `captured_at`, `quad` and the vehicle's box belong to one picture: the one whose read counts
+    most of those that gave exactly the published text (and show the vehicle, if there is one).
+    """
+    label, confidence = _carrier_type(track)
+    agreeing = [o for o in track.reads if o.read is not None and o.read.text == found.plate]
+    reads = agreeing or list(track.reads) or [track.last]
+    with_vehicle = [o for o in reads if o.vehicle is not None and o.vehicle.label == label]
+    shown = max(with_vehicle or reads, key=_shows)
+    carrier = shown.vehicle if with_vehicle else None
+    first_read = track.first_read or track.first
+    last = track.last_own
+    first_seen, captured_at, last_seen = wall_times([track.first, shown, last])
+    return PlateEvent(
+        event_id=new_event_id(wall_times([first_read, last])[0]),
+        camera_id=camera_id,
+        plate=found.plate,
+        confidence=found.confidence,
+        char_confidences=found.char_confidences,
+        candidates=found.candidates,
+        region=found.region,
+        reads_count=track.reads_count,
+        reads_agreeing=track.count_of(found.plate),
+        first_seen=first_seen,
+        last_seen=last_seen,
+        captured_at=captured_at,
+        direction=direction_of(track.path, shown.frame_size),
+        speed=None,
+        vehicle=None
+        if carrier is None
+        else Vehicle(type=carrier.label, confidence=confidence, box=carrier.box),
+        quad=shown.quad,
+        frame_size=shown.frame_size,
+    )
+
+
+def wall_times(seen: Sequence[Observation]) -> list[datetime]:
+    """The observations' wall times, never going back.
+
+    The wall clock is for people and may be set while a vehicle passes. If it was set back, the
+    newest reading is the one that is right; the earlier times are counted back from it on the
+    steady axis. So first_seen <= captured_at <= last_seen always holds.
+
+    Args:
+        seen: oldest first.
+    """
+    walls = [o.captured_at for o in seen]
+    if all(a <= b for a, b in pairwise(walls)):
+        return walls
+    newest = seen[-1]
+    return [newest.captured_at - timedelta(seconds=newest.t_s - o.t_s) for o in seen]
 
 
 def to_payload(
@@ -96,6 +161,19 @@ def uuid7(at: datetime, random: bytes) -> str:
     value = (millis << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b
     digits = f"{value:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
+
+
+def _carrier_type(track: Track) -> tuple[str | None, float]:
+    """The vehicle type with the greatest sum of scores, and its mean score over all sightings."""
+    label, total = max(track.vehicles, key=lambda v: (v[1], v[0]), default=(None, 0.0))
+    share = min(1.0, total / max(1, track.sightings))
+    return (label, share) if share >= VEHICLE_SHARE else (None, 0.0)
+
+
+def _shows(seen: Observation) -> tuple[float, float]:
+    """How well a picture shows the plate; of equals the earlier."""
+    weight = 0.0 if seen.read is None else read_weight(seen.read, seen.width_px)
+    return weight, -seen.t_s
 
 
 def _probability(value: float) -> float:

@@ -1,0 +1,204 @@
+"""The centroid tracker: predicted position, gated distance, nearest pair first.
+
+Gates follow from the plate's size and the time since it was last seen, so they hold at 2 and at 60
+frames a second and when frames drop. A plate that keeps its text may have gone farther than one
+that has none, and one whose text clearly changed must have stayed close.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from alprd.core.geometry import Quad
+from alprd.core.observe import Observation
+from alprd.core.plates import clearly_different, nearly_same
+from alprd.core.tracking import Track
+
+VELOCITY_WINDOW_S: Final = 0.6
+VELOCITY_POINTS: Final = 10
+
+# Gates, in plate widths. A plate is about half a metre wide: 25 widths a second are 45 km/h across
+# the picture for a plate whose velocity is not known yet; one whose velocity is known may change it
+# by 4 widths a second, and half its own speed (it stops, or nears the camera).
+NEAR: Final = 1.0
+NEW_PER_S: Final = 25.0
+KNOWN_PER_S: Final = 4.0
+KNOWN_SPEED_SHARE: Final = 0.5
+MAX_BLIND_WIDTHS: Final = 12.0
+# With the same text, in places where nothing was seen in between.
+TEXT_NEAR: Final = 2.0
+TEXT_NEW_PER_S: Final = 35.0
+TEXT_KNOWN_PER_S: Final = 8.0
+TEXT_SPEED_SHARE: Final = 1.0
+# With a clearly different text: a misread, or another plate in the same place after a cut.
+CLASH_NEAR: Final = 0.8
+CLASH_PER_S: Final = 2.0
+CLASH_GAP_S: Final = 0.6
+# The logarithm of a plate's size may be off by this much, and this much more for every second.
+SCALE_OFF: Final = 0.4
+SCALE_PER_S: Final = 1.2
+
+# What a pair costs beyond its distance in gates.
+UNKNOWN_COST: Final = 0.3
+UNLIKE_COST: Final = 0.6
+CLASH_COST: Final = 1.0
+
+SURE_CHARACTER: Final = 0.9
+SURE_QUALITY: Final = 0.5
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """Where a track's plate is expected.
+
+    Attributes:
+        x_px, y_px: its centre.
+        width_px: its last width.
+        dt_s: time since it was last seen.
+        speed_px_s: its speed in the picture.
+        known: False for a track whose velocity is not known yet; it is expected to stay.
+    """
+
+    x_px: float
+    y_px: float
+    width_px: float
+    dt_s: float
+    speed_px_s: float
+    known: bool
+
+
+def forecast(track: Track, t_s: float) -> Forecast:
+    """Where the plate is at `t_s` if it keeps the velocity of its newest points (least squares)."""
+    newest = track.path[-1]
+    dt_s = max(0.0, t_s - newest.t_s)
+    points = [p for p in track.path[-VELOCITY_POINTS:] if newest.t_s - p.t_s <= VELOCITY_WINDOW_S]
+    if len(points) < 2:
+        points = list(track.path[-2:])
+    times = [p.t_s - newest.t_s for p in points]
+    mean = sum(times) / len(times)
+    spread = sum((t - mean) ** 2 for t in times)
+    if spread <= 1e-9:
+        return Forecast(newest.x_px, newest.y_px, newest.width_px, dt_s, 0.0, known=False)
+    vx = sum((t - mean) * p.x_px for t, p in zip(times, points, strict=True)) / spread
+    vy = sum((t - mean) * p.y_px for t, p in zip(times, points, strict=True)) / spread
+    return Forecast(
+        newest.x_px + vx * dt_s,
+        newest.y_px + vy * dt_s,
+        newest.width_px,
+        dt_s,
+        math.hypot(vx, vy),
+        known=True,
+    )
+
+
+def reachable(track: Track, seen: Observation) -> bool:
+    """Whether the track's plate, known by its text, can be where `seen` is."""
+    ahead = forecast(track, seen.t_s)
+    return _size_fits(ahead, seen) and _distance(ahead, seen) <= _text_gate_px(ahead, seen)
+
+
+def jumps(track: Track, seen: Observation) -> bool:
+    """Whether `seen` follows the track's own last place only after a gap or a leap."""
+    last = track.last_own
+    moved = math.dist((last.x_px, last.y_px), (seen.x_px, seen.y_px))
+    gap_s = seen.t_s - last.t_s
+    return gap_s > CLASH_GAP_S or moved > (0.75 + 10.0 * gap_s) * last.width_px
+
+
+def associate(tracks: Sequence[Track], seen: Sequence[Observation]) -> list[tuple[int, int]]:
+    """Pair tracks with a frame's observations, best pair first: (track index, observation index).
+
+    The cost of a pair is its distance from the predicted place in units of the gate, and more for
+    texts that disagree. Ties go to the older track, then to the first observation in canonical
+    order, so the order of the arguments does not matter.
+    """
+    costs = []
+    for i, track in enumerate(tracks):
+        for j, observation in enumerate(seen):
+            cost = _pair_cost(track, forecast(track, observation.t_s), observation)
+            if cost is not None:
+                costs.append((cost, track.id, canonical(observation), i, j))
+    pairs: list[tuple[int, int]] = []
+    used_tracks: set[int] = set()
+    used_seen: set[int] = set()
+    for _, _, _, i, j in sorted(costs):
+        if i not in used_tracks and j not in used_seen:
+            used_tracks.add(i)
+            used_seen.add(j)
+            pairs.append((i, j))
+    return pairs
+
+
+def canonical(seen: Observation) -> tuple[float, float, Quad, float]:
+    """A sort key that does not depend on the order in which a frame's plates came."""
+    return (seen.x_px, seen.y_px, seen.quad, -seen.score)
+
+
+def _pair_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None:
+    """Cost of taking `seen` for the track's plate; None when it cannot be."""
+    if not _size_fits(ahead, seen):
+        return None
+    distance = _distance(ahead, seen)
+    gate = _gate_px(ahead, seen)
+    cost = distance / gate
+    text = None if seen.read is None else seen.read.text
+    known = [t for t in (track.text, track.challenge) if t is not None]
+    in_gate, in_text_gate = cost <= 1.0, distance <= _text_gate_px(ahead, seen)
+    if text is None or not known:
+        return cost + UNKNOWN_COST if in_gate else None
+    if text in known:
+        return cost if in_gate or in_text_gate else None
+    if any(nearly_same(text, t) for t in known):
+        continuous = in_gate and ahead.dt_s <= CLASH_GAP_S
+        back = in_text_gate and not _surely_another(track, seen)
+        return cost + UNKNOWN_COST if continuous or back else None
+    if not all(clearly_different(text, t) for t in known):
+        return cost + UNLIKE_COST if in_gate else None
+    near = (CLASH_NEAR + CLASH_PER_S * ahead.dt_s) * max(seen.width_px, ahead.width_px)
+    clash = ahead.dt_s <= CLASH_GAP_S and distance <= min(gate, near)
+    return cost + CLASH_COST if clash else None
+
+
+def _surely_another(track: Track, seen: Observation) -> bool:
+    """Whether one character differs of which both the track and the new read are sure."""
+    read, text = seen.read, track.text
+    if read is None or text is None or len(read.text) != len(text) or track.count_of(text) < 2:
+        return False
+    if read.quality is not None and read.quality < SURE_QUALITY:
+        return False
+    return any(
+        x != y and float(max(read.char_probs[k])) >= SURE_CHARACTER
+        for k, (x, y) in enumerate(zip(read.text, text, strict=True))
+    )
+
+
+def _size_fits(ahead: Forecast, seen: Observation) -> bool:
+    """Whether a plate of the track's size can have grown or shrunk to the observation's."""
+    off = abs(math.log(seen.width_px / ahead.width_px))
+    return off <= SCALE_OFF + SCALE_PER_S * ahead.dt_s
+
+
+def _distance(ahead: Forecast, seen: Observation) -> float:
+    """Pixels between the predicted and the observed centre."""
+    return math.dist((ahead.x_px, ahead.y_px), (seen.x_px, seen.y_px))
+
+
+def _gate_px(ahead: Forecast, seen: Observation) -> float:
+    """How far from the predicted place the plate may be, whatever is on it."""
+    width_px = max(seen.width_px, ahead.width_px)
+    if not ahead.known:
+        return min(NEAR + NEW_PER_S * ahead.dt_s, MAX_BLIND_WIDTHS) * width_px
+    free_px = (NEAR + KNOWN_PER_S * ahead.dt_s) * width_px
+    return free_px + KNOWN_SPEED_SHARE * ahead.speed_px_s * ahead.dt_s
+
+
+def _text_gate_px(ahead: Forecast, seen: Observation) -> float:
+    """The same for a plate that is known by its text."""
+    width_px = max(seen.width_px, ahead.width_px)
+    if not ahead.known:
+        return (TEXT_NEAR + TEXT_NEW_PER_S * ahead.dt_s) * width_px
+    free_px = (TEXT_NEAR + TEXT_KNOWN_PER_S * ahead.dt_s) * width_px
+    return free_px + TEXT_SPEED_SHARE * ahead.speed_px_s * ahead.dt_s

@@ -1,0 +1,195 @@
+"""What of a frame's detections is worth reading and tracking.
+
+Plate-shaped things that are not plates are turned away here by score and shape, before any time is
+spent on them; what passes can still be turned away by what is read on it.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+import numpy as np
+
+from alprd.core.geometry import (
+    Quad,
+    area,
+    box_quad,
+    covered,
+    in_polygon,
+    iou,
+    is_box,
+    is_clockwise_convex,
+    quad_box,
+    quad_centre,
+    quad_size,
+)
+from alprd.core.plates import MAX_CHARS, MIN_CHARS
+from alprd.core.types import ALPHABET, BLANK, PLATE_LABEL, Detection, PlateRead, PointPx
+
+MIN_SCORE: Final = 0.2
+"""The detector's own threshold is in its manifest; this is the floor below any sensible one."""
+
+MIN_WIDTH_PX: Final = 8.0
+FAR_PX: Final = 1e6
+"""A corner farther out than this is an error of the detector, not a plate."""
+
+ASPECTS: Final = (0.5, 12.0)
+"""Width to height: two-line motorcycle plates seen from the side to one-line plates from above."""
+
+SAME_PLATE_IOU: Final = 0.4
+SAME_PLATE_COVERED: Final = 0.7
+MAX_PLATES: Final = 64
+"""In one frame; more are noise, and the best-scored ones are kept."""
+
+VEHICLE_TOP: Final = 0.3
+"""A vehicle carries its plate below this share of its box's height."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Observation:
+    """One plate in one frame.
+
+    Attributes:
+        t_s: the frame's time.
+        captured_at: the frame's wall time.
+        frame_size: (width, height), pixels.
+        quad: the plate's corners.
+        x_px, y_px: the plate's centre.
+        width_px: along the text.
+        score: the detector's.
+        attempted: whether the plate was worth reading.
+        read: what was read; None if nothing usable was.
+        vehicle: the vehicle that the plate sits on, if the detector saw one.
+    """
+
+    t_s: float
+    captured_at: datetime
+    frame_size: tuple[int, int]
+    quad: Quad
+    x_px: float
+    y_px: float
+    width_px: float
+    score: float
+    attempted: bool = False
+    read: PlateRead | None = None
+    vehicle: Detection | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Plate:
+    """A plausible plate: the detection, its corners and size."""
+
+    detection: Detection
+    quad: Quad
+    centre: PointPx
+    width_px: float
+
+
+def plausible_plates(
+    detections: Sequence[Detection],
+    *,
+    frame_size: tuple[int, int],
+    roi: Sequence[PointPx] | None,
+) -> list[Plate]:
+    """The detections that look like a plate inside the region of interest, best score first.
+
+    Of detections that lie upon each other the best one stays. The order of `detections` does not
+    matter.
+
+    Args:
+        detections: of one frame, in any order.
+        frame_size: (width, height), pixels.
+        roi: polygon in fractions of the frame; None for the whole frame.
+    """
+    plates = [p for d in detections if (p := _plate(d)) and _in_view(p.centre, frame_size, roi)]
+    plates.sort(key=lambda p: (-p.detection.score, p.quad))
+    kept: list[Plate] = []
+    for plate in plates:
+        box = quad_box(plate.quad)
+        if len(kept) < MAX_PLATES and not any(_same_place(box, quad_box(k.quad)) for k in kept):
+            kept.append(plate)
+    return kept
+
+
+def usable_read(read: PlateRead) -> PlateRead | None:
+    """The read with everything in range; None if it can be no plate's text."""
+    if not MIN_CHARS <= len(read.text) <= MAX_CHARS or not set(read.text) <= set(ALPHABET):
+        return None
+    probs = read.char_probs
+    if probs.shape != (len(read.text), BLANK + 1) or not bool(np.isfinite(probs).all()):
+        return None
+    quality = read.quality
+    return replace(
+        read,
+        score=_fraction(read.score),
+        quality=None if quality is None else _fraction(quality),
+        regions=tuple((code, _fraction(p)) for code, p in read.regions),
+        sharpness=read.sharpness if math.isfinite(read.sharpness) else 0.0,
+    )
+
+
+def carrier(centre: PointPx, vehicles: Sequence[Detection]) -> Detection | None:
+    """The vehicle whose box holds the plate in its lower part; of several the smallest."""
+    x, y = centre
+    holding = [
+        v
+        for v in vehicles
+        if v.box[0] <= x < v.box[2]
+        and v.box[1] + VEHICLE_TOP * (v.box[3] - v.box[1]) <= y < v.box[3]
+    ]
+    return min(holding, key=lambda v: (area(v.box), v.box, -v.score, v.label), default=None)
+
+
+def sane_vehicles(detections: Sequence[Detection]) -> list[Detection]:
+    """The detections that are no plates and have a box and a score that make sense."""
+    return [
+        d
+        for d in detections
+        if d.label and d.label != PLATE_LABEL and is_box(d.box) and 0.0 < d.score <= 1.0
+    ]
+
+
+def _plate(detection: Detection) -> Plate | None:
+    """The detection as a plate; None if it is none or cannot be one."""
+    if detection.label != PLATE_LABEL or not detection.score >= MIN_SCORE:
+        return None
+    quad = _corners(detection)
+    if quad is None or not is_clockwise_convex(quad):
+        return None
+    width_px, height_px = quad_size(quad)
+    if width_px < MIN_WIDTH_PX or not ASPECTS[0] <= width_px / height_px <= ASPECTS[1]:
+        return None
+    return Plate(detection=detection, quad=quad, centre=quad_centre(quad), width_px=width_px)
+
+
+def _corners(detection: Detection) -> Quad | None:
+    """The detection's corners, or its box's if the detector gives none; None if out of range."""
+    if detection.quad is None:
+        quad = box_quad(detection.box)
+    elif detection.quad.shape == (4, 2):
+        a, b, c, d = ((float(x), float(y)) for x, y in detection.quad)
+        quad = (a, b, c, d)
+    else:
+        return None
+    near = all(abs(value) <= FAR_PX for corner in quad for value in corner)
+    return quad if near else None
+
+
+def _in_view(centre: PointPx, frame_size: tuple[int, int], roi: Sequence[PointPx] | None) -> bool:
+    if min(frame_size) <= 0:
+        return False
+    x, y = centre[0] / frame_size[0], centre[1] / frame_size[1]
+    return 0.0 <= x < 1.0 and 0.0 <= y < 1.0 and (roi is None or in_polygon((x, y), roi))
+
+
+def _same_place(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+    return iou(a, b) >= SAME_PLATE_IOU or covered(a, b) >= SAME_PLATE_COVERED
+
+
+def _fraction(value: float) -> float:
+    """0..1; what is not a number counts for nothing."""
+    return min(1.0, max(0.0, value)) if math.isfinite(value) else 0.0

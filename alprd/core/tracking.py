@@ -1,0 +1,174 @@
+"""A plate over time: an immutable value that every frame replaces.
+
+Which observation belongs to which track is decided in `core.matching`, which reads are one plate's
+in `core.dedup`.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass, replace
+from typing import Final
+
+from alprd.core.observe import Observation
+from alprd.core.voting import Vote, read_weight
+
+MAX_PATH: Final = 160
+"""Points kept of a path; a longer one is thinned in its middle."""
+
+KEEP_START: Final = 8
+KEEP_END: Final = 48
+MAX_READS: Final = 48
+"""Reads kept for the vote: those that count most."""
+
+MAX_TEXTS: Final = 64
+"""Distinct texts that are counted."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathPoint:
+    """Where a plate's centre was, and how wide the plate."""
+
+    t_s: float
+    x_px: float
+    y_px: float
+    width_px: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Track:
+    """One plate over time. Replaced, never mutated.
+
+    Attributes:
+        id: counts the camera's tracks, from 1.
+        path: where it was, oldest first; thinned when long.
+        first, last: the first and the newest observation.
+        last_own: the newest observation before the challengers came.
+        reads: observations with the reads that count most, oldest first.
+        tally: (text, how often, weight) of what was read, in order of appearance.
+        reads_count: usable reads so far, without the challengers'.
+        attempts: frames in which it was worth reading.
+        first_read: the first observation with a usable read.
+        challengers: newest reads that say something else than all before, see `core.dedup`.
+        jumped: whether the challengers came with a jump in space or time.
+        vehicles: (type, sum of scores) of the vehicle that carries it.
+        sightings: observations so far.
+        verdict: what was published for it, or would have been were it not the same pass as another.
+        next_vote_t_s: a track that was not good enough is not voted on again before.
+    """
+
+    id: int
+    path: tuple[PathPoint, ...]
+    first: Observation
+    last: Observation
+    last_own: Observation
+    reads: tuple[Observation, ...] = ()
+    tally: tuple[tuple[str, int, float], ...] = ()
+    reads_count: int = 0
+    attempts: int = 0
+    first_read: Observation | None = None
+    challengers: tuple[Observation, ...] = ()
+    jumped: bool = False
+    vehicles: tuple[tuple[str, float], ...] = ()
+    sightings: int = 0
+    verdict: Vote | None = None
+    next_vote_t_s: float = -math.inf
+
+    @property
+    def text(self) -> str | None:
+        """What is on the plate as far as is known; None before the first read."""
+        if self.verdict is not None:
+            return self.verdict.plate
+        best = max(self.tally, key=lambda entry: (entry[2], entry[1], entry[0]), default=None)
+        return None if best is None else best[0]
+
+    @property
+    def challenge(self) -> str | None:
+        """What the newest challenger says; None without challengers."""
+        newest = self.challengers[-1].read if self.challengers else None
+        return None if newest is None else newest.text
+
+    def count_of(self, text: str) -> int:
+        """How many reads gave exactly this text."""
+        return sum(count for known, count, _ in self.tally if known == text)
+
+
+def begin(track_id: int, seen: Observation) -> Track:
+    """A track of one observation."""
+    track = Track(id=track_id, path=(), first=seen, last=seen, last_own=seen)
+    return own(see(track, seen), seen)
+
+
+def see(track: Track, seen: Observation) -> Track:
+    """The track with one more place; what was read there is for `own` or a challenger."""
+    point = PathPoint(t_s=seen.t_s, x_px=seen.x_px, y_px=seen.y_px, width_px=seen.width_px)
+    return replace(
+        track,
+        path=_thinned((*track.path, point)),
+        last=seen,
+        last_own=track.last_own if track.challengers else seen,
+        attempts=track.attempts + seen.attempted,
+        sightings=track.sightings + 1,
+        vehicles=_voted(track.vehicles, seen),
+    )
+
+
+def own(track: Track, seen: Observation) -> Track:
+    """The track with the observation's read counted as one of its own."""
+    read = seen.read
+    if read is None:
+        return track
+    weight = read_weight(read, seen.width_px)
+    # After the verdict nothing is voted on again, so a parked car's reads are only counted.
+    reads = track.reads if track.verdict is not None else _heaviest((*track.reads, seen))
+    return replace(
+        track,
+        reads=reads,
+        tally=_counted(track.tally, read.text, weight),
+        reads_count=track.reads_count + 1,
+        first_read=seen if track.first_read is None else track.first_read,
+    )
+
+
+def _thinned(path: tuple[PathPoint, ...]) -> tuple[PathPoint, ...]:
+    """The path with every other point of its middle left out once it is too long."""
+    if len(path) <= MAX_PATH:
+        return path
+    return path[:KEEP_START] + path[KEEP_START:-KEEP_END:2] + path[-KEEP_END:]
+
+
+def _heaviest(reads: tuple[Observation, ...]) -> tuple[Observation, ...]:
+    """The reads without the one that counts least once there are too many; of equals the newest."""
+    if len(reads) <= MAX_READS:
+        return reads
+    weights = [0.0 if o.read is None else read_weight(o.read, o.width_px) for o in reads]
+    least = min(range(len(reads)), key=lambda i: (weights[i], -i))
+    return reads[:least] + reads[least + 1 :]
+
+
+def _counted(
+    tally: tuple[tuple[str, int, float], ...], text: str, weight: float
+) -> tuple[tuple[str, int, float], ...]:
+    """The tally with one more read."""
+    if any(known == text for known, _, _ in tally):
+        return tuple((k, n + 1, w + weight) if k == text else (k, n, w) for k, n, w in tally)
+    if len(tally) < MAX_TEXTS:
+        return (*tally, (text, 1, weight))
+    # A text read once in a plate of endless misreads makes room; its count goes with it.
+    least = min(range(len(tally)), key=lambda i: (tally[i][2], i))
+    return (*tally[:least], *tally[least + 1 :], (text, 1, weight))
+
+
+def _voted(
+    votes: tuple[tuple[str, float], ...], seen: Observation
+) -> tuple[tuple[str, float], ...]:
+    """The vehicle types' scores with this observation's."""
+    vehicle = seen.vehicle
+    if vehicle is None:
+        return votes
+    if any(label == vehicle.label for label, _ in votes):
+        return tuple(
+            (label, total + vehicle.score) if label == vehicle.label else (label, total)
+            for label, total in votes
+        )
+    return (*votes, (vehicle.label, vehicle.score))

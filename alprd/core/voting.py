@@ -1,0 +1,291 @@
+"""One text out of many reads of the same plate.
+
+Reads of differing length are aligned to the text that the others agree with most; then every
+position is decided by the weighted logarithmic mean of the reads' posteriors. The frames of one
+pass are correlated (same dirt, same angle, same network), so a hundred of them count as about two
+independent ones, and the result is never surer than the reader's own `quality` allows.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alprd.core.plates import MAX_CHARS, clearly_different, edit_distance, rank_by_format
+from alprd.core.types import ALPHABET, BLANK, Candidate, PlateRead, Region
+
+CORRELATION: Final = 0.5
+"""Of two frames of one pass; n frames are worth n / (1 + (n - 1) * CORRELATION)."""
+
+TRUST: Final = 0.995
+"""Of a single read's posterior at one position, beyond what the reader says of itself."""
+
+MISSING_BLANK: Final = 0.8
+"""Posterior of "no character here" that a read casts for a position that it skipped."""
+
+MISSING_BLANK_AT_END: Final = 0.5
+"""The same at either end of the text, where a half-covered plate skips characters too."""
+
+NOTHING_BETWEEN: Final = 0.998
+"""Posterior of "nothing between two characters" that a read casts when it saw nothing there."""
+
+GAP_COST: Final = 0.75
+"""Of skipping a character in the alignment; a replacement costs at most 1."""
+
+CANDIDATES: Final = 5
+MEDOID_TEXTS: Final = 8
+REGION_MIN: Final = 0.4
+"""A region less probable than this is not worth publishing."""
+
+_REGION_CODE: Final = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+_INDEX_OF: Final = {character: i for i, character in enumerate(ALPHABET)}
+
+Posteriors = NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Ballot:
+    """One read and how much it counts (any positive scale, the same for all ballots)."""
+
+    read: PlateRead
+    weight: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Vote:
+    """The text that a pass's reads add up to.
+
+    Attributes:
+        plate: the most probable text.
+        confidence: probability that all of it is right, 0..1.
+        char_confidences: one per character.
+        candidates: most probable texts, best first; the first is `plate`.
+        region: None when the reader has no such output or is not sure.
+    """
+
+    plate: str
+    confidence: float
+    char_confidences: tuple[float, ...]
+    candidates: tuple[Candidate, ...]
+    region: Region | None
+
+
+def read_weight(read: PlateRead, width_px: float) -> float:
+    """How much a read counts apart from its sharpness: size, detector score, own quality."""
+    quality = 1.0 if read.quality is None else read.quality
+    return float(width_px**1.5 * max(read.score, 0.05) * (0.02 + 0.98 * quality))
+
+
+def string_confidence(read: PlateRead) -> float:
+    """The probability that a single read is right, by its posteriors and its own quality."""
+    text = [_INDEX_OF[character] for character in read.text]
+    sure = float(np.prod([read.char_probs[i, k] for i, k in enumerate(text)]))
+    return sure if read.quality is None else min(sure, read.quality)
+
+
+def vote(ballots: Sequence[Ballot]) -> Vote | None:
+    """The text that the ballots add up to; None without ballots.
+
+    Reads that are clearly something else than what most of them say are left out.
+    """
+    ballots = [b for b in ballots if b.read.text and b.weight > 0.0]
+    if not ballots:
+        return None
+    reference = _medoid(ballots)
+    ballots = [b for b in ballots if not clearly_different(b.read.text, reference)]
+    weights = _with_sharpness(ballots)
+    columns = _pool(ballots, weights, reference)
+    region = _vote_region(ballots, weights)
+    found = _best_texts(columns)
+    candidates = rank_by_format(
+        [Candidate(plate=text, confidence=confidence) for text, (confidence, _) in found.items()],
+        region.code if region is not None else None,
+    )
+    if not candidates:
+        return None
+    best = candidates[0]
+    allowed = _allowed_confidence(ballots, weights, best.plate)
+    scale = min(1.0, allowed / best.confidence) if best.confidence > 0.0 else 0.0
+    return Vote(
+        plate=best.plate,
+        confidence=best.confidence * scale,
+        char_confidences=found[best.plate][1],
+        candidates=tuple(
+            Candidate(plate=c.plate, confidence=c.confidence * scale)
+            for c in candidates[:CANDIDATES]
+        ),
+        region=region,
+    )
+
+
+def surely_differ(a: Vote, b: Vote) -> bool:
+    """True when two texts differ in a character of which both are sure."""
+    if len(a.plate) != len(b.plate):
+        return False
+    return any(
+        x != y and min(p, q) >= 0.9
+        for x, y, p, q in zip(a.plate, b.plate, a.char_confidences, b.char_confidences, strict=True)
+    )
+
+
+def _medoid(ballots: Sequence[Ballot]) -> str:
+    """The text nearest to all others by weight; of equals the heaviest, then the first in order."""
+    weight_of: dict[str, float] = {}
+    for ballot in ballots:
+        weight_of[ballot.read.text] = weight_of.get(ballot.read.text, 0.0) + ballot.weight
+    texts = sorted(weight_of, key=lambda text: (-weight_of[text], text))
+    return min(
+        texts[:MEDOID_TEXTS],
+        key=lambda text: (
+            sum(weight * edit_distance(text, other) for other, weight in weight_of.items()),
+            -weight_of[text],
+            text,
+        ),
+    )
+
+
+def _with_sharpness(ballots: Sequence[Ballot]) -> Posteriors:
+    """(K,) weights; sharpness has no absolute scale, so it counts relative to the sharpest read."""
+    sharpest = max(b.read.sharpness for b in ballots)
+    if sharpest <= 0.0:
+        return np.array([b.weight for b in ballots])
+    return np.array([b.weight * (0.3 + 0.7 * b.read.sharpness / sharpest) for b in ballots])
+
+
+def _independent_reads(weights: Posteriors) -> float:
+    """How many independent reads the weighted, correlated ones are worth, from 1 upwards."""
+    count = float(weights.sum() ** 2 / (weights**2).sum())
+    return count / (1.0 + (count - 1.0) * CORRELATION)
+
+
+def _allowed_confidence(ballots: Sequence[Ballot], weights: Posteriors, plate: str) -> float:
+    """What the reader's own quality permits for a text that these ballots agree on."""
+    agreeing = [
+        (w, b.read.quality)
+        for b, w in zip(ballots, weights, strict=True)
+        if b.read.text == plate and b.read.quality is not None
+    ]
+    if not agreeing:
+        return 1.0
+    mean = sum(w * q for w, q in agreeing) / sum(w for w, _ in agreeing)
+    independent = _independent_reads(np.array([w for w, _ in agreeing]))
+    return float(1.0 - (1.0 - mean) ** independent)
+
+
+def _pool(ballots: Sequence[Ballot], weights: Posteriors, reference: str) -> Posteriors:
+    """(2 n + 1, 37) posteriors: a gap before, the first character, a gap, ..., a gap at the end."""
+    log_sum = np.zeros((2 * len(reference) + 1, BLANK + 1))
+    for ballot, weight in zip(ballots, weights, strict=True):
+        log_sum += weight * np.log(_columns(ballot.read, reference))
+    log_mean = log_sum / weights.sum() * _independent_reads(weights)
+    pooled = np.exp(log_mean - log_mean.max(axis=1, keepdims=True))
+    return np.asarray(pooled / pooled.sum(axis=1, keepdims=True))
+
+
+def _columns(read: PlateRead, reference: str) -> Posteriors:
+    """(2 n + 1, 37) what one read says of every position of the reference and between them."""
+    n = len(reference)
+    quality = 1.0 if read.quality is None else max(read.quality, 1e-3)
+    trust = TRUST * quality ** (1.0 / max(1, len(read.text)))
+    probs = np.clip(np.asarray(read.char_probs, dtype=np.float64), 0.0, 1.0)
+    probs /= np.maximum(probs.sum(axis=1, keepdims=True), 1e-9)
+    probs = trust * probs + (1.0 - trust) / (BLANK + 1)
+    columns = np.empty((2 * n + 1, BLANK + 1))
+    columns[0::2] = _blank_row(NOTHING_BETWEEN)
+    columns[1::2] = _blank_row(MISSING_BLANK)
+    columns[1] = columns[2 * n - 1] = _blank_row(MISSING_BLANK_AT_END)
+    for column, row in _align(read, probs, reference):
+        columns[column] = probs[row]
+    return columns
+
+
+def _blank_row(blank: float) -> Posteriors:
+    row = np.full(BLANK + 1, (1.0 - blank) / BLANK)
+    row[BLANK] = blank
+    return row
+
+
+def _align(read: PlateRead, probs: Posteriors, reference: str) -> list[tuple[int, int]]:
+    """Pairs of (column, row of the read's posteriors); of several extra characters the last counts.
+
+    The cheapest edit path; of equal ones that with replacements nearest the end.
+    """
+    n, m = len(reference), len(probs)
+    if read.text == reference:
+        return [(2 * i + 1, i) for i in range(n)]
+    change = 1.0 - probs[:, [_INDEX_OF[character] for character in reference]]
+    cost = np.zeros((m + 1, n + 1))
+    cost[:, 0] = GAP_COST * np.arange(m + 1)
+    cost[0, :] = GAP_COST * np.arange(n + 1)
+    for j in range(1, m + 1):
+        for i in range(1, n + 1):
+            cost[j, i] = min(
+                cost[j - 1, i - 1] + change[j - 1, i - 1],
+                cost[j - 1, i] + GAP_COST,
+                cost[j, i - 1] + GAP_COST,
+            )
+    pairs: list[tuple[int, int]] = []
+    j, i = m, n
+    while j > 0 or i > 0:
+        if j > 0 and i > 0 and cost[j, i] == cost[j - 1, i - 1] + change[j - 1, i - 1]:
+            j, i = j - 1, i - 1
+            pairs.append((2 * i + 1, j))
+        elif j > 0 and (i == 0 or cost[j, i] == cost[j - 1, i] + GAP_COST):
+            j -= 1
+            pairs.append((2 * i, j))
+        else:
+            i -= 1
+    pairs.reverse()
+    return pairs
+
+
+def _best_texts(columns: Posteriors) -> dict[str, tuple[float, tuple[float, ...]]]:
+    """The most probable texts, best first: text -> (probability, probability of each character).
+
+    Positions are independent, so keeping the best few prefixes finds the best few texts exactly
+    but for texts that arise in several ways; those are added up.
+    """
+    beam: list[tuple[float, str, tuple[float, ...]]] = [(1.0, "", ())]
+    for column in columns:
+        best = np.argsort(-column, kind="stable")[: CANDIDATES + 1]
+        grown = [
+            (p * float(column[k]), text + ALPHABET[k], (*chars, float(column[k])))
+            if k != BLANK
+            else (p * float(column[k]), text, chars)
+            for p, text, chars in beam
+            for k in best
+        ]
+        beam = sorted(grown, key=lambda state: (-state[0], state[1]))[: 2 * CANDIDATES]
+    texts: dict[str, tuple[float, tuple[float, ...]]] = {}
+    for p, text, chars in beam:
+        if not 0 < len(text) <= MAX_CHARS or not math.isfinite(p):
+            continue
+        known = texts.get(text)
+        texts[text] = (p, chars) if known is None else (known[0] + p, known[1])
+    return dict(sorted(texts.items(), key=lambda item: (-item[1][0], item[0])))
+
+
+def _vote_region(ballots: Sequence[Ballot], weights: Posteriors) -> Region | None:
+    """The region with the greatest weighted probability over the reads that name any."""
+    total = 0.0
+    mass: dict[str, float] = {}
+    for ballot, weight in zip(ballots, weights, strict=True):
+        if not ballot.read.regions:
+            continue
+        total += weight
+        for code, probability in ballot.read.regions:
+            mass[code] = mass.get(code, 0.0) + weight * probability
+    if not mass:
+        return None
+    code = min(mass, key=lambda name: (-mass[name], name))
+    confidence = min(1.0, mass[code] / total)
+    # The reader's own "unknown" is no code and says that the region is not known.
+    if confidence < REGION_MIN or not _REGION_CODE.fullmatch(code):
+        return None
+    return Region(code=code, confidence=confidence)

@@ -1,0 +1,255 @@
+"""From a camera's detections and reads to events: one per vehicle pass.
+
+No I/O and no clock: time comes with the frames (`t_s`) or from `tick`. A pipeline belongs to one
+camera and one thread.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from datetime import datetime
+
+from alprd.core.dedup import (
+    PassRules,
+    conclude,
+    enough,
+    follow,
+    is_due,
+    is_over,
+    is_same_pass,
+    poll,
+)
+from alprd.core.events import make_event
+from alprd.core.matching import associate, canonical
+from alprd.core.observe import (
+    Observation,
+    Plate,
+    carrier,
+    plausible_plates,
+    sane_vehicles,
+    usable_read,
+)
+from alprd.core.tracking import Track, begin
+from alprd.core.types import Detection, Frame, PlateEvent, PlateRead, PointPx
+
+RESTART_S = 1.0
+"""Time that goes back by more than this is a stream that began anew (a clip played again)."""
+
+REVOTE_S = 0.5
+"""A vehicle that stays and could not be read well enough is voted on again after this long."""
+
+
+class CameraPipeline:
+    """Follows the plates of one camera.
+
+    Args:
+        camera_id: copied into the events.
+        settings: `[tracking]`, or anything with the same fields.
+        roi: polygon in fractions of the frame; plates whose centre lies outside are ignored.
+        new_event_id: gives an event its id, from the wall time of the pass's first read.
+    """
+
+    def __init__(
+        self,
+        camera_id: str,
+        settings: PassRules,
+        roi: Sequence[PointPx] | None,
+        *,
+        new_event_id: Callable[[datetime], str],
+    ) -> None:
+        self._camera_id = camera_id
+        self._rules = settings
+        self._roi = None if roi is None else tuple(roi)
+        self._new_event_id = new_event_id
+        self._tracks: tuple[Track, ...] = ()
+        # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
+        self._ended: tuple[Track, ...] = ()
+        self._next_id = 1
+        self._frame_t_s = -math.inf
+
+    @property
+    def tracks(self) -> tuple[Track, ...]:
+        """The plates that are followed now."""
+        return self._tracks
+
+    def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
+        """The plates worth reading, best score first; `step` expects one read for each of them.
+
+        Args:
+            frame: the frame that the detections are of.
+            detections: all of the frame, in any order.
+        """
+        return [p.detection for p in self._plates(frame, detections) if self._is_readable(p)]
+
+    def step(
+        self, frame: Frame, detections: Sequence[Detection], reads: Sequence[PlateRead]
+    ) -> list[PlateEvent]:
+        """Follow the frame's plates; the events that became ripe.
+
+        A frame without a finite time is ignored. Time that goes back by more than RESTART_S ends
+        all tracks first; a smaller step back counts as no time.
+
+        Args:
+            frame: in the order of its camera; frames may be missing.
+            detections: all of the frame, in any order.
+            reads: one per plate that `select` gave, in that order.
+        """
+        plates = self._plates(frame, detections)
+        expected = sum(1 for plate in plates if self._is_readable(plate))
+        if len(reads) != expected:
+            raise ValueError(
+                f"{len(reads)} reads for {expected} selected plates of {self._camera_id}; "
+                "pass one read per plate that select() gave, in its order"
+            )
+        if not math.isfinite(frame.t_s):
+            return []
+        restarted = self.finish() if frame.t_s < self._frame_t_s - RESTART_S else []
+        self._frame_t_s = t_s = max(frame.t_s, self._frame_t_s)
+        over = self._end_lost(t_s)
+        self._follow(self._observe(frame, t_s, plates, detections, reads))
+        return [*restarted, *over, *self._publish_due(t_s)]
+
+    def tick(self, t_s: float) -> list[PlateEvent]:
+        """Time passes without a frame: what is lost long enough ends, what is due is published.
+
+        Args:
+            t_s: on the same axis as the frames' `t_s`; for live cameras, whose axis goes on.
+        """
+        if not math.isfinite(t_s) or t_s < self._frame_t_s:
+            return []
+        return [*self._end_lost(t_s), *self._publish_due(t_s)]
+
+    def finish(self) -> list[PlateEvent]:
+        """The stream has ended: all tracks end now. The pipeline can be used again afterwards."""
+        events = self._end(self._tracks)
+        self._tracks, self._ended = (), ()
+        self._frame_t_s = -math.inf
+        return events
+
+    def _plates(self, frame: Frame, detections: Sequence[Detection]) -> list[Plate]:
+        return plausible_plates(detections, frame_size=_size_of(frame), roi=self._roi)
+
+    def _is_readable(self, plate: Plate) -> bool:
+        return plate.width_px >= self._rules.min_plate_width_px
+
+    def _observe(
+        self,
+        frame: Frame,
+        t_s: float,
+        plates: Sequence[Plate],
+        detections: Sequence[Detection],
+        reads: Sequence[PlateRead],
+    ) -> list[Observation]:
+        vehicles = sane_vehicles(detections)
+        left = iter(reads)
+        return [
+            Observation(
+                t_s=t_s,
+                captured_at=frame.captured_at,
+                frame_size=_size_of(frame),
+                quad=plate.quad,
+                x_px=plate.centre[0],
+                y_px=plate.centre[1],
+                width_px=plate.width_px,
+                score=min(1.0, plate.detection.score),
+                attempted=self._is_readable(plate),
+                read=usable_read(next(left)) if self._is_readable(plate) else None,
+                vehicle=carrier(plate.centre, vehicles),
+            )
+            for plate in plates
+        ]
+
+    def _follow(self, seen: Sequence[Observation]) -> None:
+        """Give every observation to its track, or begin one."""
+        partner = {i: seen[j] for i, j in associate(self._tracks, seen)}
+        taken = {id(observation) for observation in partner.values()}
+        tracks: list[Track] = []
+        for i, track in enumerate(self._tracks):
+            if i not in partner:
+                tracks.append(track)
+                continue
+            result = follow(track, partner[i], next_id=self._next_id, rules=self._rules)
+            tracks.append(result.track)
+            if result.newer is not None:
+                tracks.append(result.newer)
+                self._next_id += 1
+        for observation in sorted((o for o in seen if id(o) not in taken), key=canonical):
+            tracks.append(begin(self._next_id, observation))
+            self._next_id += 1
+        self._tracks = tuple(tracks)
+
+    def _end_lost(self, t_s: float) -> list[PlateEvent]:
+        """End the tracks whose plate has been away for too long."""
+        lost = [track for track in self._tracks if is_over(track, t_s, self._rules)]
+        events = self._end(lost)
+        self._forget()
+        return events
+
+    def _end(self, tracks: Sequence[Track]) -> list[PlateEvent]:
+        """Take the tracks out and publish what they have to say."""
+        events: list[PlateEvent] = []
+        for track in sorted(tracks, key=_by_first_read):
+            result = conclude(track, next_id=self._next_id, rules=self._rules)
+            self._tracks = tuple(t for t in self._tracks if t.id != track.id)
+            for part in (result.track, result.newer):
+                if part is None:
+                    continue
+                if part is result.newer:
+                    self._next_id += 1
+                judged, event = self._judge(part)
+                if judged.verdict is not None:
+                    self._ended = (*self._ended, judged)
+                if event is not None:
+                    events.append(event)
+        return events
+
+    def _publish_due(self, t_s: float) -> list[PlateEvent]:
+        """Publish the vehicles that stay."""
+        events: list[PlateEvent] = []
+        for track in sorted(self._tracks, key=_by_first_read):
+            if not is_due(track, t_s, self._rules):
+                continue
+            judged, event = self._judge(track)
+            if judged.verdict is None:
+                judged = replace(judged, next_vote_t_s=t_s + REVOTE_S)
+            self._tracks = tuple(judged if t.id == track.id else t for t in self._tracks)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _judge(self, track: Track) -> tuple[Track, PlateEvent | None]:
+        """The track with its verdict, if it is good enough, and its event, if it has none yet."""
+        if track.verdict is not None:
+            return track, None
+        found = poll(track)
+        if found is None or not enough(track, found, self._rules):
+            return track, None
+        published = [t for t in (*self._ended, *self._tracks) if t.verdict is not None]
+        others = [*self._ended, *self._tracks]
+        judged = replace(track, verdict=found)
+        if is_same_pass(published, others, track, found, self._rules):
+            return judged, None
+        return judged, make_event(
+            track, found, camera_id=self._camera_id, new_event_id=self._new_event_id
+        )
+
+    def _forget(self) -> None:
+        """Drop the ended passes that no unpublished track can be part of any more."""
+        waiting = [t.first.t_s for t in self._tracks if t.verdict is None]
+        earliest_s = min(waiting, default=math.inf)
+        self._ended = tuple(
+            t for t in self._ended if earliest_s <= t.last.t_s + self._rules.merge_s
+        )
+
+
+def _by_first_read(track: Track) -> tuple[float, int]:
+    """The order in which passes are published."""
+    first = track.first_read or track.first
+    return first.t_s, track.id
+
+
+def _size_of(frame: Frame) -> tuple[int, int]:
+    """(width, height), pixels."""
+    return int(frame.image.shape[1]), int(frame.image.shape[0])
