@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
@@ -21,20 +21,21 @@ class CameraBook:
 
     Args:
         board: where the messages go.
-        on_change: called from the camera's thread when a camera's state (not a figure) changed.
+        on_change: called from the camera's thread when its state or error (not a figure) changed.
     """
 
     def __init__(self, board: StateBoard, on_change: Callable[[], None]) -> None:
         self._board = board
         self._on_change = on_change
         self._lock = threading.Lock()
-        self._states: dict[str, str] = {}
+        self._known: dict[str, CameraStatus] = {}
 
     def camera_status(self, status: CameraStatus) -> None:
         """Remember and publish."""
         with self._lock:
-            changed = self._states.get(status.camera_id) != status.state
-            self._states[status.camera_id] = status.state
+            before = self._known.get(status.camera_id)
+            self._known[status.camera_id] = status
+        changed = before is None or _said(before) != _said(status)
         self._board.camera_status(status)
         if changed:
             self._on_change()
@@ -46,19 +47,42 @@ class CameraBook:
     def forget(self, camera_id: str) -> None:
         """The camera is no longer configured."""
         with self._lock:
-            self._states.pop(camera_id, None)
+            self._known.pop(camera_id, None)
 
     def count(self, state: str) -> int:
         """How many cameras are in this state."""
         with self._lock:
-            return sum(1 for known in self._states.values() if known == state)
+            return sum(1 for known in self._known.values() if known.state == state)
 
-    @property
-    def all_ended(self) -> bool:
-        """True when there is a camera, and every enabled one is a file read to its end."""
+    def over(self, recorded: Collection[str]) -> bool:
+        """True when no more frames will come: every enabled camera is a file, read or failed.
+
+        Args:
+            recorded: ids of the cameras that are files or folders.
+        """
         with self._lock:
-            states = [state for state in self._states.values() if state != "disabled"]
-        return bool(states) and all(state == "ended" for state in states)
+            enabled = [known for known in self._known.values() if known.state != "disabled"]
+        return bool(enabled) and all(
+            known.state == "ended" or (known.camera_id in recorded and _failed(known))
+            for known in enabled
+        )
+
+    def failures(self) -> dict[str, str]:
+        """Camera id -> why, of the cameras that are offline with a reason."""
+        with self._lock:
+            return {
+                known.camera_id: known.last_error or ""
+                for known in self._known.values()
+                if _failed(known)
+            }
+
+
+def _said(status: CameraStatus) -> tuple[str, str | None]:
+    return status.state, status.last_error
+
+
+def _failed(status: CameraStatus) -> bool:
+    return status.state == "offline" and status.last_error is not None
 
 
 class CameraSet:

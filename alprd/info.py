@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -56,7 +55,6 @@ def info_payload(
         "device_id": settings.device_id,
         "software": f"alprd {__version__}",
         "versions": dict(versions),
-        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
         "boot_id": boot_id,
         "inference": {"backend": backend, "reason": mask_credentials(reason)},
         "models": dict(models),

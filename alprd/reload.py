@@ -7,8 +7,9 @@ from dataclasses import dataclass
 
 from alprd.config import CameraSettings, Settings
 
-# These name what the process is built on: the MQTT session, the file, the engines, the topics.
-NEEDS_RESTART = ("device_id", "mqtt", "outbox", "inference")
+# What the running threads are built on: the topics, the MQTT session, the file, the engines, and
+# the times that were promised to the service manager.
+NEEDS_RESTART = ("device_id", "mqtt", "outbox", "inference", "process")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -91,10 +91,22 @@ def test_the_book_passes_everything_on_and_calls_back_only_on_a_change_of_state(
 
 def test_the_end_is_when_every_enabled_camera_has_ended() -> None:
     book = CameraBook(RecordingBoard(), lambda: None)
-    assert not book.all_ended
+    files = {"a", "b", "c"}
+    assert not book.over(files)
     for name, state in (("a", "ended"), ("b", "online"), ("c", "disabled")):
         book.camera_status(CameraStatus(camera_id=name, state=state))
-    assert not book.all_ended
+    assert not book.over(files)
     assert book.count("online") == 1
     book.forget("b")
-    assert book.all_ended
+    assert book.over(files)
+    assert book.failures() == {}
+
+
+def test_a_file_that_cannot_be_opened_is_over_too_and_a_live_camera_is_not() -> None:
+    book = CameraBook(RecordingBoard(), lambda: None)
+    book.camera_status(CameraStatus(camera_id="a", state="offline"))
+    assert not book.over({"a"})  # it has not been tried yet
+    book.camera_status(CameraStatus(camera_id="a", state="offline", last_error="no such file"))
+    assert book.over({"a"})
+    assert not book.over(set())
+    assert book.failures() == {"a": "no such file"}

@@ -91,9 +91,9 @@ def test_what_only_a_restart_can_change_is_named_and_stays_in_force() -> None:
     assert plan.settings.inference == settings().inference
 
 
-def test_times_and_the_log_change_at_once() -> None:
-    new = settings(log={"level": "debug"}, process={"stop_timeout_s": 3.0})
+def test_the_log_and_health_change_at_once() -> None:
+    new = settings(log={"level": "debug"}, health={"interval_s": 3.0})
     plan = plan_reload(settings(), new)
     assert plan.settings.log.level == "debug"
-    assert plan.settings.process.stop_timeout_s == 3.0
+    assert plan.settings.health.interval_s == 3.0
     assert plan.needs_restart == ()

@@ -1,0 +1,91 @@
+"""`alprd check-config`: would `alprd run` accept this configuration, and what is in force?"""
+
+from __future__ import annotations
+
+import argparse
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from alprd.commands.common import (
+    EXIT_BAD_CONFIG,
+    EXIT_DONE,
+    CommandError,
+    Commands,
+    add_config_option,
+    load_config,
+    write_error,
+    write_line,
+)
+
+if TYPE_CHECKING:
+    from alprd.config import Settings
+
+
+def add_parser(commands: Commands) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "check-config",
+        help="check the configuration and print what is in force",
+        description="Check the configuration file, its drop-ins, the ALPRD_* environment and the "
+        'model files. Prints "ok" and the effective configuration (secrets masked), or one line '
+        "per problem and exit code 78.",
+    )
+    add_config_option(parser)
+    parser.add_argument("--quiet", action="store_true", help="print nothing but problems")
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Check everything that can be checked without starting."""
+    from alprd.commands.toml_text import toml_text  # noqa: PLC0415 -- pydantic takes 0.2 s
+    from alprd.inference.manifest import (  # noqa: PLC0415
+        load_detector_manifest,
+        load_onnx,
+        load_reader_manifest,
+    )
+    from alprd.info import public_settings  # noqa: PLC0415
+    from alprd.ports import EngineError  # noqa: PLC0415
+
+    settings = load_config(arguments.config)
+    problems: list[str] = []
+    models_dir = settings.inference.models_dir
+    try:
+        detector, folder = load_detector_manifest(settings.inference.detector, models_dir)
+        load_onnx(detector, folder)
+    except EngineError as error:
+        problems.append(str(error))
+    try:
+        reader, folder = load_reader_manifest(settings.inference.reader, models_dir)
+        load_onnx(reader, folder)
+    except EngineError as error:
+        problems.append(str(error))
+    if problems:
+        raise CommandError("\n".join(problems), EXIT_BAD_CONFIG)
+    for warning in warnings(settings):
+        write_error(f"warning: {warning}")
+    if not arguments.quiet:
+        write_line("ok")
+        write_line("")
+        write_line(toml_text(public_settings(settings)))
+    return EXIT_DONE
+
+
+def warnings(settings: Settings) -> list[str]:
+    """What starts, but will not work as it stands on this machine."""
+    found = []
+    folder = settings.outbox.path.parent
+    if not folder.is_dir():
+        found.append(f"outbox.path: the folder {folder} does not exist yet; create it")
+    elif not os.access(folder, os.W_OK):
+        found.append(
+            f"outbox.path: this user cannot write to {folder}; the daemon's user must be able to"
+        )
+    for camera in settings.cameras:
+        source = camera.source
+        if camera.enabled and source.startswith("/") and not Path(source).exists():
+            found.append(
+                f"cameras.{camera.id}.source: {source} does not exist; "
+                "the camera will be reported offline until it does"
+            )
+    return found

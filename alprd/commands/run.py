@@ -1,0 +1,60 @@
+"""`alprd run`: the daemon."""
+
+from __future__ import annotations
+
+import argparse
+
+from alprd.commands.common import (
+    EXIT_BAD_CONFIG,
+    CommandError,
+    Commands,
+    add_config_option,
+    load_config,
+    quiet_native_libraries,
+)
+
+
+def add_parser(commands: Commands) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "run",
+        help="run the daemon",
+        description="Read the configured cameras and publish one MQTT event per vehicle pass. "
+        "SIGTERM and SIGINT drain and stop (a second one stops at once), SIGHUP reloads the "
+        "configuration.",
+    )
+    add_config_option(parser)
+    parser.add_argument(
+        "--until-end",
+        action="store_true",
+        help="end when every camera is a file or folder that has been read to its end and the "
+        "broker has acknowledged every event",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run the daemon until it is told to stop."""
+    settings = load_config(arguments.config)
+    quiet_native_libraries()
+    # Imported late: `alprd --help` must not pay for OpenCV, and OpenCV reads the environment.
+    from alprd import app  # noqa: PLC0415
+    from alprd.config import load_settings  # noqa: PLC0415
+    from alprd.host.systemd import Notifier  # noqa: PLC0415
+    from alprd.logs import configure_logging  # noqa: PLC0415
+    from alprd.ports import EngineError, OutboxError  # noqa: PLC0415
+
+    configure_logging(settings.log)
+    try:
+        with Notifier.from_environment() as notify:
+            return app.run(
+                settings,
+                load=lambda: load_settings(arguments.config),
+                notify=notify,
+                until_end=arguments.until_end,
+            )
+    except EngineError as error:
+        # Starting again would not help: the configuration names a model that cannot be used.
+        raise CommandError(str(error), EXIT_BAD_CONFIG) from error
+    except OutboxError as error:
+        raise CommandError(str(error)) from error

@@ -1,0 +1,147 @@
+"""A subscriber in one thread: connects, polls, connects again."""
+
+from __future__ import annotations
+
+import ssl
+import time
+from collections.abc import Callable, Sequence
+from types import TracebackType
+
+import paho.mqtt.client as mqtt
+from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode
+from paho.mqtt.properties import Properties
+from paho.mqtt.reasoncodes import ReasonCode
+
+from alprd.commands.common import CommandError
+from alprd.ports import Clock
+from alprd.publish.brokers import Broker, connect_error
+
+RETRY_S = 2.0
+CONNECT_TIMEOUT_S = 5.0
+KEEPALIVE_S = 30
+
+
+class Subscriber:
+    """Everything that `alprd watch` hears, as (topic, payload) in the order of arrival.
+
+    `connection` says in a few words how it stands with the broker. A broker that refuses us before
+    we ever were connected is an error; one that is away is waited for.
+
+    Args:
+        brokers: in order of preference.
+        prefix: first topic level(s).
+        clock: monotonic seconds.
+        sleep: pauses between attempts.
+    """
+
+    def __init__(
+        self,
+        brokers: Sequence[Broker],
+        prefix: str,
+        *,
+        clock: Clock = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._brokers = tuple(brokers)
+        self._prefix = prefix
+        self._clock = clock
+        self._sleep = sleep
+        self._attempt = 0
+        self._client: mqtt.Client | None = None
+        self._retry_at_s = clock()
+        self._heard: list[tuple[str, bytes]] = []
+        self._was_connected = False
+        self._refusal: str | None = None
+        self.connection = "connecting"
+
+    def __enter__(self) -> Subscriber:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if self._client is not None:
+            self._client.disconnect()
+            self._client = None
+
+    def poll(self, timeout_s: float) -> list[tuple[str, bytes]]:
+        """What was heard within `timeout_s`. Raises CommandError when the broker refuses us."""
+        if self._client is None:
+            self._connect(timeout_s)
+        if self._client is not None:
+            result = self._client.loop(timeout_s)
+            if self._refusal is not None:
+                self._refused(self._refusal)
+            elif result is not MQTTErrorCode.MQTT_ERR_SUCCESS:
+                self._lost(f"{self._broker}: {mqtt.error_string(result).rstrip('.')}")
+        heard, self._heard = self._heard, []
+        return heard
+
+    @property
+    def _broker(self) -> Broker:
+        return self._brokers[self._attempt % len(self._brokers)]
+
+    def _connect(self, timeout_s: float) -> None:
+        wait_s = self._retry_at_s - self._clock()
+        if wait_s > 0.0:
+            self._sleep(min(wait_s, timeout_s))
+            return
+        broker = self._broker
+        client = mqtt.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        client.connect_timeout = CONNECT_TIMEOUT_S
+        client.on_connect = self._on_connect
+        client.on_message = self._on_message
+        if broker.username is not None:
+            client.username_pw_set(broker.username, broker.password)
+        try:
+            if broker.tls:
+                client.tls_set_context(ssl.create_default_context(cafile=broker.ca_file))
+            client.connect(broker.host, broker.port, KEEPALIVE_S)
+        except (OSError, ValueError) as error:  # ValueError: an impossible host name
+            self._lost(connect_error(broker, error))
+        else:
+            self._client = client
+
+    def _refused(self, reason: str) -> None:
+        if not self._was_connected:
+            raise CommandError(
+                f"{self._broker} refuses: {reason}; give --username and --password-file, or the "
+                "daemon's own configuration with --config"
+            )
+        self._refusal = None
+        self._lost(f"{self._broker} refuses: {reason}")
+
+    def _lost(self, reason: str) -> None:
+        self._client = None
+        self._attempt += 1
+        self._retry_at_s = self._clock() + RETRY_S
+        self.connection = f"{reason}; trying again"
+
+    def _on_connect(
+        self,
+        client: mqtt.Client,
+        _userdata: object,
+        _flags: mqtt.ConnectFlags,
+        reason: ReasonCode,
+        _properties: Properties | None,
+    ) -> None:
+        if reason.is_failure:
+            self._refusal = str(reason)
+            return
+        self._was_connected = True
+        self.connection = f"connected to {self._broker}"
+        client.subscribe(
+            [
+                (f"{self._prefix}/+/plates", 1),
+                (f"{self._prefix}/+/status", 1),
+                (f"{self._prefix}/devices/+/availability", 1),
+            ]
+        )
+
+    def _on_message(
+        self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
+    ) -> None:
+        self._heard.append((message.topic, bytes(message.payload)))
