@@ -1,0 +1,58 @@
+"""Fixtures that every kind of test may use."""
+
+from __future__ import annotations
+
+import uuid
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from pathlib import Path
+
+import pytest
+from support.broker import Broker, Launcher, choose_launcher
+
+BrokerFactory = Callable[..., Broker]
+
+
+@pytest.fixture(scope="session")
+def broker_launcher() -> Launcher:
+    """How Mosquitto is started in this test run: in a container or as a program."""
+    return choose_launcher()
+
+
+@pytest.fixture(scope="session")
+def broker(broker_launcher: Launcher, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Broker]:
+    """One running Mosquitto for the whole test run.
+
+    Tests share it: use `topic_prefix` and never stop it; `fresh_broker` is for that.
+    """
+    with Broker(broker_launcher, tmp_path_factory.mktemp("broker")) as running:
+        yield running
+
+
+@pytest.fixture
+def topic_prefix() -> str:
+    """A first topic level that no other test uses."""
+    return f"test-{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def make_broker(broker_launcher: Launcher, tmp_path: Path) -> Iterator[BrokerFactory]:
+    """Makes Mosquittos of the test's own, not started: make_broker(config="...", port=...)."""
+    with ExitStack() as brokers:
+
+        def make(*, config: str = "", port: int | None = None) -> Broker:
+            folder = tmp_path / f"broker-{uuid.uuid4().hex[:8]}"
+            folder.mkdir()
+            made = Broker(broker_launcher, folder, port=port, config=config)
+            brokers.callback(made.close)
+            return made
+
+        yield make
+
+
+@pytest.fixture
+def fresh_broker(make_broker: BrokerFactory) -> Broker:
+    """A running Mosquitto of the test's own, to be stopped, killed and restarted."""
+    made = make_broker()
+    made.start()
+    return made
