@@ -40,11 +40,11 @@ def list_pictures(folder: Path) -> list[Path]:
     return sorted(found, key=lambda path: natural_key(path.name))
 
 
-def natural_key(name: str) -> tuple[tuple[tuple[int, str], ...], str]:
-    """A sort key that compares runs of digits as numbers; ties are broken by the name itself."""
+def natural_key(name: str) -> tuple[tuple[tuple[int, int, str], ...], str]:
+    """A sort key: digits compare as numbers, and come before letters; the name breaks ties."""
     parts = re.findall(r"[0-9]+|[^0-9]+", name.casefold())
-    numbered = tuple((int(part), "") if part[0] in "0123456789" else (-1, part) for part in parts)
-    return numbered, name
+    ranked = tuple((0, int(p), "") if p[0] in "0123456789" else (1, 0, p) for p in parts)
+    return ranked, name
 
 
 def load_image(path: Path) -> ImageU8:

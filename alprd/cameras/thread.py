@@ -51,6 +51,7 @@ class CameraThread:
         make_source: makes the source of a session; default: what `settings.source` names.
         jitter: uniform in [0, 1), for the pauses between attempts.
         hang_grace_s: a native call that exceeds its time-out by more is given up.
+        tick_s: how often the camera is looked at; at most 1.
     """
 
     def __init__(
@@ -64,6 +65,7 @@ class CameraThread:
         make_source: SourceFactory | None = None,
         jitter: Clock = random.random,
         hang_grace_s: float = HANG_GRACE_S,
+        tick_s: float = TICK_S,
     ) -> None:
         self._settings = settings
         self._sink = sink
@@ -72,6 +74,7 @@ class CameraThread:
         self._axis = FileAxis()
         self._make_source = self._open_configured if make_source is None else make_source
         self._hang_grace_s = hang_grace_s
+        self._tick_s = tick_s
         self._recorded = kind_of(settings.source).recorded
         self._backoff = Backoff(settings.retry_max_s, jitter)
         self._report = StatusReport(settings.id, sink, board, clock)
@@ -98,7 +101,7 @@ class CameraThread:
         self._stopping.set()
         self._wake.set()
         if self._thread.is_alive():
-            self._thread.join(STOP_TIMEOUT_S + TICK_S)
+            self._thread.join(STOP_TIMEOUT_S + self._tick_s)
 
     @property
     def hung_captures(self) -> int:
@@ -139,7 +142,7 @@ class CameraThread:
         meter = FpsMeter()
         session.start()
         while not self._stopping.is_set():
-            self._wake.wait(TICK_S)
+            self._wake.wait(self._tick_s)
             self._wake.clear()
             self._beat()
             outcome = session.outcome
@@ -199,7 +202,7 @@ class CameraThread:
                 f"{MAX_ABANDONED} captures hang in the driver; waiting for one of them to return, "
                 "else restart the camera or alprd",
             )
-            self._wait(TICK_S)
+            self._wait(self._tick_s)
 
     def _still_abandoned(self) -> list[Session]:
         self._abandoned = [session for session in self._abandoned if session.running]
@@ -210,13 +213,13 @@ class CameraThread:
         while not self._stopping.is_set() and (left_s := until_s - self._clock()) > 0.0:
             self._beat()
             self._report.refresh()
-            self._stopping.wait(min(left_s, TICK_S))
+            self._stopping.wait(min(left_s, self._tick_s))
 
     def _idle_until_stopped(self) -> None:
         while not self._stopping.is_set():
             self._beat()
             self._report.refresh()
-            self._stopping.wait(TICK_S)
+            self._stopping.wait(self._tick_s)
 
 
 class StatusReport:
