@@ -1,0 +1,112 @@
+"""The health thread: a sample of the machine and the daemon every interval."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from alprd.config.models import HealthSettings
+from alprd.core.events import format_time
+from alprd.host.sample import HostMeter, health_sample
+from alprd.host.tegra_reader import TegrastatsReader
+from alprd.ports import Beat, Clock, StateBoard
+
+_BEAT_S = 0.5
+_JOIN_S = 2.0
+
+
+def _utc_now() -> datetime:
+    return datetime.now(timezone.utc)
+
+
+class HealthThread:
+    """Puts a health sample on the board every `interval_s` while entered, the first at once.
+
+    Args:
+        settings: [health].
+        board: where the sample goes.
+        disk_folder: the outbox's folder.
+        pipeline_figures: the daemon's own figures, for the sample's "pipeline"; called in this
+            thread, must not block.
+        beat: this thread's sign of life.
+        root: of the file system.
+        clock: monotonic seconds.
+        now: aware wall time.
+    """
+
+    def __init__(
+        self,
+        settings: HealthSettings,
+        board: StateBoard,
+        *,
+        disk_folder: Path,
+        pipeline_figures: Callable[[], Mapping[str, Any]],
+        beat: Beat,
+        root: Path = Path("/"),
+        clock: Clock = time.monotonic,
+        now: Callable[[], datetime] = _utc_now,
+    ) -> None:
+        self._interval_s = settings.interval_s
+        self._board = board
+        self._disk_folder = disk_folder
+        self._pipeline_figures = pipeline_figures
+        self._beat = beat
+        self._clock = clock
+        self._now = now
+        self._meter = HostMeter(root)
+        self._tegrastats = TegrastatsReader(settings.tegrastats)
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="health", daemon=True)
+
+    def __enter__(self) -> HealthThread:
+        self._tegrastats.__enter__()
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._stop.set()
+        self._thread.join(_JOIN_S)
+        self._tegrastats.__exit__(kind, error, trace)
+
+    def sample(self) -> dict[str, Any]:
+        """One sample, now."""
+        # Two intervals of tegrastats itself, and one line that came late.
+        tegra = self._tegrastats.latest(max_age_s=max(3.0, self._interval_s))
+        state = None
+        if self._tegrastats.available:
+            state = {
+                "coverage": None if tegra is None else tegra.coverage,
+                "unknown": [] if tegra is None else list(tegra.unknown),
+                "restarts": max(self._tegrastats.starts - 1, 0),
+                "last_error": self._tegrastats.last_error,
+            }
+        return health_sample(
+            at=format_time(self._now()),
+            meter=self._meter,
+            tegra=tegra,
+            tegrastats=state,
+            disk_folder=self._disk_folder,
+            pipeline=self._pipeline_figures(),
+        )
+
+    def _run(self) -> None:
+        next_s = self._clock()
+        while not self._stop.is_set():
+            self._beat()
+            now_s = self._clock()
+            if now_s >= next_s:
+                self._board.device("health", self.sample(), retain=True)
+                next_s += self._interval_s
+                if next_s <= now_s:  # the machine was suspended: nothing is made up for
+                    next_s = now_s + self._interval_s
+            self._stop.wait(min(_BEAT_S, max(next_s - now_s, 0.0)))
