@@ -12,15 +12,18 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
+from alprd.core.matching import jumps, reachable
 from alprd.core.observe import Observation
 from alprd.core.plates import clearly_different, edit_distance, nearly_same
-from alprd.core.matching import jumps, reachable
 from alprd.core.tracking import Track, begin, own, see
 from alprd.core.types import PlateRead
 from alprd.core.voting import Ballot, Vote, read_weight, string_confidence, surely_differ, vote
 
 SPLIT_READS: Final = 3
 """Agreeing reads that a different text needs to be another plate; two after a jump."""
+
+MAX_CHALLENGERS: Final = 12
+"""Reads that have not agreed on another plate by then are misreads."""
 
 SURE_READ: Final = 0.8
 """A single read at least this probable may be a plate of its own, next to another single one."""
@@ -82,7 +85,8 @@ def follow(track: Track, seen: Observation, *, next_id: int, rules: PassRules) -
 def _settle(track: Track, seen: Observation, text: str, *, next_id: int, rules: PassRules) -> Split:
     """A read for a track that has challengers: it speaks for the old text, theirs or neither."""
     known, challenge = track.text or "", track.challenge or ""
-    if edit_distance(text, known) < edit_distance(text, challenge):
+    nearer = edit_distance(text, known) < edit_distance(text, challenge)
+    if nearer and not clearly_different(text, known):
         return Split(track=own(see(give_in(track), seen), seen))
     if clearly_different(text, challenge):
         if not _is_single_glimpse(track):
@@ -91,7 +95,8 @@ def _settle(track: Track, seen: Observation, text: str, *, next_id: int, rules: 
         return Split(track=older, newer=_challenge(newer, seen))
     grown = see(replace(track, challengers=(*track.challengers, seen)), seen)
     if not _prevails(grown, rules):
-        return Split(track=grown)
+        hopeless = len(grown.challengers) >= MAX_CHALLENGERS
+        return Split(track=give_in(grown) if hopeless else grown)
     older, newer = split(grown, next_id)
     return Split(track=older, newer=newer)
 
