@@ -149,7 +149,8 @@ def _best_class_per_cell(
     """(K,) image, cell, class and score of every cell above a threshold."""
     _, cells, classes = scores.shape
     with np.errstate(invalid="ignore"):  # a NaN is below every threshold
-        hits = np.flatnonzero(scores >= np.asarray(rules.thresholds, np.float32))
+        above = scores >= np.asarray(rules.thresholds, np.float32)
+    hits = np.flatnonzero(above & (scores < np.inf))
     hit_scores = scores.reshape(-1)[hits]
     image_cell, label = np.divmod(hits, classes)
     best_first = np.lexsort((label, -hit_scores, image_cell))

@@ -24,7 +24,8 @@ from onnx import TensorProto, helper, numpy_helper
 from alprd.core.types import ALPHABET
 
 LABELS = ("plate", "car", "motorcycle", "bus", "truck")
-PLATE_MARKERS = ((255, 0, 255), (0, 255, 255), (255, 255, 0), (0, 255, 0))  # RGB
+# RGB. With red and blue swapped the first is no marker at all: the self-test sees the difference.
+PLATE_MARKERS = ((255, 0, 128), (0, 255, 255), (255, 128, 0), (0, 255, 0))
 VEHICLE_MARKERS = {"car": (255, 0, 0), "bus": (0, 0, 255)}  # RGB
 REGIONS = ("XD", "XL", "unknown")  # a text that starts with a digit, a letter, nothing
 BACKGROUND = (96, 96, 96)
@@ -114,7 +115,7 @@ def write_detector(
     )
     spread = graph.add("Unsqueeze", pixels, graph.ints(1))
     distance = graph.add("Abs", graph.add("Sub", spread, colours))
-    close = graph.add("Less", distance, graph.floats(0.2))
+    close = graph.add("Less", distance, graph.floats(0.15))
     close = graph.add("Cast", close, to=TensorProto.FLOAT)
     mask = graph.add("ReduceMin", close, axes=[2], keepdims=0)  # (N, A, H, W)
     flat = graph.add("Reshape", mask, graph.ints(0, 0, -1))

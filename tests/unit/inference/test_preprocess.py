@@ -1,0 +1,227 @@
+"""Pictures become network inputs exactly as the manifest says."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cv2
+import numpy as np
+import pytest
+from numpy.typing import NDArray
+
+from alprd.inference.manifest import InputSpec
+from alprd.inference.preprocess import ImageError, InputBatch, rectify, sharpness
+
+
+def spec(**changes: object) -> InputSpec:
+    values: dict[str, Any] = {
+        "name": "images",
+        "layout": "NCHW",
+        "colour": "RGB",
+        "width": 64,
+        "height": 32,
+        "resize": "letterbox",
+        "scale": 1.0,
+        "mean": (0.0, 0.0, 0.0),
+        "std": (1.0, 1.0, 1.0),
+    }
+    return InputSpec.model_validate({**values, **changes})
+
+
+def noise(width: int, height: int, seed: int = 0) -> NDArray[np.uint8]:
+    rng = np.random.default_rng(seed)
+    image = rng.integers(0, 256, (height, width, 3), dtype=np.uint8)
+    image.setflags(write=False)  # as frames are
+    return image
+
+
+def smooth(width: int, height: int) -> NDArray[np.uint8]:
+    x, y = np.meshgrid(np.linspace(0, 255, width), np.linspace(0, 255, height))
+    image = np.stack((x, y, 255 - x), axis=2).round().astype(np.uint8)
+    image.setflags(write=False)
+    return image
+
+
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+@pytest.mark.parametrize("colour", ["RGB", "BGR"])
+def test_every_channel_is_scaled_shifted_and_ordered_as_the_manifest_says(
+    layout: str, colour: str
+) -> None:
+    mean, std = (0.1, 0.2, 0.3), (0.5, 0.6, 0.7)
+    batch = InputBatch(
+        spec(layout=layout, colour=colour, scale=1 / 255, mean=mean, std=std), max_batch=2
+    )
+    picture = noise(64, 32)
+
+    batch.fill(1, picture)
+
+    expected = picture.astype(np.float64)
+    if colour == "RGB":
+        expected = expected[:, :, ::-1]
+    expected = (expected / 255 - np.array(mean)) / np.array(std)
+    if layout == "NCHW":
+        expected = expected.transpose(2, 0, 1)
+    assert batch.rows.dtype == np.float32
+    assert np.allclose(batch.rows[1], expected, atol=1e-5)
+    assert not batch.rows[0].any()
+
+
+@pytest.mark.parametrize(("layout", "shape"), [("NCHW", (1, 32, 64)), ("NHWC", (32, 64, 1))])
+def test_a_grey_network_gets_one_channel(layout: str, shape: tuple[int, ...]) -> None:
+    grey = spec(layout=layout, colour="GRAY", scale=0.5, mean=(10.0,), std=(2.0,))
+    batch = InputBatch(grey, max_batch=1)
+    picture = noise(64, 32)
+
+    batch.fill(0, picture)
+
+    weights = np.array([0.114, 0.587, 0.299])
+    assert batch.rows[0].shape == shape
+    expected = ((picture @ weights) * 0.5 - 10.0) / 2.0
+    assert np.allclose(batch.rows[0].reshape(32, 64), expected, atol=0.26)
+
+
+def test_a_letterboxed_frame_keeps_its_aspect_and_is_framed_by_padding() -> None:
+    batch = InputBatch(spec(pad_value=7), max_batch=1)
+
+    placed = batch.fill_fitted(0, np.full((100, 100, 3), 200, np.uint8))
+
+    assert (placed.offset_x, placed.offset_y, placed.width, placed.height) == (16, 0, 32, 32)
+    row = batch.rows[0]
+    assert (row[:, :, 16:48] == 200).all()
+    assert (row[:, :, :16] == 7).all()
+    assert (row[:, :, 48:] == 7).all()
+
+
+def test_padding_is_clean_again_after_a_frame_of_another_shape() -> None:
+    batch = InputBatch(spec(pad_value=7), max_batch=1)
+    fresh = InputBatch(spec(pad_value=7), max_batch=1)
+    tall = np.full((100, 20, 3), 50, np.uint8)
+
+    batch.fill_fitted(0, noise(100, 20))
+    batch.fill_fitted(0, noise(64, 32))
+    batch.fill_fitted(0, tall)
+    fresh.fill_fitted(0, tall)
+
+    assert np.array_equal(batch.rows, fresh.rows)
+
+
+def test_a_stretched_frame_fills_the_input() -> None:
+    batch = InputBatch(spec(resize="stretch"), max_batch=1)
+
+    batch.fill_fitted(0, np.full((100, 100, 3), 200, np.uint8))
+
+    assert (batch.rows == 200).all()
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5000, 3), (3, 5000), (64, 32), (1280, 720), (650, 333)])
+def test_a_frame_of_any_size_is_fitted(size: tuple[int, int]) -> None:
+    batch = InputBatch(spec(), max_batch=1)
+
+    placed = batch.fill_fitted(0, np.full((size[1], size[0], 3), 200, np.uint8))
+
+    left, top = placed.offset_x, placed.offset_y
+    inside = batch.rows[0, :, top : top + placed.height, left : left + placed.width]
+    assert (inside == 200).all()
+
+
+def test_fine_detail_of_a_large_frame_is_averaged_not_sampled() -> None:
+    batch = InputBatch(spec(), max_batch=1)
+    stripes = np.zeros((32 * 8, 64 * 8, 3), np.uint8)
+    stripes[:, ::8] = 255  # one bright column in eight
+
+    batch.fill_fitted(0, stripes)
+
+    assert np.allclose(batch.rows[0], 255 / 8, atol=2.0)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        np.zeros((10, 10), np.uint8),
+        np.zeros((10, 10, 4), np.uint8),
+        np.zeros((10, 10, 3), np.float32),
+        np.zeros((0, 10, 3), np.uint8),
+    ],
+)
+def test_what_is_no_picture_is_refused_with_its_shape(image: NDArray[Any]) -> None:
+    batch = InputBatch(spec(), max_batch=1)
+
+    with pytest.raises(ImageError, match=r"a frame of shape .* is no \(height, width, 3\) uint8"):
+        batch.fill_fitted(0, image)
+
+
+def test_a_rectified_plate_is_the_inverse_of_painting_it() -> None:
+    flat = smooth(160, 64)
+    frame = np.zeros((400, 600, 3), np.uint8)
+    quad = np.array([[210, 130], [395, 160], [390, 240], [205, 205]], np.float32)
+    source = np.array([[0, 0], [160, 0], [160, 64], [0, 64]], np.float32) - np.float32(0.5)
+    cv2.warpPerspective(
+        flat,
+        cv2.getPerspectiveTransform(source, quad - np.float32(0.5)),
+        (600, 400),
+        dst=frame,
+        borderMode=cv2.BORDER_TRANSPARENT,
+    )
+
+    crop = rectify(frame, quad, (160, 64))
+
+    difference = np.abs(crop.astype(int) - flat.astype(int))[3:-3, 3:-3]
+    assert difference.max() <= 6
+
+
+def test_a_crop_of_an_upright_box_is_that_part_of_the_frame_to_the_pixel() -> None:
+    frame = noise(400, 300)
+    quad = np.array([[50, 40], [210, 40], [210, 104], [50, 104]], np.float32)
+
+    assert np.array_equal(rectify(frame, quad, (160, 64)), frame[40:104, 50:210])
+
+
+def test_a_plate_upside_down_is_turned_upright() -> None:
+    frame = noise(400, 300)
+    quad = np.array([[210, 104], [50, 104], [50, 40], [210, 40]], np.float32)
+
+    assert np.array_equal(rectify(frame, quad, (160, 64)), frame[40:104, 50:210][::-1, ::-1])
+
+
+def test_margins_show_a_little_of_what_is_around_the_plate() -> None:
+    frame = np.full((300, 400, 3), 10, np.uint8)
+    frame[100:164, 100:260] = 200
+    quad = np.array([[100, 100], [260, 100], [260, 164], [100, 164]], np.float32)
+
+    crop = rectify(frame, quad, (200, 80), margins=(0.1, 0.1))
+
+    assert (crop[10:70, 22:178] == 200).all()
+    assert (crop[:6] == 10).all()
+    assert (crop[:, :18] == 10).all()
+
+
+def test_a_plate_much_larger_than_the_crop_is_averaged_not_sampled() -> None:
+    frame = np.zeros((600, 1400, 3), np.uint8)
+    frame[:, ::8] = 255  # one bright column in eight
+    quad = np.array([[16, 16], [1296, 16], [1296, 528], [16, 528]], np.float32)
+
+    crop = rectify(frame, quad, (160, 64))
+
+    assert np.allclose(crop[4:-4, 4:-4], 255 / 8, atol=6.0)
+
+
+def test_a_quad_that_leaves_the_frame_is_filled_from_the_frames_edge() -> None:
+    frame = np.full((100, 100, 3), 77, np.uint8)
+    quad = np.array([[-60, 20], [60, 20], [60, 60], [-60, 60]], np.float32)
+
+    assert (rectify(frame, quad, (160, 64)) == 77).all()
+
+
+def test_a_plate_at_the_far_end_of_a_very_wide_panorama_is_rectified() -> None:
+    frame = np.zeros((80, 40_000, 3), np.uint8)
+    frame[10:74, 39_800:39_960] = noise(160, 64)
+    quad = np.array([[39800, 10], [39960, 10], [39960, 74], [39800, 74]], np.float32)
+
+    assert np.array_equal(rectify(frame, quad, (160, 64)), noise(160, 64))
+
+
+def test_a_blurred_crop_is_less_sharp() -> None:
+    crop = noise(160, 64)
+
+    assert sharpness(cv2.GaussianBlur(crop, (0, 0), 2.0)) < 0.1 * sharpness(crop)
+    assert sharpness(np.full((64, 160, 3), 128, np.uint8)) == 0.0
