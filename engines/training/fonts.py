@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import functools
 import os
-import tomllib
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 
 import cv2
 import numpy as np
+import tomllib
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -91,11 +91,14 @@ def families() -> dict[str, tuple[FaceSpec, ...]]:
     data = tomllib.loads((DESIGNS / "fonts.toml").read_text(encoding="utf-8"))["family"]
     table = {
         name: tuple(
-            FaceSpec(file=e["file"], stretch=tuple(e["stretch"]), weight=tuple(e["weight"])) for e in entries
+            FaceSpec(file=e["file"], stretch=tuple(e["stretch"]), weight=tuple(e["weight"]))
+            for e in entries
         )
         for name, entries in data.items()
     }
-    text = [spec for name, specs in table.items() if name not in ("caption", "script") for spec in specs]
+    text = [
+        spec for name, specs in table.items() if name not in ("caption", "script") for spec in specs
+    ]
     table["any"] = tuple(text)
     return table
 
@@ -117,11 +120,16 @@ def choose_face(rng: np.random.Generator, family: str) -> Face:
     if name != FALLBACK and (borrowed or find_font(name) is None):
         if find_font(name) is None:
             _warn_missing(name)
-        name, stretch, weight = FALLBACK, float(rng.uniform(0.42, 0.7)), float(rng.uniform(0.1, 0.17))
+        name, stretch, weight = (
+            FALLBACK,
+            float(rng.uniform(0.42, 0.7)),
+            float(rng.uniform(0.1, 0.17)),
+        )
     glyphs, _ = _strokes()
     slash = bool(rng.random() < 0.06)
     variants = tuple(
-        (char, int(rng.integers(len(options))) if char != "0" else (3 if slash else 0)) for char, options in glyphs.items()
+        (char, int(rng.integers(len(options))) if char != "0" else (3 if slash else 0))
+        for char, options in glyphs.items()
     )
     return Face(
         file=name, stretch=stretch, weight=weight, radius=float(rng.uniform(0.22, 0.5)), flat=bool(rng.random() < 0.6),
@@ -129,7 +137,9 @@ def choose_face(rng: np.random.Generator, family: str) -> Face:
     )  # fmt: skip
 
 
-def _fillet(points: list[tuple[float, float, bool]], closed: bool, radius: float) -> NDArray[np.float64]:
+def _fillet(
+    points: list[tuple[float, float, bool]], closed: bool, radius: float
+) -> NDArray[np.float64]:
     """Replace each soft corner by an arc (quadratic pieces) that starts `radius` px before it."""
     out: list[tuple[float, float]] = []
     count = len(points)
@@ -157,7 +167,9 @@ def _fillet(points: list[tuple[float, float, bool]], closed: bool, radius: float
 
 
 @functools.lru_cache(maxsize=4096)
-def _stroke_glyph(char: str, variant: int, stretch_pc: int, weight_pc: int, radius_pc: int, flat: bool) -> Mask:
+def _stroke_glyph(
+    char: str, variant: int, stretch_pc: int, weight_pc: int, radius_pc: int, flat: bool
+) -> Mask:
     glyphs, widths = _strokes()
     stroke = weight_pc / 100 * CAP_PX
     width = widths.get(char, widths["default"]) * stretch_pc / 100 * CAP_PX
@@ -175,7 +187,9 @@ def _stroke_glyph(char: str, variant: int, stretch_pc: int, weight_pc: int, radi
         points = []
         for word in words[:-1] if closed else words:
             sx, sy = word.rstrip("!").split(",")
-            points.append((float(sx) * inner_w + x_off, float(sy) * inner_h + y_off, word.endswith("!")))
+            points.append(
+                (float(sx) * inner_w + x_off, float(sy) * inner_h + y_off, word.endswith("!"))
+            )
         line = _fillet(points, closed, radius)
         if flat and not closed:
             for end, inner in ((0, 1), (-1, -2)):
@@ -209,7 +223,9 @@ def _file_glyph(path: Path, char: str) -> Mask:
     advance = font.getlength(char)
     x0, x1 = min(left, 0.0), max(right, advance)
     image = Image.new("L", (max(int(np.ceil(x1 - x0)), 1), CANVAS_PX), 0)
-    ImageDraw.Draw(image).text((-x0, CAP_PX * (1 + PAD_TOP)), char, fill=255, font=font, anchor="ls")
+    ImageDraw.Draw(image).text(
+        (-x0, CAP_PX * (1 + PAD_TOP)), char, fill=255, font=font, anchor="ls"
+    )
     return np.asarray(image, np.float32) / 255
 
 
@@ -226,21 +242,36 @@ def glyph(face: Face, char: str) -> Mask:
         cv2.circle(dot, centre, CAP_PX // 12, 1.0, -1, cv2.LINE_AA)
         return dot
     if ord(char) > 0xFF:
-        path = find_font("DroidSansFallbackFull.ttf" if ord(char) >= 0x2E80 else "DejaVuSans-Bold.ttf")
+        path = find_font(
+            "DroidSansFallbackFull.ttf" if ord(char) >= 0x2E80 else "DejaVuSans-Bold.ttf"
+        )
         if path is None:
             return np.zeros((CANVAS_PX, CAP_PX // 2), np.float32)
         return _file_glyph(path, char)
-    path = find_font(face.file) or find_font("LiberationSans-Bold.ttf") or find_font("DejaVuSans-Bold.ttf")
+    path = (
+        find_font(face.file)
+        or find_font("LiberationSans-Bold.ttf")
+        or find_font("DejaVuSans-Bold.ttf")
+    )
     if path is None:
         return np.zeros((CANVAS_PX, CAP_PX // 2), np.float32)
     mask = _file_glyph(path, char)
     stretch = face.stretch if face.file != FALLBACK else 0.7
-    out = cv2.resize(mask, (max(round(mask.shape[1] * stretch), 2), CANVAS_PX), interpolation=cv2.INTER_AREA)
+    out = cv2.resize(
+        mask, (max(round(mask.shape[1] * stretch), 2), CANVAS_PX), interpolation=cv2.INTER_AREA
+    )
     if face.slash_zero and char == "0":
         xs = np.flatnonzero(out.max(axis=0) > 0.5)
         if xs.size:
             top, base = int(CAP_PX * PAD_TOP), int(CAP_PX * (1 + PAD_TOP))
-            cv2.line(out, (int(xs[0]) + 5, base - 14), (int(xs[-1]) - 5, top + 14), 1.0, CAP_PX // 11, cv2.LINE_AA)
+            cv2.line(
+                out,
+                (int(xs[0]) + 5, base - 14),
+                (int(xs[-1]) - 5, top + 14),
+                1.0,
+                CAP_PX // 11,
+                cv2.LINE_AA,
+            )
     return out
 
 
@@ -255,7 +286,13 @@ def embolden(mask: Mask, change: float, cap_px: float) -> Mask:
 
 
 def set_line(
-    face: Face, items: Sequence[str], cap_px: float, max_width_px: float, tracking: float, *, cell: float = 0.0
+    face: Face,
+    items: Sequence[str],
+    cap_px: float,
+    max_width_px: float,
+    tracking: float,
+    *,
+    cell: float = 0.0,
 ) -> tuple[Mask, list[tuple[float, float]]]:
     """Set a line: characters and gaps ("_0.3" = 0.3 cap heights) -> mask (h, w), and each item's x range in px.
 

@@ -32,9 +32,13 @@ def blend(image: Image, mask: NDArray[np.float32], colour: Colour, x: int, y: in
     view += part * (np.array(colour, np.float32) - view)
 
 
-def soft_noise(rng: np.random.Generator, height: int, width: int, cells: int) -> NDArray[np.float32]:
+def soft_noise(
+    rng: np.random.Generator, height: int, width: int, cells: int
+) -> NDArray[np.float32]:
     """Smooth noise in -1..1 with about `cells` bumps across."""
-    coarse = rng.uniform(-1, 1, (max(2, cells * height // max(width, 1) + 2), cells + 1)).astype(np.float32)
+    coarse = rng.uniform(-1, 1, (max(2, cells * height // max(width, 1) + 2), cells + 1)).astype(
+        np.float32
+    )
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
@@ -55,7 +59,11 @@ def paint_graphic(rng: np.random.Generator, image: Image, kind: str) -> None:
         mask = np.repeat((ys if rng.random() < 0.5 else 1 - ys) * strength, w, axis=1)
     elif kind == "hills":
         xs = np.linspace(0, float(rng.uniform(4, 12)), w, dtype=np.float32)
-        ridge = rng.uniform(0.35, 0.75) + 0.08 * np.sin(xs + rng.uniform(0, 6)) + 0.05 * np.sin(2.7 * xs)
+        ridge = (
+            rng.uniform(0.35, 0.75)
+            + 0.08 * np.sin(xs + rng.uniform(0, 6))
+            + 0.05 * np.sin(2.7 * xs)
+        )
         mask = (ys > ridge[None, :]).astype(np.float32) * strength
     elif kind == "sun":
         cx, cy, r = rng.uniform(0.2, 0.8) * w, rng.uniform(0.2, 1.0) * h, rng.uniform(0.2, 0.6) * h
@@ -66,7 +74,10 @@ def paint_graphic(rng: np.random.Generator, image: Image, kind: str) -> None:
     else:  # "stripes"
         period = float(rng.uniform(0.1, 0.5)) * h
         slant = float(rng.uniform(-1, 1))
-        phase = (np.arange(w, dtype=np.float32)[None, :] + slant * np.arange(h, dtype=np.float32)[:, None]) / period
+        phase = (
+            np.arange(w, dtype=np.float32)[None, :]
+            + slant * np.arange(h, dtype=np.float32)[:, None]
+        ) / period
         mask = (np.sin(phase * 2 * np.pi) > 0.3).astype(np.float32) * strength * 0.6
     image += mask[..., None] * (tint - image)
 
@@ -78,12 +89,16 @@ def small_text(
     """An inscription of any kind, centred."""
     face = fonts.choose_face(rng, family)
     items = ["_0.35" if char == " " else char for char in text]
-    mask, _ = fonts.set_line(face, items, max(cap_px, 3.0), max_width_px, float(rng.uniform(0.0, 0.12)))
+    mask, _ = fonts.set_line(
+        face, items, max(cap_px, 3.0), max_width_px, float(rng.uniform(0.0, 0.12))
+    )
     blend(image, mask, colour, round(centre[0] - mask.shape[1] / 2),
           round(centre[1] - cap_px / 2 - cap_px * fonts.PAD_TOP))  # fmt: skip
 
 
-def paint_band(rng: np.random.Generator, image: Image, band: Mapping[str, Any], x0: int, x1: int) -> None:
+def paint_band(
+    rng: np.random.Generator, image: Image, band: Mapping[str, Any], x0: int, x1: int
+) -> None:
     """A vertical band: EU stars or a flag above the country letters."""
     h = image.shape[0]
     inset = int(h * 0.03)
@@ -94,8 +109,13 @@ def paint_band(rng: np.random.Generator, image: Image, band: Mapping[str, Any], 
     if band.get("stars", False):
         for k in range(12):
             a = k * np.pi / 6
-            centre = (round(cx + np.cos(a) * width * 0.28), round(h * 0.3 + np.sin(a) * width * 0.28))
-            cv2.circle(image, centre, max(round(width * 0.045), 1), (250.0, 210.0, 20.0), -1, cv2.LINE_AA)
+            centre = (
+                round(cx + np.cos(a) * width * 0.28),
+                round(h * 0.3 + np.sin(a) * width * 0.28),
+            )
+            cv2.circle(
+                image, centre, max(round(width * 0.045), 1), (250.0, 210.0, 20.0), -1, cv2.LINE_AA
+            )
     for stripe, value in enumerate(band.get("flag", [])):
         y0 = h * (0.18 + 0.09 * stripe)
         cv2.rectangle(image, (round(cx - width * 0.3), round(y0)), (round(cx + width * 0.3), round(y0 + h * 0.09)),
@@ -107,7 +127,9 @@ def paint_band(rng: np.random.Generator, image: Image, band: Mapping[str, Any], 
                    h * float(band.get("text_height", 0.17)), width * 0.8)  # fmt: skip
 
 
-def paint_caption(rng: np.random.Generator, image: Image, caption: Mapping[str, Any], default: Colour) -> None:
+def paint_caption(
+    rng: np.random.Generator, image: Image, caption: Mapping[str, Any], default: Colour
+) -> None:
     """State name, slogan or dealer line above or below the text."""
     if rng.random() > caption.get("chance", 1.0):
         return
@@ -116,7 +138,9 @@ def paint_caption(rng: np.random.Generator, image: Image, caption: Mapping[str, 
     text = choices[int(rng.integers(len(choices)))]
     colour = colour_of(caption["colour"]) if "colour" in caption else default
     height = float(caption.get("height", 0.12))
-    y = float(caption.get("y", 0.12 if caption["at"] == "top" else 0.9)) + float(rng.uniform(-0.01, 0.01))
+    y = float(caption.get("y", 0.12 if caption["at"] == "top" else 0.9)) + float(
+        rng.uniform(-0.01, 0.01)
+    )
     if "strip" in caption:
         y0, y1 = round((y - height) * h), round((y + height) * h)
         image[max(y0, 0) : max(y1, 0)] = np.array(colour_of(caption["strip"]), np.float32)
@@ -132,19 +156,45 @@ def paint_stickers(rng: np.random.Generator, image: Image) -> None:
         x0 = int(w * 0.02) if corner % 2 == 0 else w - sw - int(w * 0.02)
         y0 = int(h * 0.03) if corner < 2 else h - sh - int(h * 0.03)
         image[y0 : y0 + sh, x0 : x0 + sw] = np.array(_random_colour(rng, 0, 255), np.float32)
-        months = ["JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC"]
-        text = months[int(rng.integers(12))] if rng.random() < 0.4 else str(int(rng.integers(10, 99)))
+        months = [
+            "JAN",
+            "FEB",
+            "MAR",
+            "APR",
+            "MAY",
+            "JUN",
+            "JUL",
+            "AUG",
+            "SEP",
+            "OCT",
+            "NOV",
+            "DEC",
+        ]
+        text = (
+            months[int(rng.integers(12))] if rng.random() < 0.4 else str(int(rng.integers(10, 99)))
+        )
         ink = (255.0, 255.0, 255.0) if rng.random() < 0.5 else (10.0, 10.0, 10.0)
         small_text(rng, image, text, "sans", ink, (x0 + sw / 2, y0 + sh / 2), sh * 0.5, sw * 0.9)
 
 
-def paint_seal(rng: np.random.Generator, image: Image, cx: float, cy: float, size: float, kind: str) -> None:
+def paint_seal(
+    rng: np.random.Generator, image: Image, cx: float, cy: float, size: float, kind: str
+) -> None:
     """Seals between the groups: German pair, a single disc, or a small crest."""
     discs = [(cy - size * 0.3, 0.23), (cy + size * 0.28, 0.19)] if kind == "pair" else [(cy, 0.2)]
     for y, r in discs:
         radius = max(int(size * r), 2)
-        cv2.circle(image, (round(cx), round(y)), radius, _random_colour(rng, 120, 235), -1, cv2.LINE_AA)
-        cv2.circle(image, (round(cx), round(y)), max(radius - 2, 1), _random_colour(rng, 60, 235), 1, cv2.LINE_AA)
+        cv2.circle(
+            image, (round(cx), round(y)), radius, _random_colour(rng, 120, 235), -1, cv2.LINE_AA
+        )
+        cv2.circle(
+            image,
+            (round(cx), round(y)),
+            max(radius - 2, 1),
+            _random_colour(rng, 60, 235),
+            1,
+            cv2.LINE_AA,
+        )
         if rng.random() < 0.7:
             dot = _random_colour(rng, 0, 200)
             cv2.circle(image, (round(cx), round(y)), max(radius // 2, 1), dot, -1, cv2.LINE_AA)
@@ -158,16 +208,28 @@ def paint_bolts(rng: np.random.Generator, image: Image, clear: tuple[float, floa
     y = h * (rng.uniform(0.07, max(clear[0], 0.1)) if rng.random() < 0.7 else rng.uniform(0.3, 0.7))
     if 0.25 < y / h < 0.75:
         dx = w * rng.uniform(0.015, 0.03)
-    colour = _random_colour(rng, 20, 220) if rng.random() < 0.3 else (float(rng.uniform(20, 230)),) * 3
+    colour = (
+        _random_colour(rng, 20, 220) if rng.random() < 0.3 else (float(rng.uniform(20, 230)),) * 3
+    )
     rows = [y] if rng.random() < 0.6 else [y, h - y]
     for row in rows:
         for x in (dx, w - dx):
             cv2.circle(image, (round(x), round(row)), radius, colour, -1, cv2.LINE_AA)
-            cv2.circle(image, (round(x + 1), round(row + 1)), max(radius - 2, 1), tuple(c * 0.7 for c in colour), 1, cv2.LINE_AA)
+            cv2.circle(
+                image,
+                (round(x + 1), round(row + 1)),
+                max(radius - 2, 1),
+                tuple(c * 0.7 for c in colour),
+                1,
+                cv2.LINE_AA,
+            )
 
 
 def add_frame(
-    rng: np.random.Generator, image: NDArray[np.float32], text_y: tuple[float, float], text_x: tuple[float, float]
+    rng: np.random.Generator,
+    image: NDArray[np.float32],
+    text_y: tuple[float, float],
+    text_x: tuple[float, float],
 ) -> NDArray[np.float32]:
     """A dealer frame (h, w, 4 in and out): grows outwards and covers the plate's edges, never the text."""
     h, w = image.shape[:2]
@@ -185,10 +247,25 @@ def add_frame(
     full[top : top + inner.shape[0], left : left + inner.shape[1], :3] = inner[..., :3]
     bright = 255.0 if colour.mean() < 110 else 20.0
     ink: Colour = (bright, bright, bright) if rng.random() < 0.7 else _random_colour(rng, 0, 255)
-    for y0, y1, chance in ((0, top, 0.5), (full.shape[0] - out_bottom - cover_bottom, full.shape[0], 0.8)):
+    for y0, y1, chance in (
+        (0, top, 0.5),
+        (full.shape[0] - out_bottom - cover_bottom, full.shape[0], 0.8),
+    ):
         if y1 - y0 >= 7 and rng.random() < chance:
-            words = "".join(LETTERS[int(rng.integers(26))] if rng.random() > 0.15 else " " for _ in range(int(rng.integers(6, 22))))
+            words = "".join(
+                LETTERS[int(rng.integers(26))] if rng.random() > 0.15 else " "
+                for _ in range(int(rng.integers(6, 22)))
+            )
             picture = np.ascontiguousarray(full[..., :3])
-            small_text(rng, picture, words, "caption", ink, (full.shape[1] / 2, (y0 + y1) / 2), (y1 - y0) * 0.55, w * 0.8)
+            small_text(
+                rng,
+                picture,
+                words,
+                "caption",
+                ink,
+                (full.shape[1] / 2, (y0 + y1) / 2),
+                (y1 - y0) * 0.55,
+                w * 0.8,
+            )
             full[..., :3] = picture
     return full

@@ -8,13 +8,13 @@ drawn separators (hyphen, point, middle dot), ``|`` the break to the second line
 from __future__ import annotations
 
 import functools
-import tomllib
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import tomllib
 
 FOLDER = Path(__file__).resolve().parent / "designs"
 NOT_DESIGNS = ("fonts.toml", "strokes.toml")
@@ -53,7 +53,9 @@ class Design:
     emboss: float = 0.6
     captions: tuple[Mapping[str, Any], ...] = ()
     graphics: tuple[str, ...] = ()
-    tags: tuple[Mapping[str, Any], ...] = ()  # small fixed inscriptions beside the text (IND, GP, ...)
+    tags: tuple[
+        Mapping[str, Any], ...
+    ] = ()  # small fixed inscriptions beside the text (IND, GP, ...)
     stickers: float = 0.0
     seal: str = ""
     bolts: float = 0.35
@@ -78,12 +80,16 @@ def parse_designs(data: Mapping[str, Any], source: str) -> list[Design]:
         merged: dict[str, Any] = {}
         if "base" in entry:
             if entry["base"] not in bases:
-                raise ValueError(f"{source}: design {entry['id']} names base {entry['base']}, known: {sorted(bases)}")
+                raise ValueError(
+                    f"{source}: design {entry['id']} names base {entry['base']}, known: {sorted(bases)}"
+                )
             merged.update(bases[entry["base"]])
         merged.update({key: value for key, value in entry.items() if key != "base"})
         unknown = set(merged) - _NAMES
         if unknown:
-            raise ValueError(f"{source}: design {entry['id']} has unknown keys {sorted(unknown)}, known: {sorted(_NAMES)}")
+            raise ValueError(
+                f"{source}: design {entry['id']} has unknown keys {sorted(unknown)}, known: {sorted(_NAMES)}"
+            )
         out.append(Design(**{key: _frozen(value) for key, value in merged.items()}))
     return out
 
@@ -132,7 +138,9 @@ def vanity_text(rng: np.random.Generator, shortest: int, longest: int) -> str:
     length = int(rng.integers(shortest, longest + 1))
     kind = rng.random()
     if kind < 0.3:
-        return "".join(_letter(rng, LETTERS) if rng.random() < 0.55 else _digit(rng) for _ in range(length))
+        return "".join(
+            _letter(rng, LETTERS) if rng.random() < 0.55 else _digit(rng) for _ in range(length)
+        )
     chars: list[str] = []
     vowel = bool(rng.random() < 0.4)
     for _ in range(length):
@@ -160,7 +168,9 @@ def free_text(rng: np.random.Generator, *, lines: int = 1) -> str:
         text = "".join(_digit(rng) for _ in range(min(length, 8)))
     else:
         share = float(rng.choice([0.3, 0.5, 0.7]))
-        text = "".join(_letter(rng, LETTERS) if rng.random() < share else _digit(rng) for _ in range(length))
+        text = "".join(
+            _letter(rng, LETTERS) if rng.random() < share else _digit(rng) for _ in range(length)
+        )
     cuts = sorted(int(c) for c in rng.choice(np.arange(1, len(text)), size=int(rng.integers(0, 3)), replace=False)) \
         if len(text) > 3 else []  # fmt: skip
     seps = [" ", " ", "-", "~", ".", "*", "+"]

@@ -72,8 +72,16 @@ def _draw_text(
         items, seals = _items(line, design.gap * float(rng.uniform(0.8, 1.2)))
         mask, spans = fonts.set_line(face, items, cap, room, tracking, cell=design.cell)
         if mask.shape[1] < room * 0.9 and design.fill and len(items) > 2:
-            extra = (room * 0.9 - mask.shape[1]) / (len(items) - 1) / cap * design.fill * float(rng.uniform(0.3, 1.0))
-            mask, spans = fonts.set_line(face, items, cap, room, min(tracking + extra, 0.45), cell=design.cell)
+            extra = (
+                (room * 0.9 - mask.shape[1])
+                / (len(items) - 1)
+                / cap
+                * design.fill
+                * float(rng.uniform(0.3, 1.0))
+            )
+            mask, spans = fonts.set_line(
+                face, items, cap, room, min(tracking + extra, 0.45), cell=design.cell
+            )
         x0, y0 = round(x_mid - mask.shape[1] / 2), round(y - cap * fonts.PAD_TOP)
         plane = np.zeros((h, w, 1), np.float32)
         plate_decor.blend(plane, mask, (1.0, 1.0, 1.0)[:1], x0, y0)  # type: ignore[arg-type]
@@ -81,7 +89,12 @@ def _draw_text(
         for item in seals:
             centre = x0 + sum(spans[item]) / 2
             plate_decor.paint_seal(rng, image, centre, y + cap / 2, cap, design.seal)
-        box = [min(box[0], x0 / w), min(box[1], y / h), max(box[2], (x0 + mask.shape[1]) / w), max(box[3], (y + cap) / h)]
+        box = [
+            min(box[0], x0 / w),
+            min(box[1], y / h),
+            max(box[2], (x0 + mask.shape[1]) / w),
+            max(box[3], (y + cap) / h),
+        ]
         y += cap + (spare if index == 0 and len(lines) == 2 else 0.0)
     if wear and rng.random() < 0.5:
         full *= 1 - wear * np.clip(plate_decor.soft_noise(rng, h, w, 12) + 0.3, 0, 1)
@@ -96,7 +109,9 @@ def _draw_text(
     return box[0], box[1], box[2], box[3]
 
 
-def _border(rng: np.random.Generator, design: Design, image: NDArray[np.float32], colour: plate_decor.Colour) -> None:
+def _border(
+    rng: np.random.Generator, design: Design, image: NDArray[np.float32], colour: plate_decor.Colour
+) -> None:
     h, w = image.shape[:2]
     thick = max(round(float(rng.uniform(*design.border_mm)) * PX_PER_MM), 1)
     inset = int(rng.integers(1, 4))
@@ -117,12 +132,19 @@ def _corner_alpha(h: int, w: int, radius: int) -> NDArray[np.float32]:
     radius = min(radius, h // 3)
     cv2.rectangle(alpha, (radius, 0), (w - 1 - radius, h - 1), 255.0, -1)
     cv2.rectangle(alpha, (0, radius), (w - 1, h - 1 - radius), 255.0, -1)
-    for cx, cy in ((radius, radius), (w - 1 - radius, radius), (radius, h - 1 - radius), (w - 1 - radius, h - 1 - radius)):
+    for cx, cy in (
+        (radius, radius),
+        (w - 1 - radius, radius),
+        (radius, h - 1 - radius),
+        (w - 1 - radius, h - 1 - radius),
+    ):
         cv2.circle(alpha, (cx, cy), radius, 255.0, -1, cv2.LINE_AA)
     return alpha
 
 
-def _tags(rng: np.random.Generator, design: Design, image: NDArray[np.float32], ink: plate_decor.Colour) -> None:
+def _tags(
+    rng: np.random.Generator, design: Design, image: NDArray[np.float32], ink: plate_decor.Colour
+) -> None:
     h, w = image.shape[:2]
     for tag in design.tags:
         if rng.random() > tag.get("chance", 1.0):

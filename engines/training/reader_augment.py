@@ -36,7 +36,9 @@ def homography(source: Tensor, target: Tensor) -> Tensor:
 
 def unit_corners(count: int, device: torch.device) -> Tensor:
     """(B, 4, 2) corners of the unit square, clockwise from the top left."""
-    return torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]], device=device).expand(count, 4, 2).clone()
+    return (
+        torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]], device=device).expand(count, 4, 2).clone()
+    )
 
 
 def rectified_corners(aspect: Tensor) -> Tensor:
@@ -85,20 +87,26 @@ def real_corners(count: int, device: torch.device) -> Tensor:
     shear = (torch.randn(count, device=device) * 0.08)[:, None]
     x, y = corners.unbind(-1)
     x, y = x + y * shear * 0.4, y + x * shear
-    corners = torch.stack((x * angle.cos() - y * angle.sin() * 0.4, y * angle.cos() + x * angle.sin() * 2.5), -1)
+    corners = torch.stack(
+        (x * angle.cos() - y * angle.sin() * 0.4, y * angle.cos() + x * angle.sin() * 2.5), -1
+    )
     noise = torch.randn(count, 4, 2, device=device) * torch.tensor([0.012, 0.03], device=device)
     shift = torch.randn(count, 1, 2, device=device) * torch.tensor([0.015, 0.025], device=device)
     return (corners + 0.5 + noise + shift).float()
 
 
-def sample_quad(texture: Tensor, corners: Tensor, inner: Tensor, *, padding: str) -> tuple[Tensor, Tensor]:
+def sample_quad(
+    texture: Tensor, corners: Tensor, inner: Tensor, *, padding: str
+) -> tuple[Tensor, Tensor]:
     """Warp textures (B, 3, h, w) so that their rectangle `inner` (x0 y0 x1 y1, 0..1) lands on `corners` of the crop.
 
     Returns the crop and a mask (B, 1, H, W) that is 1 inside the texture.
     """
     count, device = texture.shape[0], texture.device
     ys, xs = torch.meshgrid(
-        (torch.arange(OUT_H, device=device) + 0.5) / OUT_H, (torch.arange(OUT_W, device=device) + 0.5) / OUT_W, indexing="ij"
+        (torch.arange(OUT_H, device=device) + 0.5) / OUT_H,
+        (torch.arange(OUT_W, device=device) + 0.5) / OUT_W,
+        indexing="ij",
     )
     points = torch.stack((xs, ys, torch.ones_like(xs)), -1).reshape(-1, 3)
     matrix = homography(corners, unit_corners(count, device))
@@ -136,7 +144,12 @@ def light(x: Tensor) -> Tensor:
     x = torch.where(pick(0.14), x * (1 - cut * gain(0.2, 0.65)), x)
     coarse = torch.rand(count, 1, 5, 9, device=device)
     noise = F.interpolate(coarse, (OUT_H, OUT_W), mode="bicubic", align_corners=False)
-    fine = F.interpolate(torch.rand(count, 1, 16, 40, device=device), (OUT_H, OUT_W), mode="bilinear", align_corners=False)
+    fine = F.interpolate(
+        torch.rand(count, 1, 16, 40, device=device),
+        (OUT_H, OUT_W),
+        mode="bilinear",
+        align_corners=False,
+    )
     dirt = ((noise * 0.6 + fine * 0.5 - gain(0.62, 0.85)) * 4).clamp(0, 0.8)
     x = torch.where(pick(0.1), x + dirt * (gain(0.05, 0.5, 3) - x), x)
     x = torch.where(pick(0.15), x * (0.75 + 0.5 * noise), x)
@@ -146,18 +159,32 @@ def light(x: Tensor) -> Tensor:
     x = torch.where(pick(0.5), x.clamp(0.001, 1) ** gain(0.5, 2.2), x)
     cast = gain(0.75, 1.2, 3)
     strong = gain(0.3, 1.25, 3)
-    pink = torch.stack((torch.ones(count, device=device), _u(count, 0.2, 0.75, device), _u(count, 0.35, 0.9, device)), 1)
+    pink = torch.stack(
+        (
+            torch.ones(count, device=device),
+            _u(count, 0.2, 0.75, device),
+            _u(count, 0.35, 0.9, device),
+        ),
+        1,
+    )
     x = torch.where(pick(0.4), x * cast, x)
     x = torch.where(pick(0.08), x * strong, x)
-    x = torch.where(pick(0.1), x * pink[:, :, None, None] + gain(0.0, 0.15) * pink[:, :, None, None], x)
+    x = torch.where(
+        pick(0.1), x * pink[:, :, None, None] + gain(0.0, 0.15) * pink[:, :, None, None], x
+    )
     x = torch.where(pick(0.3), x * gain(0.25, 1.5), x)
     for chance, top in ((0.09, True), (0.07, False)):
         cx, cy = gain(-1, 1), gain(-1.3, -0.5) if top else gain(-1, 1)
         blob = torch.exp(-(((xs - cx) / gain(0.08, 0.6)) ** 2 + ((ys - cy) / gain(0.15, 0.8)) ** 2))
         x = torch.where(pick(chance), x + blob * gain(0.2, 0.9) * gain(0.8, 1.0, 3), x)
     haze = gain(0.05, 0.4)
-    x = torch.where(pick(0.08), x * (1 - haze) + haze, x)
-    return x.clamp(0, 1)
+    x = torch.where(pick(0.08), x * (1 - haze) + haze, x).clamp(0, 1)
+    # What nobody could read teaches nothing: lift the flattest to a little contrast.
+    mean = x.mean((1, 2, 3), keepdim=True)
+    spread = x.std((1, 2, 3), keepdim=True)
+    return (
+        (x - mean) * (gain(0.05, 0.09) / (spread + 1e-4)).clamp(min=1.0) + mean.clamp(min=0.1)
+    ).clamp(0, 1)
 
 
 def occlude(x: Tensor) -> Tensor:
@@ -180,9 +207,14 @@ def blur(x: Tensor, strength: Tensor) -> Tensor:
     size = 11
     r = torch.arange(size, device=device).float() - size // 2
     dy, dx = torch.meshgrid(r, r, indexing="ij")
-    sigma = (torch.where(_maybe(count, 0.45, device), _u(count, 0.5, 2.0, device), 0.25) * strength).clamp(min=0.2)
+    sigma = (
+        torch.where(_maybe(count, 0.45, device), _u(count, 0.5, 2.0, device), 0.25) * strength
+    ).clamp(min=0.2)
     kernel = torch.exp(-(dx**2 + dy**2)[None] / (2 * sigma[:, None, None] ** 2))
-    angle = torch.where(_maybe(count, 0.5, device), 0.0, math.pi) + torch.randn(count, device=device) * 0.6
+    angle = (
+        torch.where(_maybe(count, 0.5, device), 0.0, math.pi)
+        + torch.randn(count, device=device) * 0.6
+    )
     angle = torch.where(_maybe(count, 0.3, device), _u(count, 0, math.pi, device), angle)
     along = dx[None] * angle.cos()[:, None, None] + dy[None] * angle.sin()[:, None, None]
     across = -dx[None] * angle.sin()[:, None, None] + dy[None] * angle.cos()[:, None, None]
@@ -192,8 +224,12 @@ def blur(x: Tensor, strength: Tensor) -> Tensor:
     kernel = torch.where(moving, line, kernel)
     kernel = kernel / kernel.sum((1, 2), keepdim=True)
     weight = kernel[:, None].expand(count, 3, size, size).reshape(count * 3, 1, size, size)
-    padded = F.pad(x, (size // 2,) * 4, mode="replicate").reshape(1, count * 3, OUT_H + size - 1, OUT_W + size - 1)
-    return F.conv2d(padded, weight.to(padded.dtype), groups=count * 3).reshape(count, 3, OUT_H, OUT_W)
+    padded = F.pad(x, (size // 2,) * 4, mode="replicate").reshape(
+        1, count * 3, OUT_H + size - 1, OUT_W + size - 1
+    )
+    return F.conv2d(padded, weight.to(padded.dtype), groups=count * 3).reshape(
+        count, 3, OUT_H, OUT_W
+    )
 
 
 def _dct_matrix(device: torch.device) -> Tensor:
@@ -230,10 +266,12 @@ def camera(x: Tensor, *, low_res: bool) -> Tensor:
     count, device = x.shape[0], x.device
     if low_res:
         width = int(min(160, 44 * math.exp(float(torch.rand(1)) * math.log(160 / 44))))
-        height = int(min(max(width / (2.0 + 2.6 * float(torch.rand(1))), 12), 64))
+        height = int(min(max(width / (2.0 + 2.2 * float(torch.rand(1))), 15), 64))
         x = F.interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
     h, w = x.shape[2:]
-    level = torch.where(_maybe(count, 0.6, device), _u(count, 0.0, 0.09, device) ** 1.3, 0.0)[:, None, None, None]
+    level = torch.where(_maybe(count, 0.6, device), _u(count, 0.0, 0.09, device) ** 1.3, 0.0)[
+        :, None, None, None
+    ]
     mono = torch.randn(count, 1, h, w, device=device)
     x = x + level * (0.6 * mono + 0.7 * torch.randn_like(x))
     peppered = _maybe(count, 0.12, device)[:, None, None, None]
@@ -245,7 +283,9 @@ def camera(x: Tensor, *, low_res: bool) -> Tensor:
     x = torch.where(_maybe(count, 0.45, device)[:, None, None, None], damaged, x)
     if low_res:
         mode = ("bilinear", "bilinear", "bicubic", "nearest")[int(torch.randint(4, (1,)))]
-        x = F.interpolate(x, (OUT_H, OUT_W), mode=mode, **({} if mode == "nearest" else {"align_corners": False}))
+        x = F.interpolate(
+            x, (OUT_H, OUT_W), mode=mode, **({} if mode == "nearest" else {"align_corners": False})
+        )
     return x.clamp(0, 1)
 
 

@@ -22,7 +22,12 @@ from engines.training.reader_pack import CONTEXT
 from engines.training.render_flat import BLANK, MASKED, SLOTS, slots_of
 
 CANVAS_H, CANVAS_W = 144, 320
-INNER = (CONTEXT / (1 + 2 * CONTEXT), CONTEXT / (1 + 2 * CONTEXT), (1 + CONTEXT) / (1 + 2 * CONTEXT), (1 + CONTEXT) / (1 + 2 * CONTEXT))
+INNER = (
+    CONTEXT / (1 + 2 * CONTEXT),
+    CONTEXT / (1 + 2 * CONTEXT),
+    (1 + CONTEXT) / (1 + 2 * CONTEXT),
+    (1 + CONTEXT) / (1 + 2 * CONTEXT),
+)
 HELD_OUT = 0.12
 
 
@@ -53,13 +58,17 @@ def is_held_out(text: str) -> bool:
     return hashlib.sha256(text.encode()).digest()[0] < HELD_OUT * 256
 
 
-def _decode(blob: NDArray[np.uint8], ends: NDArray[np.int64], size: tuple[int, int]) -> NDArray[np.uint8]:
+def _decode(
+    blob: NDArray[np.uint8], ends: NDArray[np.int64], size: tuple[int, int]
+) -> NDArray[np.uint8]:
     out = np.empty((len(ends), size[1], size[0], 3), np.uint8)
     start = 0
     for index, end in enumerate(ends):
         image = cv2.imdecode(blob[start:end], cv2.IMREAD_COLOR)
         shrink = image.shape[1] > size[0]
-        image = cv2.resize(image, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR)
+        image = cv2.resize(
+            image, size, interpolation=cv2.INTER_AREA if shrink else cv2.INTER_LINEAR
+        )
         out[index] = image[..., ::-1]
         start = end
     return out
@@ -69,7 +78,7 @@ def region_index(region: str, labels: list[str]) -> int:
     """Label index; a state without a design of its own counts as its country; unlabelled or unknown is masked."""
     if region in labels:
         return labels.index(region)
-    country = region.split("-")[0]
+    country = region.split("-", maxsplit=1)[0]
     return labels.index(country) if region and country in labels else MASKED
 
 
@@ -90,12 +99,16 @@ def load_real(path: Path, labels: list[str]) -> tuple[RealCrops, NDArray[np.uint
     return crops, _decode(data["patches"], data["patch_ends"], (aug.OUT_W, aug.OUT_H))
 
 
-def boxed(crops: RealCrops, index: NDArray[np.int64], device: torch.device, *, widen: float = 0.10) -> Tensor:
+def boxed(
+    crops: RealCrops, index: NDArray[np.int64], device: torch.device, *, widen: float = 0.10
+) -> Tensor:
     """Evaluation crops: the annotated box widened by `widen` of its size in all, no jitter."""
     texture = torch.from_numpy(crops.canvases[index]).to(device).permute(0, 3, 1, 2).float() / 255
     pad = widen / 2
     corners = (aug.unit_corners(len(index), device) + pad) / (1 + 2 * pad)
-    crop, _ = aug.sample_quad(texture, corners, torch.tensor(INNER, device=device), padding="border")
+    crop, _ = aug.sample_quad(
+        texture, corners, torch.tensor(INNER, device=device), padding="border"
+    )
     return crop
 
 
@@ -117,15 +130,28 @@ class Pools:
         self.aspect = torch.from_numpy(meta["aspect"][:count].astype(np.float32)).to(device)
         self.crops, patches = load_real(real, self.labels)
         self.patches = torch.from_numpy(patches).to(device)
-        use = (self.crops.split == "train") & (self.crops.quality != "unreadable") & (self.crops.text != "")
-        latin = np.array([script != "other" or sum(c.isalnum() for c in t) >= 4 for script, t in zip(self.crops.script, self.crops.text, strict=True)])
+        use = (
+            (self.crops.split == "train")
+            & (self.crops.quality != "unreadable")
+            & (self.crops.text != "")
+        )
+        latin = np.array(
+            [
+                script != "other" or sum(c.isalnum() for c in t) >= 4
+                for script, t in zip(self.crops.script, self.crops.text, strict=True)
+            ]
+        )
         self.real_index = np.flatnonzero(use & latin)
         seen = Counter(self.crops.text[self.real_index])
         weight = np.array([seen[t] ** -0.6 for t in self.crops.text[self.real_index]])
         self.real_weight = torch.from_numpy(weight / weight.sum()).to(device)
         self.real = torch.from_numpy(self.crops.canvases[self.real_index]).to(device)
-        self.real_slots = torch.from_numpy(self.crops.slots[self.real_index].astype(np.int64)).to(device)
-        self.real_region = torch.from_numpy(self.crops.region[self.real_index].astype(np.int64)).to(device)
+        self.real_slots = torch.from_numpy(self.crops.slots[self.real_index].astype(np.int64)).to(
+            device
+        )
+        self.real_region = torch.from_numpy(self.crops.region[self.real_index].astype(np.int64)).to(
+            device
+        )
         self.inner = torch.tensor(INNER, device=device)
         self.whole = torch.tensor([0.0, 0, 1, 1], device=device)
 
@@ -156,7 +182,9 @@ class Pools:
         if n_real:
             chosen = torch.multinomial(self.real_weight, n_real, replacement=True)
             texture = self.real[chosen].permute(0, 3, 1, 2).float() / 255
-            shot, _ = aug.sample_quad(texture, aug.real_corners(n_real, device), self.inner, padding="border")
+            shot, _ = aug.sample_quad(
+                texture, aug.real_corners(n_real, device), self.inner, padding="border"
+            )
             parts.append(aug.degrade(shot, torch.full((n_real,), 0.35, device=device), low_res=0.3))
             slots.append(self.real_slots[chosen])
             region.append(self.real_region[chosen])

@@ -17,7 +17,8 @@ CLASSES = 37
 
 def conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
     return nn.Sequential(
-        nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False), nn.BatchNorm2d(c_out)
+        nn.Conv2d(c_in, c_out, kernel, stride, kernel // 2, groups=groups, bias=False),
+        nn.BatchNorm2d(c_out),
     )
 
 
@@ -40,7 +41,11 @@ class Inverted(nn.Module):
         super().__init__()
         wide = channels * expand
         self.body = nn.Sequential(
-            conv_bn(channels, wide, 1), nn.SiLU(), conv_bn(wide, wide, 5, groups=wide), nn.SiLU(), conv_bn(wide, channels, 1)
+            conv_bn(channels, wide, 1),
+            nn.SiLU(),
+            conv_bn(wide, wide, 5, groups=wide),
+            nn.SiLU(),
+            conv_bn(wide, channels, 1),
         )
 
     def forward(self, x: Tensor) -> Tensor:
@@ -61,7 +66,11 @@ class Attention(nn.Module):
         super().__init__()
         self.heads, self.width = heads, channels // heads
         self.nq, self.nk = queries, keys
-        self.q, self.k, self.v = _proj(channels, channels), _proj(channels, channels), _proj(channels, channels)
+        self.q, self.k, self.v = (
+            _proj(channels, channels),
+            _proj(channels, channels),
+            _proj(channels, channels),
+        )
         self.out = _proj(channels, channels, zero=True)
         self.bias = nn.Parameter(torch.zeros(1, heads, queries, keys))
 
@@ -80,7 +89,10 @@ class Attention(nn.Module):
 class FeedForward(nn.Module):
     def __init__(self, channels: int, expand: int) -> None:
         super().__init__()
-        self.up, self.down = _proj(channels, channels * expand), _proj(channels * expand, channels, zero=True)
+        self.up, self.down = (
+            _proj(channels, channels * expand),
+            _proj(channels * expand, channels, zero=True),
+        )
 
     def forward(self, x: Tensor) -> Tensor:
         return x + self.down(nn.functional.silu(self.up(x)))
@@ -100,18 +112,27 @@ class ReaderNet(nn.Module):
         self.tokens, self.channels = tokens, channels
         self.place = nn.Parameter(torch.randn(1, channels, tokens) * 0.02)
         self.encoder = nn.ModuleList(
-            nn.ModuleList((Attention(channels, 4, tokens, tokens), FeedForward(channels, 2))) for _ in range(2)
+            nn.ModuleList((Attention(channels, 4, tokens, tokens), FeedForward(channels, 2)))
+            for _ in range(2)
         )
         self.queries = nn.Parameter(torch.randn(1, channels, SLOTS) * 0.2)
         self.decoder = nn.ModuleList(
             nn.ModuleList(
-                (Attention(channels, 4, SLOTS, tokens), Attention(channels, 4, SLOTS, SLOTS), FeedForward(channels, 3))
+                (
+                    Attention(channels, 4, SLOTS, tokens),
+                    Attention(channels, 4, SLOTS, SLOTS),
+                    FeedForward(channels, 3),
+                )
             )
             for _ in range(2)
         )
         self.chars = nn.Conv1d(channels, CLASSES, 1)
-        self.region = nn.Sequential(nn.Linear(channels * 2, 160), nn.SiLU(), nn.Dropout(0.1), nn.Linear(160, regions))
-        self.quality = nn.Sequential(nn.Linear(SLOTS * 2 + channels, 64), nn.SiLU(), nn.Linear(64, 1))
+        self.region = nn.Sequential(
+            nn.Linear(channels * 2, 160), nn.SiLU(), nn.Dropout(0.1), nn.Linear(160, regions)
+        )
+        self.quality = nn.Sequential(
+            nn.Linear(SLOTS * 2 + channels, 64), nn.SiLU(), nn.Linear(64, 1)
+        )
 
     def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         grid = self.stem(crops - 0.5)
@@ -126,8 +147,9 @@ class ReaderNet(nn.Module):
         pooled = memory.mean(dim=2)
         region = self.region(torch.cat((pooled, slots.mean(dim=2)), dim=1))
         # The judge sees what the reader saw but must not change it.
-        best = logits.detach().float().softmax(dim=-1).topk(2, dim=-1).values.reshape(-1, SLOTS * 2)
-        quality = self.quality(torch.cat((best.to(pooled.dtype), pooled.detach()), dim=1))
+        chances = logits.detach().softmax(dim=-1)
+        sure = torch.cat((chances.amax(dim=-1), (chances * chances).sum(dim=-1)), dim=1)
+        quality = self.quality(torch.cat((sure.to(pooled.dtype), pooled.detach()), dim=1))
         return logits, region, quality
 
 
@@ -142,7 +164,11 @@ def count_macs(net: ReaderNet) -> int:
         elif isinstance(module, nn.Linear):
             total += module.weight.numel()
 
-    hooks = [m.register_forward_hook(conv) for m in net.modules() if isinstance(m, nn.Conv2d | nn.Conv1d | nn.Linear)]
+    hooks = [
+        m.register_forward_hook(conv)
+        for m in net.modules()
+        if isinstance(m, nn.Conv2d | nn.Conv1d | nn.Linear)
+    ]
     was_training = net.training
     net.eval()
     with torch.no_grad():

@@ -9,11 +9,11 @@ from __future__ import annotations
 import argparse
 import csv
 import shutil
-import tomllib
 from pathlib import Path
 
 import cv2
 import numpy as np
+import tomllib
 
 from engines.training import fonts
 from engines.training.render_flat import SLOTS
@@ -34,7 +34,9 @@ def widened(image: np.ndarray, x: float, y: float, w: float, h: float) -> np.nda
     matrix[0, 2], matrix[1, 2] = -x0 * matrix[0, 0], -y0 * matrix[1, 1]
     if scale < 0.67:  # warpAffine does not average: soften first
         image = cv2.GaussianBlur(image, (0, 0), 0.35 / scale)
-    return cv2.warpAffine(image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+    return cv2.warpAffine(
+        image, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
+    )
 
 
 def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
@@ -52,9 +54,27 @@ def pack_crops(data: Path, out: Path) -> None:
         x, y, w, h = (float(r[key]) for key in "xywh")
         blobs.append(_jpeg(widened(image, x, y, w, h), 95))
         text = r["text"] if r["class"] == "plate" else ""
-        table.append([r["split"], r["image"].split("/")[0], text, r["quality"], r["region"], r["script"], r["lines"], f"{w:.1f}", r["image"]])
+        table.append(
+            [
+                r["split"],
+                r["image"].split("/")[0],
+                text,
+                r["quality"],
+                r["region"],
+                r["script"],
+                r["lines"],
+                f"{w:.1f}",
+                r["image"],
+            ]
+        )
     rng = np.random.default_rng(5)
-    streets = sorted({r["image"] for r in rows if r["split"] == "train" and r["image"].startswith(("vehicles-", "plates-ro"))})
+    streets = sorted(
+        {
+            r["image"]
+            for r in rows
+            if r["split"] == "train" and r["image"].startswith(("vehicles-", "plates-ro"))
+        }
+    )
     plates = {r["image"]: [] for r in rows}  # type: dict[str, list[tuple[float, float, float, float]]]
     for r in rows:
         if r["class"] == "plate":
@@ -67,9 +87,16 @@ def pack_crops(data: Path, out: Path) -> None:
         w = int(rng.uniform(0.1, 0.4) * iw)
         h = min(int(w * rng.uniform(0.25, 0.6)), ih - 1)
         x, y = int(rng.integers(0, iw - w)), int(rng.integers(0, ih - h))
-        if any(x < px + pw and px < x + w and y < py + ph and py < y + h for px, py, pw, ph in plates[name]):
+        if any(
+            x < px + pw and px < x + w and y < py + ph and py < y + h
+            for px, py, pw, ph in plates[name]
+        ):
             continue
-        patches.append(_jpeg(cv2.resize(image[y : y + h, x : x + w], (160, 64), interpolation=cv2.INTER_AREA), 88))
+        patches.append(
+            _jpeg(
+                cv2.resize(image[y : y + h, x : x + w], (160, 64), interpolation=cv2.INTER_AREA), 88
+            )
+        )
     columns = np.array(table)
     names = ["split", "folder", "text", "quality", "region", "script", "lines", "width_px", "image"]
     np.savez(
@@ -78,12 +105,16 @@ def pack_crops(data: Path, out: Path) -> None:
         patches=np.concatenate(patches), patch_ends=np.cumsum([b.size for b in patches]),
         **{name: columns[:, i] for i, name in enumerate(names)},
     )  # fmt: skip
-    print(f"{len(blobs)} crops, {len(patches)} patches, {(out / 'crops.npz').stat().st_size / 2**20:.1f} MiB")
+    print(
+        f"{len(blobs)} crops, {len(patches)} patches, {(out / 'crops.npz').stat().st_size / 2**20:.1f} MiB"
+    )
 
 
 def pack_fonts(out: Path) -> None:
     data = tomllib.loads((fonts.DESIGNS / "fonts.toml").read_text(encoding="utf-8"))["family"]
-    names = sorted({e["file"] for entries in data.values() for e in entries} | {"DroidSansFallbackFull.ttf"})
+    names = sorted(
+        {e["file"] for entries in data.values() for e in entries} | {"DroidSansFallbackFull.ttf"}
+    )
     (out / "fonts").mkdir(exist_ok=True)
     for name in names:
         path = fonts.find_font(name)

@@ -21,16 +21,14 @@ from torch import Tensor, nn
 
 from engines.training.reader_data import Batch, Pools, RealCrops, boxed
 from engines.training.reader_net import ReaderNet, count_macs, count_parameters
-from engines.training.render_flat import ALPHABET, BLANK, MASKED
-
-
-def decode(classes: np.ndarray) -> str:
-    """Slot classes -> text, blanks dropped."""
-    return "".join(ALPHABET[c] for c in classes if c != BLANK)
+from engines.training.reader_score import decode
+from engines.training.render_flat import BLANK, MASKED
 
 
 @torch.no_grad()
-def read_real(net: nn.Module, crops: RealCrops, index: np.ndarray, device: torch.device) -> tuple[Tensor, Tensor, Tensor]:
+def read_real(
+    net: nn.Module, crops: RealCrops, index: np.ndarray, device: torch.device
+) -> tuple[Tensor, Tensor, Tensor]:
     """Logits, region logits and quality logits of real crops, on the CPU."""
     outs: list[tuple[Tensor, ...]] = []
     for start in range(0, len(index), 256):
@@ -40,11 +38,17 @@ def read_real(net: nn.Module, crops: RealCrops, index: np.ndarray, device: torch
     return logits, region, quality
 
 
-def accuracy(net: nn.Module, crops: RealCrops, device: torch.device, split: str = "val") -> dict[str, float]:
+def accuracy(
+    net: nn.Module, crops: RealCrops, device: torch.device, split: str = "val"
+) -> dict[str, float]:
     """Exact reads per folder and quality, boxes widened by 10 % (the harder input: no corners)."""
     was_training = net.training
     net.eval()
-    keep = (crops.split == split) & (crops.script != "other") & np.isin(crops.quality, ("good", "hard"))
+    keep = (
+        (crops.split == split)
+        & (crops.script != "other")
+        & np.isin(crops.quality, ("good", "hard"))
+    )
     index = np.flatnonzero(keep)
     result: dict[str, float] = {}
     if len(index):
@@ -55,7 +59,9 @@ def accuracy(net: nn.Module, crops: RealCrops, device: torch.device, split: str 
             for quality in ("good", "hard"):
                 rows = (crops.folder[index] == folder) & (crops.quality[index] == quality)
                 if rows.any():
-                    result[f"{folder.removeprefix('plates-')}/{quality}"] = float(right[rows].mean())
+                    result[f"{folder.removeprefix('plates-')}/{quality}"] = float(
+                        right[rows].mean()
+                    )
         labelled = crops.region[index] != MASKED
         if labelled.any():
             hit = region.argmax(-1).numpy()[labelled] == crops.region[index][labelled]
@@ -67,17 +73,30 @@ def accuracy(net: nn.Module, crops: RealCrops, device: torch.device, split: str 
 def losses(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     logits, region, quality = net(batch.images.contiguous(memory_format=torch.channels_last))
     logits, region, quality = logits.float(), region.float(), quality.float()
-    chars = F.cross_entropy(logits.reshape(-1, 37), batch.slots.reshape(-1), ignore_index=MASKED, label_smoothing=0.02)
+    chars = F.cross_entropy(
+        logits.reshape(-1, 37), batch.slots.reshape(-1), ignore_index=MASKED, label_smoothing=0.02
+    )
     known = (batch.region != MASKED).any()
-    where = F.cross_entropy(region, batch.region, ignore_index=MASKED, label_smoothing=0.05) if known else chars * 0
+    where = (
+        F.cross_entropy(region, batch.region, ignore_index=MASKED, label_smoothing=0.05)
+        if known
+        else chars * 0
+    )
     right = ((logits.argmax(-1) == batch.slots) | (batch.slots == MASKED)).all(1)
     seen = batch.slots[:, 0] != BLANK  # a patch without a plate is never a right read
     target = (right & seen).float()
     judged = batch.judged.float()
-    judge = (F.binary_cross_entropy_with_logits(quality[:, 0], target, reduction="none") * judged).sum() / judged.sum().clamp(min=1)
+    judge = (
+        F.binary_cross_entropy_with_logits(quality[:, 0], target, reduction="none") * judged
+    ).sum() / judged.sum().clamp(min=1)
     exact = (right & seen).float().sum() / seen.float().sum().clamp(min=1)
     total = chars + 0.06 * where + 0.1 * judge
-    return total, {"chars": chars.detach(), "region": where.detach(), "judge": judge.detach(), "exact": exact}
+    return total, {
+        "chars": chars.detach(),
+        "region": where.detach(),
+        "judge": judge.detach(),
+        "exact": exact,
+    }
 
 
 class Average:
@@ -91,7 +110,9 @@ class Average:
     def update(self, net: nn.Module) -> None:
         self.steps += 1
         decay = min(self.decay, (1 + self.steps) / (10 + self.steps))
-        for mine, theirs in zip(self.net.state_dict().values(), net.state_dict().values(), strict=True):
+        for mine, theirs in zip(
+            self.net.state_dict().values(), net.state_dict().values(), strict=True
+        ):
             if mine.dtype.is_floating_point:
                 mine.lerp_(theirs.to(mine.dtype), 1 - decay)
             else:
@@ -99,7 +120,9 @@ class Average:
 
 
 def save(path: Path, average: Average, meta: dict[str, Any]) -> None:
-    weights = {k: v.half() if v.dtype.is_floating_point else v for k, v in average.net.state_dict().items()}
+    weights = {
+        k: v.half() if v.dtype.is_floating_point else v for k, v in average.net.state_dict().items()
+    }
     temporary = path.with_suffix(".tmp")
     torch.save({"weights": {k: v.cpu() for k, v in weights.items()}, "meta": meta}, temporary)
     temporary.replace(path)
@@ -107,7 +130,11 @@ def save(path: Path, average: Average, meta: dict[str, Any]) -> None:
 
 def groups(net: nn.Module, decay: float) -> list[dict[str, Any]]:
     """Weight decay for matrices only: never for norms, biases, positions."""
-    heavy = [p for n, p in net.named_parameters() if p.ndim >= 2 and not n.endswith(("bias", "place", "queries"))]
+    heavy = [
+        p
+        for n, p in net.named_parameters()
+        if p.ndim >= 2 and not n.endswith(("bias", "place", "queries"))
+    ]
     ids = {id(p) for p in heavy}
     light = [p for p in net.parameters() if id(p) not in ids]
     return [{"params": heavy, "weight_decay": decay}, {"params": light, "weight_decay": 0.0}]
@@ -124,7 +151,9 @@ def train(args: argparse.Namespace) -> None:
     if args.resume:
         state = torch.load(args.resume, map_location=device, weights_only=True)
         if state["meta"]["regions"] != pools.labels:
-            raise SystemExit(f"{args.resume} was trained on other region labels: render with the same designs or start anew")
+            raise SystemExit(
+                f"{args.resume} was trained on other region labels: render with the same designs or start anew"
+            )
         net.load_state_dict(state["weights"])
     print(f"{device} regions={len(pools.labels)} params={count_parameters(net) / 1e6:.2f}M "
           f"flat={len(pools.flat)} real={len(pools.real)} loaded in {time.monotonic() - start_s:.0f}s", flush=True)  # fmt: skip
@@ -163,14 +192,25 @@ def train(args: argparse.Namespace) -> None:
         if now_s - logged_s > 10:
             count = sums.pop("n")
             figures = " ".join(f"{k}={float(v) / count:.4f}" for k, v in sums.items())
-            print(f"{now_s - begin_s:5.0f}s step {step} lr {rate:.5f} {count * args.batch / (now_s - logged_s):.0f} crops/s {figures}", flush=True)
+            print(
+                f"{now_s - begin_s:5.0f}s step {step} lr {rate:.5f} {count * args.batch / (now_s - logged_s):.0f} crops/s {figures}",
+                flush=True,
+            )
             logged_s, sums = now_s, {}
         if now_s - saved_s > args.save_s:
             saved_s = now_s
-            meta.update(val=accuracy(average.net, pools.crops, device), steps=step, minutes=(now_s - start_s) / 60)
+            meta.update(
+                val=accuracy(average.net, pools.crops, device),
+                steps=step,
+                minutes=(now_s - start_s) / 60,
+            )
             print("val " + json.dumps({k: round(v, 4) for k, v in meta["val"].items()}), flush=True)
             save(args.out / "reader.pt", average, meta)
-    meta.update(val=accuracy(average.net, pools.crops, device), steps=step, minutes=(time.monotonic() - start_s) / 60)
+    meta.update(
+        val=accuracy(average.net, pools.crops, device),
+        steps=step,
+        minutes=(time.monotonic() - start_s) / 60,
+    )
     meta["macs"] = count_macs(ReaderNet(len(pools.labels)))
     save(args.out / "reader.pt", average, meta)
     (args.out / "train.json").write_text(json.dumps(meta, indent=1), encoding="utf-8")

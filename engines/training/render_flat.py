@@ -53,8 +53,16 @@ def _chunk(job: tuple[str, int, int, int]) -> tuple[int, np.ndarray]:
         h, w = plate.image.shape[:2]
         alpha = plate.image[..., 3:].astype(np.float32) / 255
         filled = plate.image[..., :3] * alpha + (1 - alpha) * rng.uniform(0, 160, 3)
-        images[chunk * CHUNK + k] = cv2.resize(filled.astype(np.uint8), (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_AREA)
-        rows[k] = [*slots_of(plate.text), labels.index(plate.region), w / h, plate.lines, design_ids.index(plate.design)]
+        images[chunk * CHUNK + k] = cv2.resize(
+            filled.astype(np.uint8), (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_AREA
+        )
+        rows[k] = [
+            *slots_of(plate.text),
+            labels.index(plate.region),
+            w / h,
+            plate.lines,
+            design_ids.index(plate.design),
+        ]
     return chunk, rows
 
 
