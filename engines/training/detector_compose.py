@@ -1,0 +1,89 @@
+"""Training pictures, composed on the GPU: crops, mosaics, plates and decoys pasted in.
+
+`Composer.batch` gives pictures and their targets. Real plates bring boxes, rendered ones exact
+corners.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from engines.training.detector_bank import Bank, load_bank
+from engines.training.detector_labels import NOT_PLATE, PLATE
+from engines.training.detector_layout import PAD, StreetLayer
+from engines.training.detector_paste import IS_DECOY, IS_PLATE, PasteLayer
+from engines.training.detector_photo import Dice, develop
+
+TARGETS = 48
+
+
+@dataclass
+class Batch:
+    """images (B, 3, H, W); targets padded to T; weights of "nothing here" per quarter."""
+
+    images: Tensor
+    classes: Tensor  # (B, T) int64, -1 where empty
+    boxes: Tensor  # (B, T, 4) px
+    corners: Tensor  # (B, T, 8) px
+    has_corners: Tensor  # (B, T) bool
+    split: Tensor  # (B, 2) where the mosaic is cut, px
+    weights: Tensor  # (B, 4, 2) negatives' weight per quarter: plate, vehicle
+
+
+class Composer:
+    """Draws batches from a street bank, a plate bank and a decoy bank."""
+
+    def __init__(
+        self, street: Bank, plates: Bank, decoys: Bank, width: int = 640, height: int = 384
+    ) -> None:
+        self.street = street
+        self.base = StreetLayer(street, width, height)
+        self.pasted = PasteLayer(self.base, plates, decoys)
+
+    def batch(self, size: int, generator: torch.Generator, mosaic: float = 0.4) -> Batch:
+        """Compose a batch; `mosaic` is the chance of four pictures in one."""
+        dice = Dice(generator)
+        layout = self.base.layout(dice, size, mosaic)
+        canvas, seen = self.base.canvas(dice, layout)
+        known = self.base.boxes(layout)
+        quads, kind = self.pasted.add(dice, layout, (canvas, seen), known)
+        images = develop(canvas.permute(0, 3, 1, 2), dice)
+        # the bars around a letterboxed picture are grey in use, whatever the camera did
+        keep = dice.chance(0.85, size, 1, 1, 1)
+        images = torch.where(seen[:, None] | ~keep, images, torch.full_like(images, PAD))
+        classes, boxes, corners, has = join(known, quads, kind)
+        silence = self.base.silence(layout)
+        return Batch(images, classes, boxes, corners, has, layout.split, silence)
+
+
+def join(
+    known: tuple[Tensor, Tensor], quads: Tensor, kind: Tensor
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """Join annotations and pasted things into padded targets."""
+    classes, boxes = known
+    first, last = quads.amin(2), quads.amax(2)
+    pasted = torch.where(kind == IS_PLATE, PLATE, torch.where(kind == IS_DECOY, NOT_PLATE, -1))
+    all_classes = torch.cat([pasted, classes], 1)
+    all_boxes = torch.cat([torch.cat([first, last], -1), boxes], 1)
+    corners = torch.zeros(*all_classes.shape, 8, device=boxes.device)
+    corners[:, : quads.shape[1]] = quads.flatten(2)
+    has = torch.zeros_like(all_classes, dtype=torch.bool)
+    has[:, : quads.shape[1]] = kind == IS_PLATE
+    order = torch.argsort((all_classes < 0).int(), dim=1, stable=True)[:, :TARGETS]
+    wide = order[..., None]
+    return (
+        all_classes.gather(1, order),
+        all_boxes.gather(1, wide.expand(-1, -1, 4)),
+        corners.gather(1, wide.expand(-1, -1, 8)),
+        has.gather(1, order),
+    )
+
+
+def load_composer(folder: Path, split: str, device: torch.device) -> Composer:
+    """The composer over a folder of banks."""
+    names = ("street", "plates", "decoys")
+    return Composer(*(load_bank(folder / f"{name}-{split}", device) for name in names))

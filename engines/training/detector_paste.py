@@ -1,0 +1,273 @@
+"""Plates and decoys on training pictures: where they go, how they are turned and lit."""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from engines.training.detector_bank import MAX_BOXES, Bank
+from engines.training.detector_labels import ANY_VEHICLE, IGNORE_PLATE, NOT_PLATE, PLATE
+from engines.training.detector_layout import SMALLEST_PLATE_PX, Layout, StreetLayer
+from engines.training.detector_photo import Dice
+from engines.training.detector_sampler import paste
+
+PLATE_TRIES, DECOY_TRIES = 6, 3
+IS_PLATE, IS_DECOY = 1, 2
+
+
+def tilted(dice: Dice, *, centre: Tensor, width: Tensor, aspect: Tensor, roll: Tensor) -> Tensor:
+    """Plates as a camera sees them, turned and tilted: (..., 4, 2)."""
+    shape = width.shape
+    yaw = dice.normal(*shape).clamp(-2.2, 2.2) * 0.38
+    pitch = dice.normal(*shape).clamp(-2, 2) * 0.22
+    wild = dice.chance(0.15, *shape)
+    roll = roll + torch.where(
+        wild, dice.uniform(*shape, low=-0.61, high=0.61), dice.normal(*shape) * 0.06
+    )
+    corner = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], device=dice.device)
+    x = corner[:, 0].expand(*shape, 4)
+    y = corner[:, 1] * aspect[..., None]
+    zx, x = x * torch.sin(yaw)[..., None], x * torch.cos(yaw)[..., None]
+    zy, y = y * torch.sin(pitch)[..., None], y * torch.cos(pitch)[..., None]
+    distance = torch.exp(dice.uniform(*shape, 1, low=math.log(2.0), high=math.log(14.0)))
+    depth = distance / (distance + zx + zy)
+    x, y = x * depth, y * depth
+    cos, sin = torch.cos(roll)[..., None], torch.sin(roll)[..., None]
+    x, y = x * cos - y * sin, x * sin + y * cos
+    return centre[..., None, :] + torch.stack([x, y], -1) * width[..., None, None]
+
+
+class PasteLayer:
+    """Rendered plates and decoys over a street layer."""
+
+    def __init__(self, base: StreetLayer, plates: Bank, decoys: Bank) -> None:
+        self.base, self.plates, self.decoys = base, plates, decoys
+        device = plates.words.device
+        self.span = torch.tensor([base.width, base.height], device=device)
+        self.overlay = torch.from_numpy(decoys.set_name == "overlay").to(device)
+        self.aspect = plates.height[:, 0].float() / plates.width[:, 0].float()
+        self.decoy_aspect = decoys.height[:, 0].float() / decoys.width[:, 0].float()
+
+    def add(
+        self, dice: Dice, layout: Layout, drawn: tuple[Tensor, Tensor], known: tuple[Tensor, Tensor]
+    ) -> tuple[Tensor, Tensor]:
+        """Paste onto `drawn` (canvas, where a picture is), keeping clear of `known` (classes, boxes).
+
+        Gives quads (B, K, 4, 2) and what each is (B, K): a plate, a decoy, or 0 for nothing.
+        """
+        canvas, seen = drawn
+        size = canvas.shape[0]
+        centre, width, wish, roll = self._candidates(dice, layout, *known)
+        picks = dice.integers(len(self.plates), size, PLATE_TRIES, 3)
+        far = (torch.log(self.aspect[picks]) - torch.log(wish.clamp(min=0.05))[..., None]).abs()
+        far = torch.where((wish > 0.05)[..., None], far, torch.zeros_like(far))
+        plate = picks.gather(2, far.argmin(-1, keepdim=True))[..., 0]
+        quads = tilted(dice, centre=centre, width=width, aspect=self.aspect[plate], roll=roll)
+        decoy, decoy_quads = self._decoys(dice, size)
+        wanted = dice.chance(0.4, size, DECOY_TRIES)
+        quads = torch.cat([quads, decoy_quads], 1)
+        kind = torch.cat([(width >= SMALLEST_PLATE_PX) * IS_PLATE, wanted * IS_DECOY], 1)
+        kind = self._clear(layout, quads, kind, seen, known)
+        plates_ok = kind[:, :PLATE_TRIES] == IS_PLATE
+        item = self._light(dice, canvas, quads[:, :PLATE_TRIES], plates_ok)
+        if item:
+            item["picture"] = plate[plates_ok]
+            paste(canvas, self.plates, item)
+        decoys_ok = kind[:, PLATE_TRIES:] == IS_DECOY
+        item = self._light(dice, canvas, quads[:, PLATE_TRIES:], decoys_ok)
+        if item:
+            item["picture"] = decoy[decoys_ok]
+            # an overlay is not in the scene: neither its light nor a frame touches it
+            inside = (~self.overlay[item["picture"]])[:, None]
+            item["gain"] = torch.where(inside, item["gain"], torch.ones_like(item["gain"]))
+            item["frame"] = torch.zeros_like(item["frame"])
+            for key in ("lift", "ramp", "shadow"):
+                item[key] = item[key] * inside
+            paste(canvas, self.decoys, item)
+        return quads, kind
+
+    def _decoys(self, dice: Dice, size: int) -> tuple[Tensor, Tensor]:
+        """Decoys and their quads: overlays upright near the edges, the rest anywhere and turned."""
+        decoy = dice.integers(len(self.decoys), size, DECOY_TRIES)
+        overlay = self.overlay[decoy]
+        width = torch.exp(dice.uniform(size, DECOY_TRIES, low=math.log(24.0), high=math.log(420.0)))
+        width = torch.where(overlay, width.clamp(min=70), width)
+        at = dice.uniform(size, DECOY_TRIES, 2) * self.span
+        edge = dice.uniform(size, DECOY_TRIES, 2, low=0.02, high=0.12)
+        edge = torch.where(dice.chance(0.5, size, DECOY_TRIES, 2), edge, 1 - edge) * self.span
+        half = torch.stack([width, width * self.decoy_aspect[decoy]], -1) / 2
+        edge = torch.maximum(torch.minimum(edge, self.span - half - 2), half + 2)
+        at = torch.where((overlay & dice.chance(0.7, size, DECOY_TRIES))[..., None], edge, at)
+        aspect = self.decoy_aspect[decoy]
+        flat = tilted(dice, centre=at, width=width, aspect=aspect, roll=torch.zeros_like(width))
+        unit = torch.tensor([[-1, -1], [1, -1], [1, 1], [-1, 1]], device=dice.device)
+        upright = at[..., None, :] + unit * half[..., None, :]
+        return decoy, torch.where(overlay[..., None, None], upright, flat)
+
+    def _clear(
+        self,
+        layout: Layout,
+        quads: Tensor,
+        kind: Tensor,
+        seen: Tensor,
+        known: tuple[Tensor, Tensor],
+    ) -> Tensor:
+        """Drop what leaves its quarter, hangs over grey bars, or lies on another plate."""
+        classes, boxes = known
+        first, last = quads.amin(2), quads.amax(2)
+        fits = ((first >= 1) & (last <= self.span - 1)).all(-1) & ((last - first).amin(-1) >= 3)
+        spot = quads.round().long()
+        rows = torch.arange(len(quads), device=quads.device)[:, None, None]
+        x = spot[..., 0].clamp(0, self.base.width - 1)
+        y = spot[..., 1].clamp(0, self.base.height - 1)
+        kind = kind * fits * seen[rows, y, x].all(-1)
+        taken = (classes == PLATE) | (classes == NOT_PLATE) | (classes == IGNORE_PLATE)
+        for k in range(quads.shape[1]):
+            gap = 2 + 0.06 * (last[:, k] - first[:, k])
+            low, high = first[:, k] - gap, last[:, k] + gap
+            hit = ((boxes[..., :2] < high[:, None]) & (boxes[..., 2:] > low[:, None])).all(-1)
+            clash = (hit & taken).any(1)
+            for j in range(k):
+                over = ((first[:, j] < high) & (last[:, j] > low)).all(-1)
+                clash = clash | (over & (kind[:, j] > 0))
+            inside = (first[:, k, None] >= layout.low) & (last[:, k, None] <= layout.high)
+            kind[:, k] = kind[:, k] * (~clash & inside.all(-1).any(1))
+        return kind
+
+    def _light(self, dice: Dice, canvas: Tensor, quads: Tensor, ok: Tensor) -> dict[str, Tensor]:
+        """Light each pasted thing like its surroundings; empty when there is nothing to paste."""
+        image, slot = ok.nonzero(as_tuple=True)
+        n = len(image)
+        if n == 0:
+            return {}
+        small = functional.avg_pool2d(canvas.permute(0, 3, 1, 2), 16)
+        luma = small.mean(1).flatten(1)
+        bright = luma.kthvalue(int(luma.shape[1] * 0.9), dim=1).values[image]
+        dark = luma.kthvalue(max(1, int(luma.shape[1] * 0.05)), dim=1).values[image]
+        quad = quads[image, slot]
+        centre = (quad.mean(1) / 16).long()
+        local = small[
+            image,
+            :,
+            centre[:, 1].clamp(0, small.shape[2] - 1),
+            centre[:, 0].clamp(0, small.shape[3] - 1),
+        ]
+        here = local.mean(1)
+        white = (0.45 * bright + 0.55 * here + 0.05) * torch.exp(dice.normal(n) * 0.28) * 1.15
+        glowing = dice.chance(0.12, n)
+        white = torch.where(glowing, white * dice.uniform(n, low=1.3, high=2.2), white).clamp(
+            0.15, 1.15
+        )
+        lift = dark * dice.uniform(n, low=0.0, high=0.5)
+        cast = ((local + 0.03) / (here[:, None] + 0.03)) ** dice.uniform(n, 1, low=0.0, high=0.8)
+        gain = (white - lift).clamp(min=0.05)[:, None] * cast.clamp(0.5, 1.8)
+        shadowed = dice.chance(0.18, n)
+        angle = dice.uniform(n, high=2 * math.pi)
+        shadow = torch.stack(
+            [
+                torch.cos(angle) * 1.5,
+                torch.sin(angle) * 1.5,
+                dice.uniform(n, low=0.25, high=0.7) * shadowed,
+            ],
+            -1,
+        )
+        framed = dice.chance(0.3, n)
+        frame = torch.cat(
+            [
+                (dice.uniform(n, low=0.01, high=0.045) * framed)[:, None],
+                dice.uniform(n, 1, high=0.35).expand(n, 3) * white[:, None],
+            ],
+            -1,
+        )
+        ramp = dice.normal(n, 2) * 0.15
+        blur = dice.uniform(n, low=-0.4, high=0.9)
+        return {
+            "image": image,
+            "quad": quad,
+            "gain": gain,
+            "lift": lift[:, None].expand(n, 3),
+            "ramp": ramp,
+            "shadow": shadow,
+            "blur": blur,
+            "frame": frame,
+        }
+
+    def _candidates(
+        self, dice: Dice, layout: Layout, classes: Tensor, boxes: Tensor
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """Places for plates: centre (B, K, 2), width, wished aspect (0: any), roll (B, K)."""
+        pictures, size = layout.pictures, layout.pictures.shape[0]
+        t = self.base.street.tables
+        slots, ok = t["slots"][pictures], t["slot_ok"][pictures] & layout.ok[..., None]
+        linear, shift = layout.matrix[..., :2], layout.matrix[..., 2]
+        centre = torch.einsum("bqij,bqsj->bqsi", linear, slots[..., :2]) + shift[:, :, None]
+        sx, sy = linear[..., :, 0].norm(dim=-1), linear[..., :, 1].norm(dim=-1)
+        width, tall = slots[..., 2] * sx[..., None], slots[..., 3] * sy[..., None]
+        along = torch.stack([torch.cos(slots[..., 4]), torch.sin(slots[..., 4])], -1)
+        along = torch.einsum("bqij,bqsj->bqsi", linear, along)
+        roll = torch.atan2(along[..., 1], along[..., 0].abs()) * torch.sign(along[..., 0] + 1e-9)
+        roll = torch.where(along[..., 0] < 0, -roll, roll)
+        roll = torch.atan2(torch.sin(roll), torch.cos(roll))
+        wish = tall / width.clamp(min=1)
+        priority = torch.where(ok, dice.uniform(*ok.shape) + 2.0, torch.full_like(width, -1.0))
+        width = width * dice.uniform(*width.shape, low=0.85, high=1.2)
+        rows = [
+            (
+                centre.flatten(1, 2),
+                width.flatten(1),
+                wish.flatten(1),
+                roll.flatten(1),
+                priority.flatten(1),
+            )
+        ]
+        # on vehicles: low in the middle
+        boxes4 = boxes.view(size, 4 * MAX_BOXES, 4)
+        w, h = boxes4[..., 2] - boxes4[..., 0], boxes4[..., 3] - boxes4[..., 1]
+        vehicle = (classes > PLATE) & (classes <= ANY_VEHICLE)
+        allowed = (
+            self.base.on_vehicles[pictures][..., None].expand(size, 4, MAX_BOXES).flatten(1) > 0
+        )
+        at = torch.stack(
+            [
+                boxes4[..., 0] + w * dice.uniform(*w.shape, low=0.3, high=0.7),
+                boxes4[..., 1] + h * dice.uniform(*w.shape, low=0.55, high=0.88),
+            ],
+            -1,
+        )
+        share = dice.uniform(*w.shape, low=0.14, high=0.36)
+        chosen = torch.where(
+            vehicle & allowed, dice.uniform(*w.shape) * 2.5, torch.full_like(w, -1.0)
+        )
+        rows.append(
+            (
+                at,
+                torch.minimum(w, h * 1.6) * share,
+                torch.zeros_like(w),
+                torch.zeros_like(w),
+                chosen,
+            )
+        )
+        # anywhere
+        n = 4
+        at = dice.uniform(size, n, 2) * torch.tensor(
+            [self.base.width, self.base.height], device=dice.device
+        )
+        big = torch.exp(dice.uniform(size, n, low=math.log(14.0), high=math.log(400.0)))
+        zero = torch.zeros(size, n, device=dice.device)
+        chosen = torch.where(dice.chance(0.22, size, n), dice.uniform(size, n) + 1.5, zero - 1)
+        rows.append((at, big, zero, zero, chosen))
+        centre, width, wish, roll, priority = (
+            torch.cat(parts, 1) for parts in zip(*rows, strict=True)
+        )
+        best, index = priority.topk(PLATE_TRIES, dim=1)
+        dropped = dice.chance(0.15, size, PLATE_TRIES) | (best < 0)
+        width = torch.where(dropped, zero[:, :1], width.gather(1, index))
+        return (
+            centre.gather(1, index[..., None].expand(-1, -1, 2)),
+            width,
+            wish.gather(1, index),
+            roll.gather(1, index),
+        )

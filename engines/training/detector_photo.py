@@ -1,0 +1,192 @@
+"""What cameras do to pictures, on the GPU.
+
+Light, colour, night, infrared, blur, noise, compression.
+"""
+
+from __future__ import annotations
+
+import math
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+LUMA = (0.299, 0.587, 0.114)
+
+
+class Dice:
+    """Random numbers from one generator on one device."""
+
+    def __init__(self, generator: torch.Generator) -> None:
+        self.generator = generator
+        self.device = generator.device
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device) * (high - low) + low
+
+    def normal(self, *shape: int) -> Tensor:
+        return torch.randn(shape, generator=self.generator, device=self.device)
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        return torch.randint(0, high, shape, generator=self.generator, device=self.device)
+
+    def chance(self, probability: float, *shape: int) -> Tensor:
+        return torch.rand(shape, generator=self.generator, device=self.device) < probability
+
+    def scalar(self) -> float:
+        return float(torch.rand((), generator=self.generator, device=self.device))
+
+
+def _subset(dice: Dice, count: int, probability: float) -> Tensor:
+    return dice.chance(probability, count).nonzero()[:, 0]
+
+
+def _colour(images: Tensor, dice: Dice) -> Tensor:
+    """Exposure, contrast, gamma, colour cast, saturation, grey and infrared, night."""
+    n = images.shape[0]
+    column = (n, 1, 1, 1)
+    gamma = torch.exp(dice.uniform(*column, low=-0.4, high=0.4))
+    night = dice.chance(0.10, *column)
+    gamma = torch.where(night, gamma * dice.uniform(*column, low=1.2, high=2.4), gamma)
+    x = images.clamp(1e-3, 1) ** gamma
+    mean = x.mean((1, 2, 3), keepdim=True)
+    x = (x - mean) * torch.exp(dice.uniform(*column, low=-0.45, high=0.35)) + mean
+    x = x * torch.exp(dice.uniform(*column, low=-0.35, high=0.3))
+    x = torch.where(night, x * dice.uniform(*column, low=0.35, high=0.9), x)
+    cast = dice.normal(n, 3, 1, 1) * 0.09 * dice.chance(0.7, *column)
+    strong = dice.normal(n, 3, 1, 1) * 0.4 * dice.chance(0.07, *column)
+    x = x * torch.exp((cast + strong).clamp(-1, 0.8))
+    luma = (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
+    saturation = dice.uniform(*column, low=0.3, high=1.5)
+    saturation = torch.where(dice.chance(0.12, *column), torch.zeros_like(saturation), saturation)
+    return luma + (x - luma) * saturation
+
+
+def _glare(images: Tensor, dice: Dice) -> Tensor:
+    """Headlamps: one to three bright blobs with a coloured halo."""
+    chosen = _subset(dice, images.shape[0], 0.07)
+    if len(chosen) == 0:
+        return images
+    _, _, height, width = images.shape
+    ys = torch.linspace(0, 1, height, device=images.device).view(1, 1, height, 1)
+    xs = torch.linspace(0, width / height, width, device=images.device).view(1, 1, 1, width)
+    part = images[chosen]
+    for _ in range(2):
+        k = len(chosen)
+        cx = dice.uniform(k, 1, 1, 1, high=width / height)
+        cy = dice.uniform(k, 1, 1, 1)
+        r = torch.exp(dice.uniform(k, 1, 1, 1, low=math.log(0.01), high=math.log(0.12)))
+        d = ((xs - cx) ** 2 + (ys - cy) ** 2).sqrt() / r
+        tint = 1 - 0.4 * dice.uniform(k, 3, 1, 1) * dice.chance(0.6, k, 1, 1, 1)
+        part = part + torch.exp(-d * 0.8) * tint * dice.uniform(k, 1, 1, 1, low=0.4, high=1.6)
+    images = images.clone()
+    images[chosen] = part
+    return images
+
+
+def _blur(images: Tensor, dice: Dice) -> Tensor:
+    """Focus and motion blur with one 9x9 kernel per picture."""
+    chosen = _subset(dice, images.shape[0], 0.28)
+    k = len(chosen)
+    if k == 0:
+        return images
+    grid = torch.arange(-4, 5, device=images.device).float()
+    y, x = grid.view(1, 9, 1), grid.view(1, 1, 9)
+    angle = dice.uniform(k, 1, 1, high=math.pi)
+    along = x * torch.cos(angle) + y * torch.sin(angle)
+    across = -x * torch.sin(angle) + y * torch.cos(angle)
+    long = torch.exp(dice.uniform(k, 1, 1, low=math.log(0.4), high=math.log(2.6)))
+    short = torch.where(dice.chance(0.5, k, 1, 1), torch.full_like(long, 0.4), long.clamp(max=1.7))
+    kernel = torch.exp(-0.5 * ((along / long) ** 2 + (across / short) ** 2))
+    kernel = kernel / kernel.sum((1, 2), keepdim=True)
+    _, _, height, width = images.shape
+    part = images[chosen].reshape(1, k * 3, height, width)
+    weight = kernel.repeat_interleave(3, 0)[:, None].to(part.dtype)
+    part = functional.conv2d(
+        functional.pad(part, (4, 4, 4, 4), mode="replicate"), weight, groups=k * 3
+    )
+    images = images.clone()
+    images[chosen] = part.view(k, 3, height, width)
+    return images
+
+
+def _low_resolution(images: Tensor, dice: Dice) -> Tensor:
+    """Shrunk and enlarged again: cheap zooms and substreams."""
+    chosen = _subset(dice, images.shape[0], 0.10)
+    if len(chosen) == 0:
+        return images
+    _, _, height, width = images.shape
+    factor = 0.4 + 0.45 * dice.scalar()
+    small = functional.interpolate(
+        images[chosen], size=(int(height * factor), int(width * factor)), mode="area"
+    )
+    mode = "bilinear" if dice.scalar() < 0.8 else "nearest"
+    images = images.clone()
+    images[chosen] = functional.interpolate(small, size=(height, width), mode=mode)
+    return images
+
+
+def _noise(images: Tensor, dice: Dice) -> Tensor:
+    chosen = _subset(dice, images.shape[0], 0.4)
+    k = len(chosen)
+    if k == 0:
+        return images
+    _, _, height, width = images.shape
+    sigma = torch.exp(dice.uniform(k, 1, 1, 1, low=math.log(0.006), high=math.log(0.09)))
+    part = images[chosen] + dice.normal(k, 3, height, width) * sigma
+    salted = dice.chance(0.15, k, 1, 1, 1)
+    rate = dice.uniform(k, 1, 1, 1, low=0.003, high=0.05)
+    specks = (dice.uniform(k, 1, height, width) < rate) & salted
+    part = torch.where(specks, dice.chance(0.5, k, 1, height, width).to(part.dtype), part)
+    images = images.clone()
+    images[chosen] = part
+    return images
+
+
+_QUANTA = (
+    (16, 11, 10, 16, 24, 40, 51, 61), (12, 12, 14, 19, 26, 58, 60, 55), (14, 13, 16, 24, 40, 57, 69, 56),
+    (14, 17, 22, 29, 51, 87, 80, 62), (18, 22, 37, 56, 68, 109, 103, 77), (24, 35, 55, 64, 81, 104, 113, 92),
+    (49, 64, 78, 87, 103, 121, 120, 101), (72, 92, 95, 98, 112, 100, 103, 99),
+)  # fmt: skip
+
+
+def _compress(images: Tensor, dice: Dice) -> Tensor:
+    """JPEG's loss: 8x8 cosine transform, quantised, in luma and chroma."""
+    chosen = _subset(dice, images.shape[0], 0.3)
+    k = len(chosen)
+    if k == 0:
+        return images
+    _, _, height, width = images.shape
+    device = images.device
+    index = torch.arange(8, device=device).float()
+    basis = torch.cos((2 * index[None, :] + 1) * index[:, None] * math.pi / 16) * 0.5
+    basis[0] *= math.sqrt(0.5)
+    quanta = torch.tensor(_QUANTA, device=device).float()
+    quality = dice.uniform(k, 1, 1, 1, 1, 1, low=12, high=75)
+    factor = torch.where(quality < 50, 50 / quality, 2 - quality / 50).clamp(min=0.05)
+    rgb = images[chosen].float() * 255
+    luma = (rgb * rgb.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1)
+    planes = torch.stack([luma - 128, (rgb[:, 2] - luma) * 0.564, (rgb[:, 0] - luma) * 0.713], 1)
+    tiles = planes.view(k, 3, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5)
+    table = torch.stack([quanta, quanta.clamp(min=17) * 1.3, quanta.clamp(min=17) * 1.3]).view(
+        1, 3, 1, 1, 8, 8
+    )
+    step = (table * factor).clamp(min=1)
+    waves = basis @ tiles @ basis.T
+    tiles = basis.T @ (torch.round(waves / step) * step) @ basis
+    planes = tiles.permute(0, 1, 2, 4, 3, 5).reshape(k, 3, height, width)
+    y, cb, cr = planes[:, 0] + 128, planes[:, 1], planes[:, 2]
+    rgb = torch.stack([y + 1.402 * cr, y - 0.344 * cb - 0.714 * cr, y + 1.772 * cb], 1) / 255
+    images = images.clone()
+    images[chosen] = rgb.to(images.dtype)
+    return images
+
+
+def develop(images: Tensor, dice: Dice) -> Tensor:
+    """Put (N, 3, H, W) in 0..1 through a random camera."""
+    x = _glare(_colour(images, dice), dice)
+    x = _blur(x, dice)
+    x = _low_resolution(x, dice).clamp(0, 1)
+    x = _noise(x, dice).clamp(0, 1)
+    x = _compress(x, dice).clamp(0, 1)
+    return torch.round(x * 255) / 255

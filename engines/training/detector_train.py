@@ -1,0 +1,258 @@
+r"""Train the plate detector, planned by the wall clock.
+
+    python -m engines.training.detector_train --size plate-detector \
+        --banks /tmp/bank --out OUT --state /tmp/plate-detector.state.pt --minutes 22
+
+Writes `OUT/SIZE.pt` (EMA weights in half precision) every minute and at the end; `--state` keeps
+everything needed to go on after an interruption; `--weights` starts a new plan from an earlier
+run's EMA weights.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import math
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from engines.training.detector_compose import Batch, load_composer
+from engines.training.detector_loss import DetectorLoss
+from engines.training.detector_net import HEIGHT_PX, SIZES, WIDTH_PX, DecodedDetector, PlateDetector
+from engines.training.detector_validate import Validation
+
+WARM_UP_STEPS = 300
+CALM_FROM = 0.85  # of the plan: hardly any mosaics, pictures as cameras give them
+
+
+class Average:
+    """An exponential moving average of weights that forgets the first steps quickly."""
+
+    def __init__(self, net: nn.Module, decay: float) -> None:
+        self.net = copy.deepcopy(net).eval().requires_grad_(False)
+        self.decay = decay
+        self.updates = 0
+
+    @torch.no_grad()
+    def update(self, net: nn.Module) -> None:
+        self.updates += 1
+        decay = self.decay * (1 - math.exp(-self.updates / 400))
+        mine, theirs = [], []
+        for own, new in zip(self.net.state_dict().values(), net.state_dict().values(), strict=True):
+            if own.dtype.is_floating_point:
+                mine.append(own)
+                theirs.append(new.detach())
+            else:
+                own.copy_(new)
+        torch._foreach_lerp_(mine, theirs, 1 - decay)
+
+
+def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Biases and norms are not decayed."""
+    heavy = [p for p in net.parameters() if p.ndim > 1]
+    light = [p for p in net.parameters() if p.ndim <= 1]
+    return [{"params": heavy, "weight_decay": weight_decay}, {"params": light, "weight_decay": 0.0}]
+
+
+def learning_rate(step: int, progress: float, peak: float) -> float:
+    """Warm up by steps, then follow a cosine over the plan down to 2 %."""
+    warm = min(1.0, (step + 1) / WARM_UP_STEPS)
+    return peak * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * min(1.0, progress))))
+
+
+def half_weights(net: nn.Module) -> dict[str, Tensor]:
+    return {
+        k: (v.half() if v.dtype.is_floating_point else v).cpu() for k, v in net.state_dict().items()
+    }
+
+
+def save(path: Path, content: dict[str, Any]) -> None:
+    """Write beside the target and rename, so that an interruption leaves the old file."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_suffix(".partial")
+    torch.save(content, partial)
+    os.replace(partial, path)
+
+
+class Run:
+    """One training: nets, optimiser, plan, and where it has got to."""
+
+    def __init__(self, args: argparse.Namespace) -> None:
+        self.args = args
+        self.device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+        torch.manual_seed(args.seed)
+        torch.backends.cudnn.benchmark = True
+        # geometry is computed by matrix products: TF32's ten bits would move corners
+        torch.backends.cuda.matmul.allow_tf32 = False
+        self.net = PlateDetector(SIZES[args.size]).to(
+            self.device, memory_format=torch.channels_last
+        )
+        if args.weights:
+            self.net.load_state_dict(
+                {
+                    k: v.float()
+                    for k, v in torch.load(args.weights, map_location=self.device)["ema"].items()
+                }
+            )
+        self.average = Average(self.net, args.ema)
+        self.optimiser = torch.optim.AdamW(
+            parameter_groups(self.net, 0.03),
+            lr=args.lr,
+            betas=(0.9, 0.99),
+            fused=self.device.type == "cuda",
+        )
+        self.step, self.spent_s = 0, 0.0
+        if args.state and args.state.exists():
+            self._resume(torch.load(args.state, map_location=self.device))
+        self.generator = torch.Generator(self.device).manual_seed(args.seed * 7919 + self.step)
+        self.composer = load_composer(args.banks, "train", self.device)
+        self.loss = DetectorLoss(WIDTH_PX, HEIGHT_PX, self.device)
+        self.forward: Any = torch.compile(self.net) if args.compile else self.net
+
+    def _resume(self, state: dict[str, Any]) -> None:
+        self.net.load_state_dict(state["net"])
+        self.average.net.load_state_dict(state["ema"])
+        self.average.updates = state["updates"]
+        self.optimiser.load_state_dict(state["optimiser"])
+        self.step, self.spent_s = state["step"], state["spent_s"]
+        print(f"resumed at step {self.step} after {self.spent_s:.0f} s", flush=True)
+
+    def keep(self, figures: dict[str, float]) -> None:
+        name = self.args.size
+        about = {
+            "size": name,
+            "step": self.step,
+            "spent_s": self.spent_s,
+            "seed": self.args.seed,
+            "figures": figures,
+        }
+        about |= {"batch": self.args.batch, "lr": self.args.lr, "minutes": self.args.minutes}
+        save(self.args.out / f"{name}.pt", {"ema": half_weights(self.average.net), **about})
+        if self.args.state:
+            full = {
+                "net": self.net.state_dict(),
+                "ema": self.average.net.state_dict(),
+                "updates": self.average.updates,
+            }
+            full |= {
+                "optimiser": self.optimiser.state_dict(),
+                "step": self.step,
+                "spent_s": self.spent_s,
+            }
+            save(self.args.state, full)
+
+    def learn(self, batch: Batch, progress: float) -> Tensor:
+        """One step; gives the losses as one tensor so that nothing waits for the GPU."""
+        for group in self.optimiser.param_groups:
+            group["lr"] = learning_rate(self.step, progress, self.args.lr)
+        images = batch.images.to(memory_format=torch.channels_last)
+        with torch.autocast(self.device.type, dtype=torch.bfloat16):
+            outputs = self.forward(images)
+        losses = self.loss(batch, *outputs)
+        self.optimiser.zero_grad(set_to_none=True)
+        losses.total.backward()
+        nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
+        self.optimiser.step()
+        self.average.update(self.net)
+        self.step += 1
+        return torch.stack(
+            [
+                losses.total.detach(),
+                losses.score,
+                losses.box,
+                losses.corner,
+                losses.positives.float(),
+            ]
+        )
+
+    def train(self) -> None:
+        args = self.args
+        plan_s = args.minutes * 60.0
+        began = time.monotonic() - self.spent_s
+        validation = Validation(args.banks, self.device, args.val_limit)
+        logged = saved = checked = time.monotonic()
+        logged_step, total = self.step, torch.zeros(5, device=self.device)
+        compose_s = 0.0
+        figures: dict[str, float] = {}
+        self.net.train()
+        while self.spent_s < plan_s and (not args.steps or self.step < args.steps):
+            progress = self.spent_s / plan_s
+            mosaic = 0.45 if progress < CALM_FROM else 0.1
+            timed = self.step % 20 == 0
+            if timed and self.device.type == "cuda":
+                torch.cuda.synchronize()
+            start = time.monotonic()
+            batch = self.composer.batch(args.batch, self.generator, mosaic)
+            if timed and self.device.type == "cuda":
+                torch.cuda.synchronize()
+            compose_s = time.monotonic() - start if timed else compose_s
+            total += self.learn(batch, progress)
+            if self.step % 10 == 0 and self.device.type == "cuda":
+                torch.cuda.synchronize()
+            now = time.monotonic()
+            self.spent_s = now - began
+            if now - logged > args.log_s:
+                steps = self.step - logged_step
+                mean = (total / steps).tolist()
+                rate = steps * args.batch / (now - logged)
+                memory = (
+                    torch.cuda.max_memory_allocated() / 2**30 if self.device.type == "cuda" else 0.0
+                )
+                print(
+                    f"{args.size} {self.spent_s:6.0f} s step {self.step} {rate:.0f} img/s"
+                    f" compose {compose_s * 1e3:.0f} ms loss {mean[0]:.3f} score {mean[1]:.3f}"
+                    f" box {mean[2]:.3f} corner {mean[3]:.4f}"
+                    f" positives {mean[4] / args.batch:.1f} mem {memory:.0f} GiB",
+                    flush=True,
+                )
+                if not math.isfinite(mean[0]):
+                    raise FloatingPointError(
+                        "the loss is not finite; resume from the last state with a smaller --lr"
+                    )
+                logged, logged_step, total = now, self.step, torch.zeros(5, device=self.device)
+            if now - checked > args.val_s:
+                figures = validation.run(DecodedDetector(self.average.net).to(self.device))
+                print(
+                    args.size,
+                    "val",
+                    " ".join(f"{k} {v:.4f}" for k, v in figures.items()),
+                    flush=True,
+                )
+                checked = time.monotonic()
+            if now - saved > 60:
+                self.keep(figures)
+                saved = time.monotonic()
+        figures = validation.run(DecodedDetector(self.average.net).to(self.device))
+        print(args.size, "end", " ".join(f"{k} {v:.4f}" for k, v in figures.items()), flush=True)
+        self.keep(figures)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--size", choices=sorted(SIZES), required=True)
+    parser.add_argument("--banks", type=Path, required=True)
+    parser.add_argument("--out", type=Path, required=True)
+    parser.add_argument("--state", type=Path)
+    parser.add_argument("--weights", type=Path)
+    parser.add_argument("--minutes", type=float, required=True)
+    parser.add_argument("--steps", type=int, default=0)
+    parser.add_argument("--batch", type=int, default=160)
+    parser.add_argument("--lr", type=float, default=2e-3)
+    parser.add_argument("--ema", type=float, default=0.999)
+    parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--log-s", type=float, default=10.0)
+    parser.add_argument("--val-s", type=float, default=180.0)
+    parser.add_argument("--val-limit", type=int, default=0)
+    parser.add_argument("--compile", action="store_true")
+    Run(parser.parse_args()).train()
+
+
+if __name__ == "__main__":
+    main()
