@@ -61,8 +61,10 @@ class LiveSource:
         failed = 0
         while failed < MAX_FAILED_GRABS:
             started_s = self._clock()
-            if not self._capture.grab():
-                self._check_silence(started_s)
+            grabbed = self._capture.grab()
+            # Also after success: at its time-out OpenCV drains the decoder of an old frame.
+            self._check_silence(started_s)
+            if not grabbed:
                 failed += 1
                 self._capture.wait_closed(PAUSE_AFTER_FAILED_GRAB_S)
                 continue
