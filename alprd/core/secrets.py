@@ -8,8 +8,9 @@ from urllib.parse import quote, urlsplit, urlunsplit
 MASK = "***"
 
 # Everything between "://" and the last "@" of the same word, even past a "/": a password with an
-# unescaped slash must not show, and hiding too much of an odd path costs nothing.
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*://)(?P<userinfo>(?:(?!://)\S)*)@")
+# unescaped slash must not show, and hiding too much of an odd path costs nothing. One slash is what
+# a file name made of a URL keeps.
+_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?P<userinfo>(?:(?!://)\S)*)@")
 
 # Query parameters of cameras (`?user=admin&password=1`), properties of GStreamer elements
 # (`user-pw=1`) and the underscored paths of cheap recorders (`/user=admin_password=1_channel=2`).
