@@ -1,8 +1,10 @@
-"""Faces for rendered plates: font files found in a list of folders, and a parametric stroke alphabet.
+"""Faces for rendered plates: font files found in a list of folders, and a parametric stroke
+alphabet.
 
-A plate's real alphabet is seldom free to use, so a face is varied (stretch, weight, corner radius, glyph variants)
-until the net cannot depend on any one of them. Every glyph is a float mask on a canvas of the same height:
-capital height ``CAP_PX`` with ``PAD_TOP``/``PAD_BOTTOM`` of room above and below for tails and accents.
+A plate's real alphabet is seldom free to use, so a face is varied (stretch, weight, corner
+radius, glyph variants) until the net cannot depend on any one of them. Every glyph is a float
+mask on a canvas of the same height: capital height ``CAP_PX`` with ``PAD_TOP``/``PAD_BOTTOM`` of
+room above and below for tails and accents.
 """
 
 from __future__ import annotations
@@ -53,7 +55,9 @@ class Face:
 
 
 def font_dirs() -> list[Path]:
-    """Folders searched for font files, from ALPRD_FONT_DIRS (colon separated) or the usual places."""
+    """Folders searched for font files, from ALPRD_FONT_DIRS (colon separated) or the usual
+    places.
+    """
     given = os.environ.get("ALPRD_FONT_DIRS")
     if given:
         return [Path(entry) for entry in given.split(os.pathsep) if entry]
@@ -79,7 +83,8 @@ def find_font(name: str) -> Path | None:
 @functools.cache
 def _warn_missing(name: str) -> None:
     warnings.warn(
-        f"font {name} not found in {[str(d) for d in font_dirs()]}: using the stroke alphabet instead; "
+        f"font {name} not found in {[str(d) for d in font_dirs()]}: "
+        "using the stroke alphabet instead; "
         "install the Debian packages named in engines/training/README.md or set ALPRD_FONT_DIRS",
         stacklevel=3,
     )
@@ -110,7 +115,9 @@ def _strokes() -> tuple[dict[str, list[str]], dict[str, float]]:
 
 
 def choose_face(rng: np.random.Generator, family: str) -> Face:
-    """Draw one face of a family. One plate in seven borrows the stroke alphabet whatever the family."""
+    """Draw one face of a family. One plate in seven borrows the stroke alphabet whatever the
+    family.
+    """
     specs = families()[family]
     spec = specs[int(rng.integers(len(specs)))]
     name = spec.file
@@ -132,9 +139,14 @@ def choose_face(rng: np.random.Generator, family: str) -> Face:
         for char, options in glyphs.items()
     )
     return Face(
-        file=name, stretch=stretch, weight=weight, radius=float(rng.uniform(0.22, 0.5)), flat=bool(rng.random() < 0.6),
-        variants=variants, slash_zero=slash,
-    )  # fmt: skip
+        file=name,
+        stretch=stretch,
+        weight=weight,
+        radius=float(rng.uniform(0.22, 0.5)),
+        flat=bool(rng.random() < 0.6),
+        variants=variants,
+        slash_zero=slash,
+    )
 
 
 def _fillet(
@@ -157,17 +169,22 @@ def _fillet(
             arms.append((x + dx / length * reach, y + dy / length * reach))
         (ax, ay), (bx, by) = arms
         for t in np.linspace(0, 1, 9):
-            # A circle's quarter bulges further than a parabola: pull the control point outwards a little.
+            # A circle's quarter bulges further than a parabola: pull the control point outwards
+            # a little.
             cx, cy = x + (x - (ax + bx) / 2) * 0.17, y + (y - (ay + by) / 2) * 0.17
-            out.append(((1 - t) ** 2 * ax + 2 * t * (1 - t) * cx + t * t * bx,
-                        (1 - t) ** 2 * ay + 2 * t * (1 - t) * cy + t * t * by))  # fmt: skip
+            out.append(
+                (
+                    (1 - t) ** 2 * ax + 2 * t * (1 - t) * cx + t * t * bx,
+                    (1 - t) ** 2 * ay + 2 * t * (1 - t) * cy + t * t * by,
+                )
+            )
     if closed:
         out.append(out[0])
     return np.array(out)
 
 
 @functools.lru_cache(maxsize=4096)
-def _stroke_glyph(
+def _stroke_glyph(  # noqa: PLR0917 - the cache needs them hashable
     char: str, variant: int, stretch_pc: int, weight_pc: int, radius_pc: int, flat: bool
 ) -> Mask:
     glyphs, widths = _strokes()
@@ -195,8 +212,15 @@ def _stroke_glyph(
             for end, inner in ((0, 1), (-1, -2)):
                 delta = line[end] - line[inner]
                 line[end] += delta / max(float(np.hypot(*delta)), 1e-6) * margin
-        cv2.polylines(canvas, [np.round(line * 2 * 16).astype(np.int32)], False, 255, max(int(round(stroke * 2)), 1),
-                      cv2.LINE_AA, 4)  # fmt: skip
+        cv2.polylines(
+            canvas,
+            [np.round(line * 2 * 16).astype(np.int32)],
+            False,
+            255,
+            max(round(stroke * 2), 1),
+            cv2.LINE_AA,
+            4,
+        )
     if flat and char not in "QI":
         canvas[: round((y_off - margin) * 2)] = 0
         canvas[round((y_off - margin + CAP_PX) * 2) :] = 0
@@ -208,7 +232,9 @@ def _stroke_glyph(
 
 @functools.lru_cache(maxsize=256)
 def _sized_font(path: Path) -> tuple[ImageFont.FreeTypeFont, float]:
-    """The font at the size where a capital H is CAP_PX high, and that H's top in font coordinates."""
+    """The font at the size where a capital H is CAP_PX high, and that H's top in font
+    coordinates.
+    """
     probe = ImageFont.truetype(str(path), 200)
     left, top, right, bottom = probe.getbbox("H", anchor="ls")
     del left, right
@@ -230,12 +256,20 @@ def _file_glyph(path: Path, char: str) -> Mask:
 
 
 def glyph(face: Face, char: str) -> Mask:
-    """Mask of one character, natural width times the face's stretch, on the common canvas height."""
+    """Mask of one character, natural width times the face's stretch, on the common canvas
+    height.
+    """
     if face.file == FALLBACK:
         known, _ = _strokes()
         if char in known:
-            return _stroke_glyph(char, dict(face.variants)[char], round(face.stretch * 100), round(face.weight * 100),
-                                 round(face.radius * 20) * 5, face.flat)  # fmt: skip
+            return _stroke_glyph(
+                char,
+                dict(face.variants)[char],
+                round(face.stretch * 100),
+                round(face.weight * 100),
+                round(face.radius * 20) * 5,
+                face.flat,
+            )
     if char == "\N{MIDDLE DOT}":  # many files have none
         dot = np.zeros((CANVAS_PX, CAP_PX // 3), np.float32)
         centre = (CAP_PX // 6, int(CAP_PX * (PAD_TOP + 0.5)))
@@ -294,9 +328,11 @@ def set_line(
     *,
     cell: float = 0.0,
 ) -> tuple[Mask, list[tuple[float, float]]]:
-    """Set a line: characters and gaps ("_0.3" = 0.3 cap heights) -> mask (h, w), and each item's x range in px.
+    """Set a line: characters and gaps ("_0.3" = 0.3 cap heights) -> mask (h, w), and each item's
+    x range in px.
 
-    Too wide a line is squeezed horizontally; `cell` > 0 centres each glyph in a cell of that many cap heights.
+    Too wide a line is squeezed horizontally; `cell` > 0 centres each glyph in a cell of that
+    many cap heights.
     """
     scale = cap_px / CAP_PX
     glyphs: list[Mask | None] = []

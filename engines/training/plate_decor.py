@@ -47,7 +47,9 @@ def _random_colour(rng: np.random.Generator, low: float = 60, high: float = 255)
 
 
 def paint_graphic(rng: np.random.Generator, image: Image, kind: str) -> None:
-    """A background picture: gradient, hills, sun, blotches or stripes, weak enough for text to stand on."""
+    """A background picture: gradient, hills, sun, blotches or stripes, weak enough for text to
+    stand on.
+    """
     h, w = image.shape[:2]
     ys = np.linspace(0, 1, h, dtype=np.float32)[:, None]
     tint = np.array(_random_colour(rng, 90, 255), np.float32)
@@ -82,18 +84,29 @@ def paint_graphic(rng: np.random.Generator, image: Image, kind: str) -> None:
     image += mask[..., None] * (tint - image)
 
 
-def small_text(
-    rng: np.random.Generator, image: Image, text: str, family: str, colour: Colour, centre: tuple[float, float],
-    cap_px: float, max_width_px: float,
-) -> None:  # fmt: skip
+def small_text(  # noqa: PLR0917 - drawing calls read by place
+    rng: np.random.Generator,
+    image: Image,
+    text: str,
+    family: str,
+    colour: Colour,
+    centre: tuple[float, float],
+    cap_px: float,
+    max_width_px: float,
+) -> None:
     """An inscription of any kind, centred."""
     face = fonts.choose_face(rng, family)
     items = ["_0.35" if char == " " else char for char in text]
     mask, _ = fonts.set_line(
         face, items, max(cap_px, 3.0), max_width_px, float(rng.uniform(0.0, 0.12))
     )
-    blend(image, mask, colour, round(centre[0] - mask.shape[1] / 2),
-          round(centre[1] - cap_px / 2 - cap_px * fonts.PAD_TOP))  # fmt: skip
+    blend(
+        image,
+        mask,
+        colour,
+        round(centre[0] - mask.shape[1] / 2),
+        round(centre[1] - cap_px / 2 - cap_px * fonts.PAD_TOP),
+    )
 
 
 def paint_band(
@@ -118,13 +131,26 @@ def paint_band(
             )
     for stripe, value in enumerate(band.get("flag", [])):
         y0 = h * (0.18 + 0.09 * stripe)
-        cv2.rectangle(image, (round(cx - width * 0.3), round(y0)), (round(cx + width * 0.3), round(y0 + h * 0.09)),
-                      colour_of(value), -1)  # fmt: skip
+        cv2.rectangle(
+            image,
+            (round(cx - width * 0.3), round(y0)),
+            (round(cx + width * 0.3), round(y0 + h * 0.09)),
+            colour_of(value),
+            -1,
+        )
     if band.get("text"):
         choices = band["text"] if isinstance(band["text"], tuple | list) else [band["text"]]
         text = choices[int(rng.integers(len(choices)))]
-        small_text(rng, image, text, "sans", ink, (cx, h * float(band.get("text_y", 0.76))),
-                   h * float(band.get("text_height", 0.17)), width * 0.8)  # fmt: skip
+        small_text(
+            rng,
+            image,
+            text,
+            "sans",
+            ink,
+            (cx, h * float(band.get("text_y", 0.76))),
+            h * float(band.get("text_height", 0.17)),
+            width * 0.8,
+        )
 
 
 def paint_caption(
@@ -144,8 +170,16 @@ def paint_caption(
     if "strip" in caption:
         y0, y1 = round((y - height) * h), round((y + height) * h)
         image[max(y0, 0) : max(y1, 0)] = np.array(colour_of(caption["strip"]), np.float32)
-    small_text(rng, image, text, caption.get("font", "caption"), colour, (w * float(caption.get("x", 0.5)), y * h),
-               height * h, w * float(caption.get("width", 0.6)))  # fmt: skip
+    small_text(
+        rng,
+        image,
+        text,
+        caption.get("font", "caption"),
+        colour,
+        (w * float(caption.get("x", 0.5)), y * h),
+        height * h,
+        w * float(caption.get("width", 0.6)),
+    )
 
 
 def paint_stickers(rng: np.random.Generator, image: Image) -> None:
@@ -177,7 +211,7 @@ def paint_stickers(rng: np.random.Generator, image: Image) -> None:
         small_text(rng, image, text, "sans", ink, (x0 + sw / 2, y0 + sh / 2), sh * 0.5, sw * 0.9)
 
 
-def paint_seal(
+def paint_seal(  # noqa: PLR0917 - drawing calls read by place
     rng: np.random.Generator, image: Image, cx: float, cy: float, size: float, kind: str
 ) -> None:
     """Seals between the groups: German pair, a single disc, or a small crest."""
@@ -201,7 +235,9 @@ def paint_seal(
 
 
 def paint_bolts(rng: np.random.Generator, image: Image, clear: tuple[float, float]) -> None:
-    """Screw heads near the edges, mirrored; `clear` = y range (parts) taken by the text where they may also sit."""
+    """Screw heads near the edges, mirrored; `clear` = y range (parts) taken by the text where
+    they may also sit.
+    """
     h, w = image.shape[:2]
     radius = max(int(h * rng.uniform(0.025, 0.055)), 2)
     dx = w * rng.uniform(0.03, 0.3)
@@ -231,14 +267,18 @@ def add_frame(
     text_y: tuple[float, float],
     text_x: tuple[float, float],
 ) -> NDArray[np.float32]:
-    """A dealer frame (h, w, 4 in and out): grows outwards and covers the plate's edges, never the text."""
+    """A dealer frame (h, w, 4 in and out): grows outwards and covers the plate's edges, never
+    the text.
+    """
     h, w = image.shape[:2]
     out_top, out_bottom, out_side = (int(h * v) for v in rng.uniform(0.02, [0.14, 0.22, 0.06]))
     grey = float(rng.choice([12, 25, 40, 150, 200]))
     colour = np.array([grey] * 3 if rng.random() < 0.8 else _random_colour(rng, 0, 255), np.float32)
-    cover_top = int(max(text_y[0] - 0.02, 0.0) * h * rng.uniform(0, 1))
-    cover_bottom = int(max(1 - text_y[1] - 0.02, 0.0) * h * rng.uniform(0, 1))
-    cover_side = int(max(min(text_x[0], 1 - text_x[1]) - 0.01, 0.0) * w * rng.uniform(0, 0.9))
+    cover_top = int(min(max(text_y[0] - 0.02, 0.0), 0.2) * h * rng.uniform(0, 1))
+    cover_bottom = int(min(max(1 - text_y[1] - 0.02, 0.0), 0.2) * h * rng.uniform(0, 1))
+    cover_side = int(
+        min(max(min(text_x[0], 1 - text_x[1]) - 0.01, 0.0), 0.05) * w * rng.uniform(0, 0.9)
+    )
     full = np.empty((h + out_top + out_bottom, w + 2 * out_side, 4), np.float32)
     full[..., :3] = colour + soft_noise(rng, full.shape[0], full.shape[1], 4)[..., None] * 12
     full[..., 3] = 255

@@ -1,8 +1,9 @@
 """Plate designs as data: loading designs/*.toml, and texts drawn from their formats.
 
-A format is a short pattern: ``#`` digit, ``%`` digit but 0, ``@`` letter of the design, ``&`` letter or digit,
-``{name}`` one of the design's codes, a space a gap, ``~`` a narrow gap, ``*`` a gap with a seal, ``-`` ``.`` ``+``
-drawn separators (hyphen, point, middle dot), ``|`` the break to the second line, anything else itself.
+A format is a short pattern: ``#`` digit, ``%`` digit but 0, ``@`` letter of the design, ``&``
+letter or digit, ``{name}`` one of the design's codes, a space a gap, ``~`` a narrow gap, ``*`` a
+gap with a seal, ``-`` ``.`` ``+`` drawn separators (hyphen, point, middle dot), ``|`` the break
+to the second line, anything else itself.
 """
 
 from __future__ import annotations
@@ -73,7 +74,9 @@ def _frozen(value: Any) -> Any:
 
 
 def parse_designs(data: Mapping[str, Any], source: str) -> list[Design]:
-    """Designs of one parsed file; `base` names a template of the same file whose keys are inherited."""
+    """Designs of one parsed file; `base` names a template of the same file whose keys are
+    inherited.
+    """
     bases: Mapping[str, Any] = data.get("base", {})
     out = []
     for entry in data.get("design", []):
@@ -81,14 +84,16 @@ def parse_designs(data: Mapping[str, Any], source: str) -> list[Design]:
         if "base" in entry:
             if entry["base"] not in bases:
                 raise ValueError(
-                    f"{source}: design {entry['id']} names base {entry['base']}, known: {sorted(bases)}"
+                    f"{source}: design {entry['id']} names base {entry['base']}, "
+                    f"known: {sorted(bases)}"
                 )
             merged.update(bases[entry["base"]])
         merged.update({key: value for key, value in entry.items() if key != "base"})
         unknown = set(merged) - _NAMES
         if unknown:
             raise ValueError(
-                f"{source}: design {entry['id']} has unknown keys {sorted(unknown)}, known: {sorted(_NAMES)}"
+                f"{source}: design {entry['id']} has unknown keys {sorted(unknown)}, "
+                f"known: {sorted(_NAMES)}"
             )
         out.append(Design(**{key: _frozen(value) for key, value in merged.items()}))
     return out
@@ -171,8 +176,16 @@ def free_text(rng: np.random.Generator, *, lines: int = 1) -> str:
         text = "".join(
             _letter(rng, LETTERS) if rng.random() < share else _digit(rng) for _ in range(length)
         )
-    cuts = sorted(int(c) for c in rng.choice(np.arange(1, len(text)), size=int(rng.integers(0, 3)), replace=False)) \
-        if len(text) > 3 else []  # fmt: skip
+    cuts = (
+        sorted(
+            int(c)
+            for c in rng.choice(
+                np.arange(1, len(text)), size=int(rng.integers(0, 3)), replace=False
+            )
+        )
+        if len(text) > 3
+        else []
+    )
     seps = [" ", " ", "-", "~", ".", "*", "+"]
     middle = len(text) // 2 + int(rng.integers(-1, 2)) if lines == 2 else -1
     out = []

@@ -1,6 +1,7 @@
 """Flat licence plates, drawn from designs held as data.
 
-`render_plate` is what both trainings and the demonstration use. It is deterministic in its generator.
+`render_plate` is what both trainings and the demonstration use. It is deterministic in its
+generator.
 """
 
 from __future__ import annotations
@@ -22,7 +23,9 @@ SEPARATORS = {"-": "-", ".": ".", "+": "\N{MIDDLE DOT}"}
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FlatPlate:
-    """A plate seen straight on: image (h, w, 4) uint8 RGBA; text without separators, top line first."""
+    """A plate seen straight on: image (h, w, 4) uint8 RGBA; text without separators, top line
+    first.
+    """
 
     image: NDArray[np.uint8]
     text: str
@@ -48,10 +51,15 @@ def _items(line: str, gap: float) -> tuple[list[str], list[int]]:
     return items, seals
 
 
-def _draw_text(
-    rng: np.random.Generator, design: Design, image: NDArray[np.float32], text: str, ink: plate_decor.Colour, left: int,
+def _draw_text(  # noqa: PLR0917 - drawing calls read by place
+    rng: np.random.Generator,
+    design: Design,
+    image: NDArray[np.float32],
+    text: str,
+    ink: plate_decor.Colour,
+    left: int,
     right: int,
-) -> tuple[float, float, float, float]:  # fmt: skip
+) -> tuple[float, float, float, float]:
     """Draw the main text between two x; returns its box in parts of the plate (x0, y0, x1, y1)."""
     h, w = image.shape[:2]
     face = fonts.choose_face(rng, design.fonts[int(rng.integers(len(design.fonts)))])
@@ -151,8 +159,16 @@ def _tags(
             continue
         colour = plate_decor.colour_of(tag["colour"]) if "colour" in tag else ink
         choices = tag["text"]
-        plate_decor.small_text(rng, image, choices[int(rng.integers(len(choices)))], tag.get("font", "sans"), colour,
-                               (tag["x"] * w, tag["y"] * h), tag.get("height", 0.12) * h, tag.get("width", 0.3) * w)  # fmt: skip
+        plate_decor.small_text(
+            rng,
+            image,
+            choices[int(rng.integers(len(choices)))],
+            tag.get("font", "sans"),
+            colour,
+            (tag["x"] * w, tag["y"] * h),
+            tag.get("height", 0.12) * h,
+            tag.get("width", 0.3) * w,
+        )
 
 
 def render_plate(rng: np.random.Generator, design: Design | None = None) -> FlatPlate:
@@ -200,8 +216,13 @@ def render_plate(rng: np.random.Generator, design: Design | None = None) -> Flat
     full = np.dstack([image, _corner_alpha(h, w, int(design.radius_mm * PX_PER_MM))])
     if rng.random() < design.frame:
         full = plate_decor.add_frame(rng, full, (box[1], box[3]), (box[0], box[2]))
-    return FlatPlate(image=np.clip(full, 0, 255).astype(np.uint8), text=plain(text), lines=text.count("|") + 1,
-                     design=design.id, region=design.region)  # fmt: skip
+    return FlatPlate(
+        image=np.clip(full, 0, 255).astype(np.uint8),
+        text=plain(text),
+        lines=text.count("|") + 1,
+        design=design.id,
+        region=design.region,
+    )
 
 
 def _random_pair(rng: np.random.Generator) -> tuple[plate_decor.Colour, plate_decor.Colour]:

@@ -1,6 +1,8 @@
-"""Batched augmentation of plate crops on the device, in plain torch: what cameras, weather and detectors do to plates.
+"""Batched augmentation of plate crops on the device, in plain torch: what cameras, weather and
+detectors do to plates.
 
-Every function takes and gives (B, 3, H, W) float 0..1; randomness comes from the device's default generator.
+Every function takes and gives (B, 3, H, W) float 0..1; randomness comes from the device's
+default generator.
 """
 
 from __future__ import annotations
@@ -8,8 +10,8 @@ from __future__ import annotations
 import math
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
+from torch.nn import functional
 
 MARGIN_X, MARGIN_Y = 0.04, 0.08
 OUT_H, OUT_W = 64, 160
@@ -42,7 +44,9 @@ def unit_corners(count: int, device: torch.device) -> Tensor:
 
 
 def rectified_corners(aspect: Tensor) -> Tensor:
-    """Where a rectified plate's corners land in the crop (0..1) when the detector's corners are off."""
+    """Where a rectified plate's corners land in the crop (0..1) when the detector's corners are
+    off.
+    """
     count, device = aspect.shape[0], aspect.device
     margin = torch.tensor([MARGIN_X, MARGIN_Y], device=device)
     corners = unit_corners(count, device) * (1 - 2 * margin) + margin
@@ -56,7 +60,9 @@ def rectified_corners(aspect: Tensor) -> Tensor:
 
 
 def boxed_corners(aspect: Tensor) -> Tensor:
-    """Corners of a tilted plate in a crop of its upright box, as annotations without corners give it."""
+    """Corners of a tilted plate in a crop of its upright box, as annotations without corners
+    give it.
+    """
     count, device = aspect.shape[0], aspect.device
     squash = torch.where(_maybe(count, 0.5, device), _u(count, 0.5, 1.0, device), 1.0)
     wide = (aspect * squash).clamp(min=0.8)
@@ -79,7 +85,9 @@ def boxed_corners(aspect: Tensor) -> Tensor:
 
 
 def real_corners(count: int, device: torch.device) -> Tensor:
-    """Where the corners of an annotated box land: widened by about 10 %, now and then much looser, tilted a little."""
+    """Where the corners of an annotated box land: widened by about 10 %, now and then much
+    looser, tilted a little.
+    """
     corners = unit_corners(count, device)
     pad = _u(count * 2, -0.015, 0.12, device).reshape(count, 1, 2)
     corners = (corners + pad) / (1 + 2 * pad) - 0.5
@@ -98,7 +106,8 @@ def real_corners(count: int, device: torch.device) -> Tensor:
 def sample_quad(
     texture: Tensor, corners: Tensor, inner: Tensor, *, padding: str
 ) -> tuple[Tensor, Tensor]:
-    """Warp textures (B, 3, h, w) so that their rectangle `inner` (x0 y0 x1 y1, 0..1) lands on `corners` of the crop.
+    """Warp textures (B, 3, h, w) so that their rectangle `inner` (x0 y0 x1 y1, 0..1) lands on
+    `corners` of the crop.
 
     Returns the crop and a mask (B, 1, H, W) that is 1 inside the texture.
     """
@@ -114,7 +123,9 @@ def sample_quad(
     unit = mapped[..., :2] / mapped[..., 2:].clamp(min=1e-3)
     place = inner[:2] + unit * (inner[2:] - inner[:2])
     grid = (place * 2 - 1).reshape(count, OUT_H, OUT_W, 2)
-    crop = F.grid_sample(texture, grid, mode="bilinear", padding_mode="border", align_corners=False)
+    crop = functional.grid_sample(
+        texture, grid, mode="bilinear", padding_mode="border", align_corners=False
+    )
     if padding == "border":
         return crop, torch.ones_like(crop[:, :1])
     edge = torch.minimum(unit, 1 - unit).amin(-1).reshape(count, 1, OUT_H, OUT_W)
@@ -143,8 +154,8 @@ def light(x: Tensor) -> Tensor:
     cut = torch.sigmoid((xs * gain(-1, 1) + ys * gain(-1, 1) + gain(-0.6, 0.6)) * gain(5, 60))
     x = torch.where(pick(0.14), x * (1 - cut * gain(0.2, 0.65)), x)
     coarse = torch.rand(count, 1, 5, 9, device=device)
-    noise = F.interpolate(coarse, (OUT_H, OUT_W), mode="bicubic", align_corners=False)
-    fine = F.interpolate(
+    noise = functional.interpolate(coarse, (OUT_H, OUT_W), mode="bicubic", align_corners=False)
+    fine = functional.interpolate(
         torch.rand(count, 1, 16, 40, device=device),
         (OUT_H, OUT_W),
         mode="bilinear",
@@ -188,7 +199,9 @@ def light(x: Tensor) -> Tensor:
 
 
 def occlude(x: Tensor) -> Tensor:
-    """Thin bars (tow hooks, cables, wipers) and small specks: they hide parts of characters, never all of one."""
+    """Thin bars (tow hooks, cables, wipers) and small specks: they hide parts of characters,
+    never all of one.
+    """
     count, device = x.shape[0], x.device
     ys = torch.linspace(0, 1, OUT_H, device=device)[None, :, None]
     xs = torch.linspace(0, 2.5, OUT_W, device=device)[None, None, :]
@@ -224,10 +237,10 @@ def blur(x: Tensor, strength: Tensor) -> Tensor:
     kernel = torch.where(moving, line, kernel)
     kernel = kernel / kernel.sum((1, 2), keepdim=True)
     weight = kernel[:, None].expand(count, 3, size, size).reshape(count * 3, 1, size, size)
-    padded = F.pad(x, (size // 2,) * 4, mode="replicate").reshape(
+    padded = functional.pad(x, (size // 2,) * 4, mode="replicate").reshape(
         1, count * 3, OUT_H + size - 1, OUT_W + size - 1
     )
-    return F.conv2d(padded, weight.to(padded.dtype), groups=count * 3).reshape(
+    return functional.conv2d(padded, weight.to(padded.dtype), groups=count * 3).reshape(
         count, 3, OUT_H, OUT_W
     )
 
@@ -240,10 +253,12 @@ def _dct_matrix(device: torch.device) -> Tensor:
 
 
 def blocks(x: Tensor, quality: Tensor) -> Tensor:
-    """JPEG-like damage: 8x8 DCT of luma and (coarser) chroma, quantised by `quality` (B,) 0..1, 1 = best."""
+    """JPEG-like damage: 8x8 DCT of luma and (coarser) chroma, quantised by `quality` (B,) 0..1,
+    1 = best.
+    """
     count, _, h, w = x.shape
     ph, pw = -h % 8, -w % 8
-    padded = F.pad(x, (0, pw, 0, ph), mode="replicate") if ph or pw else x
+    padded = functional.pad(x, (0, pw, 0, ph), mode="replicate") if ph or pw else x
     luma = padded.mean(1, keepdim=True)
     planes = torch.cat((luma, padded[:, :1] - luma, padded[:, 2:] - luma), 1)
     hh, ww = planes.shape[2:]
@@ -262,12 +277,16 @@ def blocks(x: Tensor, quality: Tensor) -> Tensor:
 
 
 def camera(x: Tensor, *, low_res: bool) -> Tensor:
-    """One chunk: shrink to what the camera had, add sensor noise and compression there, enlarge again."""
+    """One chunk: shrink to what the camera had, add sensor noise and compression there, enlarge
+    again.
+    """
     count, device = x.shape[0], x.device
     if low_res:
         width = int(min(160, 44 * math.exp(float(torch.rand(1)) * math.log(160 / 44))))
         height = int(min(max(width / (2.0 + 2.2 * float(torch.rand(1))), 15), 64))
-        x = F.interpolate(x, (height, width), mode="bilinear", antialias=True, align_corners=False)
+        x = functional.interpolate(
+            x, (height, width), mode="bilinear", antialias=True, align_corners=False
+        )
     h, w = x.shape[2:]
     level = torch.where(_maybe(count, 0.6, device), _u(count, 0.0, 0.09, device) ** 1.3, 0.0)[
         :, None, None, None
@@ -283,19 +302,20 @@ def camera(x: Tensor, *, low_res: bool) -> Tensor:
     x = torch.where(_maybe(count, 0.45, device)[:, None, None, None], damaged, x)
     if low_res:
         mode = ("bilinear", "bilinear", "bicubic", "nearest")[int(torch.randint(4, (1,)))]
-        x = F.interpolate(
+        x = functional.interpolate(
             x, (OUT_H, OUT_W), mode=mode, **({} if mode == "nearest" else {"align_corners": False})
         )
     return x.clamp(0, 1)
 
 
 def degrade(x: Tensor, strength: Tensor, *, low_res: float, chunks: int = 8) -> Tensor:
-    """The whole chain after geometry. `strength` (B,) 0..1 weakens the blur (real crops are already blurred);
-    `low_res` is the share of chunks that pass through a smaller picture."""
+    """The whole chain after geometry. `strength` (B,) 0..1 weakens the blur (real crops are
+    already blurred); `low_res` is the share of chunks that pass through a smaller picture.
+    """
     x = occlude(light(x))
     x = blur(x, strength)
     parts = [camera(part, low_res=bool(torch.rand(1) < low_res)) for part in x.chunk(chunks)]
     x = torch.cat(parts)
-    sharpened = x + (x - F.avg_pool2d(x, 3, 1, 1)) * 1.2
+    sharpened = x + (x - functional.avg_pool2d(x, 3, 1, 1)) * 1.2
     keen = _maybe(x.shape[0], 0.1, x.device)[:, None, None, None]
     return torch.where(keen, sharpened, x).clamp(0, 1)

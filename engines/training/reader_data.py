@@ -1,7 +1,8 @@
 """Pools of rendered plates and real crops on the device, and batches drawn from them.
 
-Real crops: a share of the TRAIN texts (chosen by a hash of the text, so that one plate is never on both sides) is held
-out for fitting the temperature; VAL is read for reporting only and never drawn into a batch.
+Real crops: a share of the TRAIN texts (chosen by a hash of the text, so that one plate is never
+on both sides) is held out for fitting the temperature; VAL is read for reporting only and never
+drawn into a batch.
 """
 
 from __future__ import annotations
@@ -75,7 +76,9 @@ def _decode(
 
 
 def region_index(region: str, labels: list[str]) -> int:
-    """Label index; a state without a design of its own counts as its country; unlabelled or unknown is masked."""
+    """Label index; a state without a design of its own counts as its country; unlabelled or
+    unknown is masked.
+    """
     if region in labels:
         return labels.index(region)
     country = region.split("-", maxsplit=1)[0]
@@ -93,9 +96,14 @@ def load_real(path: Path, labels: list[str]) -> tuple[RealCrops, NDArray[np.uint
         canvases=_decode(data["jpegs"], data["ends"], (CANVAS_W, CANVAS_H)),
         slots=np.stack([slots_of(str(t)) for t in text]),
         region=np.array([region_index(str(r), labels) for r in data["region"]], np.int16),
-        text=text, split=split, folder=data["folder"], quality=quality, script=data["script"], image=data["image"],
+        text=text,
+        split=split,
+        folder=data["folder"],
+        quality=quality,
+        script=data["script"],
+        image=data["image"],
         width_px=data["width_px"].astype(np.float32),
-    )  # fmt: skip
+    )
     return crops, _decode(data["patches"], data["patch_ends"], (aug.OUT_W, aug.OUT_H))
 
 
@@ -163,7 +171,9 @@ class Pools:
         return torch.where(paint < 0.5, plain * 0.75 + patch * 0.25, patch)
 
     def batch(self, size: int, *, real: float, negative: float = 0.03) -> Batch:
-        """`size` crops: the given shares of real crops and of patches without a plate, the rest rendered."""
+        """`size` crops: the given shares of real crops and of patches without a plate, the rest
+        rendered.
+        """
         device = self.device
         n_real, n_none = int(size * real), int(size * negative)
         n_flat = size - n_real - n_none

@@ -1,7 +1,9 @@
-"""Export a trained reader: `python -m engines.training.reader_export --checkpoint reader.pt --real crops.npz --out DIR`.
+"""Export a trained reader: `python -m engines.training.reader_export --checkpoint reader.pt
+--real crops.npz --out DIR`.
 
-Folds the fitted temperature into the graph, checks ONNX against torch and the half-precision cast for overflow, writes
-model.onnx, manifest.toml and a rendered selftest crop, and measures everything that the manifest states.
+Folds the fitted temperature into the graph, checks ONNX against torch and the half-precision
+cast for overflow, writes model.onnx, manifest.toml and a rendered selftest crop, and measures
+everything that the manifest states.
 """
 
 from __future__ import annotations
@@ -82,7 +84,8 @@ def half_agreement(served: Served, crops: Tensor) -> float:
         ).float()
     if not torch.isfinite(cast).all():
         raise SystemExit(
-            "the half-precision cast overflows: an activation is too large, retrain with more weight decay"
+            "the half-precision cast overflows: an activation is too large, "
+            "retrain with more weight decay"
         )
     return float((cast.argmax(-1) == full).all(1).float().mean())
 
@@ -127,9 +130,15 @@ def selftest(out: Path, served: Served, *, dry_run: bool) -> str:
 def export(served: Served, path: Path, crops: Tensor) -> float:
     """Write the ONNX file; returns the largest difference from torch."""
     torch.onnx.export(
-        served, (crops[:2],), str(path), opset_version=OPSET, input_names=["crops"], output_names=["chars", "region", "quality"],
-        dynamic_axes={name: {0: "n"} for name in ("crops", "chars", "region", "quality")}, dynamo=False,
-    )  # fmt: skip
+        served,
+        (crops[:2],),
+        str(path),
+        opset_version=OPSET,
+        input_names=["crops"],
+        output_names=["chars", "region", "quality"],
+        dynamic_axes={name: {0: "n"} for name in ("crops", "chars", "region", "quality")},
+        dynamo=False,
+    )
     onnx.checker.check_model(str(path))
     session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     worst = 0.0
@@ -143,32 +152,71 @@ def export(served: Served, path: Path, crops: Tensor) -> float:
     return worst
 
 
-def manifest(
+def manifest(  # noqa: PLR0917 - one caller
     meta: dict, accuracy: dict, digest: str, text: str, facts: dict, args: argparse.Namespace
 ) -> str:
     quote = json.dumps
     lines = [
-        'schema = "alprd.model/1"', 'name = "plate-reader"', 'task = "read"', f"version = {quote(args.version)}",
-        'file = "model.onnx"', f"sha256 = {quote(digest)}", 'licence = "Apache-2.0"', "",
-        "[input]", 'name = "crops"', 'layout = "NCHW"', 'colour = "RGB"', f"width = {WIDTH_PX}", f"height = {HEIGHT_PX}",
-        'resize = "stretch"', "pad_value = 114", "scale = 0.00392156862745098", "mean = [0.0, 0.0, 0.0]",
-        "std = [1.0, 1.0, 1.0]", "",
-        "[decoder]", 'type = "slots"', 'outputs = { chars = "chars", region = "region", quality = "quality" }',
-        f"alphabet = {quote(ALPHABET)}", f"blank = {BLANK}", f"margin_x = {MARGIN_X}", f"margin_y = {MARGIN_Y}",
-        f"min_quality = {accuracy['min_quality']:.3f}", f"regions = {quote(meta['regions'])}", "",
-        "[selftest]", 'image = "selftest.png"', f"plate = {quote(text)}", "",
-        "[training]", f"recipe = {quote(args.recipe)}", f"seed = {meta['seed']}", f"minutes = {meta['minutes']:.1f}",
-        f"steps = {meta['steps']}", f"batch = {meta['batch']}", f"rendered_plates = {meta['flat']}", f"real_crops = {meta['real']}",
-        f"attributions = {quote(ATTRIBUTIONS)}", "",
-        "[accuracy]", f"command = {quote(args.command)}", 'input = "annotated box widened by 10 %, no corners"',
-    ]  # fmt: skip
+        'schema = "alprd.model/1"',
+        'name = "plate-reader"',
+        'task = "read"',
+        f"version = {quote(args.version)}",
+        'file = "model.onnx"',
+        f"sha256 = {quote(digest)}",
+        'licence = "Apache-2.0"',
+        "",
+        "[input]",
+        'name = "crops"',
+        'layout = "NCHW"',
+        'colour = "RGB"',
+        f"width = {WIDTH_PX}",
+        f"height = {HEIGHT_PX}",
+        'resize = "stretch"',
+        "pad_value = 114",
+        "scale = 0.00392156862745098",
+        "mean = [0.0, 0.0, 0.0]",
+        "std = [1.0, 1.0, 1.0]",
+        "",
+        "[decoder]",
+        'type = "slots"',
+        'outputs = { chars = "chars", region = "region", quality = "quality" }',
+        f"alphabet = {quote(ALPHABET)}",
+        f"blank = {BLANK}",
+        f"margin_x = {MARGIN_X}",
+        f"margin_y = {MARGIN_Y}",
+        f"min_quality = {accuracy['min_quality']:.3f}",
+        f"regions = {quote(meta['regions'])}",
+        "",
+        "[selftest]",
+        'image = "selftest.png"',
+        f"plate = {quote(text)}",
+        "",
+        "[training]",
+        f"recipe = {quote(args.recipe)}",
+        f"seed = {meta['seed']}",
+        f"minutes = {meta['minutes']:.1f}",
+        f"steps = {meta['steps']}",
+        f"batch = {meta['batch']}",
+        f"rendered_plates = {meta['flat']}",
+        f"real_crops = {meta['real']}",
+        f"attributions = {quote(ATTRIBUTIONS)}",
+        "",
+        "[accuracy]",
+        f"command = {quote(args.command)}",
+        'input = "annotated box widened by 10 %, no corners"',
+    ]
     lines += [f"{key} = {value}" for key, value in facts.items()]
     lines += [
         f"{key} = {quote(value) if isinstance(value, str) else round(value, 4)}"
         for key, value in accuracy["table"].items()
     ]
-    lines += ["", "# Reliability on real val crops: [confidence from, to, crops, mean confidence, right]",
-              f"reliability = {quote(accuracy['reliability'])}", f"confusions = {quote(accuracy['confusions'])}", ""]  # fmt: skip
+    lines += [
+        "",
+        "# Reliability on real val crops: [confidence from, to, crops, mean confidence, right]",
+        f"reliability = {quote(accuracy['reliability'])}",
+        f"confusions = {quote(accuracy['confusions'])}",
+        "",
+    ]
     return "\n".join(lines)
 
 
@@ -202,9 +250,13 @@ def run(args: argparse.Namespace) -> None:
     difference = export(served, path, sample)
     text = selftest(args.out, served, dry_run=args.dry_run)
     facts = {
-        "parameters": count_parameters(net), "gflops": round(2 * count_macs(net) / 1e9, 4), "temperature": round(temperature, 4),
-        "onnx_difference": float(f"{difference:.2e}"), "largest_activation": round(peak, 1), "half_same_reads": round(agreement, 4),
-    }  # fmt: skip
+        "parameters": count_parameters(net),
+        "gflops": round(2 * count_macs(net) / 1e9, 4),
+        "temperature": round(temperature, 4),
+        "onnx_difference": float(f"{difference:.2e}"),
+        "largest_activation": round(peak, 1),
+        "half_same_reads": round(agreement, 4),
+    }
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
     (args.out / "manifest.toml").write_text(
         manifest(meta, result, digest, text, facts, args), encoding="utf-8"

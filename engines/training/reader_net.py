@@ -1,8 +1,9 @@
-"""The plate reader: convolutions, two attention layers over the 8x20 grid, twelve slot queries, three heads.
+"""The plate reader: convolutions, two attention layers over the 8x20 grid, twelve slot queries,
+three heads.
 
-Only convolutions, folded batch norms, SiLU, matrix products and softmax: FP16-safe, INT8-friendly, and accepted by
-old and new TensorRT. Tensors inside attention are (batch, channels, tokens), so that every projection is a 1x1
-convolution and no layer norm is needed.
+Only convolutions, folded batch norms, SiLU, matrix products and softmax: FP16-safe,
+INT8-friendly, and accepted by old and new TensorRT. Tensors inside attention are (batch,
+channels, tokens), so that every projection is a 1x1 convolution and no layer norm is needed.
 """
 
 from __future__ import annotations
@@ -99,15 +100,26 @@ class FeedForward(nn.Module):
 
 
 class ReaderNet(nn.Module):
-    """crops (B, 3, 64, 160) RGB 0..1 -> character logits (B, 12, 37), region logits (B, R), quality logit (B, 1)."""
+    """crops (B, 3, 64, 160) RGB 0..1 -> character logits (B, 12, 37), region logits (B, R),
+    quality logit (B, 1).
+    """
 
     def __init__(self, regions: int, channels: int = 136) -> None:
         super().__init__()
         act = nn.SiLU()
         self.stem = nn.Sequential(
-            conv_bn(3, 24, 3, 2), act, conv_bn(24, 32, 3), act, conv_bn(32, 64, 3, 2), act, Residual(64),
-            conv_bn(64, channels, 3, 2), act, Inverted(channels, 2), Inverted(channels, 2),
-        )  # fmt: skip
+            conv_bn(3, 24, 3, 2),
+            act,
+            conv_bn(24, 32, 3),
+            act,
+            conv_bn(32, 64, 3, 2),
+            act,
+            Residual(64),
+            conv_bn(64, channels, 3, 2),
+            act,
+            Inverted(channels, 2),
+            Inverted(channels, 2),
+        )
         tokens = (HEIGHT_PX // 8) * (WIDTH_PX // 8)
         self.tokens, self.channels = tokens, channels
         self.place = nn.Parameter(torch.randn(1, channels, tokens) * 0.02)

@@ -1,7 +1,9 @@
-"""Pack real crops, background patches and fonts for the GPU host: `python -m engines.training.reader_pack --out DIR`.
+"""Pack real crops, background patches and fonts for the GPU host: `python -m
+engines.training.reader_pack --out DIR`.
 
-DIR gets crops.npz (JPEGs of every annotated plate with a text, box widened by CONTEXT on each side, train and val
-marked) and fonts/. Real photographs stay out of the repository: DIR must be an ignored folder.
+DIR gets crops.npz (JPEGs of every annotated plate with a text, box widened by CONTEXT on each
+side, train and val marked) and fonts/. Real photographs stay out of the repository: DIR must be
+an ignored folder.
 """
 
 from __future__ import annotations
@@ -46,8 +48,12 @@ def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
 def pack_crops(data: Path, out: Path) -> None:
     with (data / "boxes.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
-    wanted = [r for r in rows if (r["class"] == "plate" and r["text"] and len(r["text"]) <= SLOTS) or
-              (r["class"] == "notplate" and r["split"] == "train")]  # fmt: skip
+    wanted = [
+        r
+        for r in rows
+        if (r["class"] == "plate" and r["text"] and len(r["text"]) <= SLOTS)
+        or (r["class"] == "notplate" and r["split"] == "train")
+    ]
     blobs, table = [], []
     for r in wanted:
         image = cv2.imread(str(data / r["image"]))
@@ -101,12 +107,15 @@ def pack_crops(data: Path, out: Path) -> None:
     names = ["split", "folder", "text", "quality", "region", "script", "lines", "width_px", "image"]
     np.savez(
         out / "crops.npz",
-        jpegs=np.concatenate(blobs), ends=np.cumsum([b.size for b in blobs]),
-        patches=np.concatenate(patches), patch_ends=np.cumsum([b.size for b in patches]),
+        jpegs=np.concatenate(blobs),
+        ends=np.cumsum([b.size for b in blobs]),
+        patches=np.concatenate(patches),
+        patch_ends=np.cumsum([b.size for b in patches]),
         **{name: columns[:, i] for i, name in enumerate(names)},
-    )  # fmt: skip
+    )
     print(
-        f"{len(blobs)} crops, {len(patches)} patches, {(out / 'crops.npz').stat().st_size / 2**20:.1f} MiB"
+        f"{len(blobs)} crops, {len(patches)} patches, "
+        f"{(out / 'crops.npz').stat().st_size / 2**20:.1f} MiB"
     )
 
 

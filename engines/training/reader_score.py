@@ -1,4 +1,6 @@
-"""Measure a reader on real crops: exact reads per set, confusions, calibration, region, worth of the quality head."""
+"""Measure a reader on real crops: exact reads per set, confusions, calibration, region, worth of
+the quality head.
+"""
 
 from __future__ import annotations
 
@@ -59,7 +61,9 @@ def readable(crops: RealCrops, split: str) -> np.ndarray:
 
 
 def fit_temperature(net: nn.Module, crops: RealCrops, device: torch.device) -> float:
-    """Temperature for which the whole text's confidence is best calibrated on the held-out train crops."""
+    """Temperature for which the whole text's confidence is best calibrated on the held-out train
+    crops.
+    """
     index = readable(crops, "held")
     if len(index) < 20:
         return 1.0
@@ -148,8 +152,10 @@ def score(net: nn.Module, crops: RealCrops, device: torch.device, split: str) ->
             (ranks[:n_right].sum() - n_right * (n_right + 1) / 2)
             / (n_right * (len(order) - n_right))
         )
-    errors = [(str(t), str(r), str(crops.folder[i]), str(crops.quality[i]), str(crops.image[i]))
-              for t, r, i in zip(truth[~right], reads[~right], index[~right], strict=True)]  # fmt: skip
+    errors = [
+        (str(t), str(r), str(crops.folder[i]), str(crops.quality[i]), str(crops.image[i]))
+        for t, r, i in zip(truth[~right], reads[~right], index[~right], strict=True)
+    ]
     kinds = Counter(kind_of_error(r, t) for t, r, *_ in errors)
     pairs = Counter(
         f"{a}>{b}"
@@ -172,8 +178,14 @@ def score(net: nn.Module, crops: RealCrops, device: torch.device, split: str) ->
         )
         min_quality = min(_min_quality(held_quality[:, 0].numpy(), held_right), 0.5)
         figures["exact_held_out_train"] = float(held_right.mean())
-    return {"table": figures, "reliability": table, "confusions": [f"{k} {v}" for k, v in pairs.most_common(15)],
-            "errors": errors, "min_quality": min_quality, "sample": boxed(crops, index[:: max(len(index) // 64, 1)], device)}  # fmt: skip
+    return {
+        "table": figures,
+        "reliability": table,
+        "confusions": [f"{k} {v}" for k, v in pairs.most_common(15)],
+        "errors": errors,
+        "min_quality": min_quality,
+        "sample": boxed(crops, index[:: max(len(index) // 64, 1)], device),
+    }
 
 
 def report(result: dict[str, Any]) -> str:

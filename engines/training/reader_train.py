@@ -1,7 +1,9 @@
-"""Train the plate reader: `python -m engines.training.reader_train --flat DIR --real crops.npz --out DIR --minutes M`.
+"""Train the plate reader: `python -m engines.training.reader_train --flat DIR --real crops.npz
+--out DIR --minutes M`.
 
-The learning rate follows the wall clock, so that a run ends in time whatever the machine. A checkpoint (averaged
-weights, half precision) is written every minute and at the end; --resume goes on from one with a fresh schedule.
+The learning rate follows the wall clock, so that a run ends in time whatever the machine. A
+checkpoint (averaged weights, half precision) is written every minute and at the end; --resume
+goes on from one with a fresh schedule.
 """
 
 from __future__ import annotations
@@ -16,8 +18,8 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.nn import functional
 
 from engines.training.reader_data import Batch, Pools, RealCrops, boxed
 from engines.training.reader_net import ReaderNet, count_macs, count_parameters
@@ -73,12 +75,12 @@ def accuracy(
 def losses(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     logits, region, quality = net(batch.images.contiguous(memory_format=torch.channels_last))
     logits, region, quality = logits.float(), region.float(), quality.float()
-    chars = F.cross_entropy(
+    chars = functional.cross_entropy(
         logits.reshape(-1, 37), batch.slots.reshape(-1), ignore_index=MASKED, label_smoothing=0.02
     )
     known = (batch.region != MASKED).any()
     where = (
-        F.cross_entropy(region, batch.region, ignore_index=MASKED, label_smoothing=0.05)
+        functional.cross_entropy(region, batch.region, ignore_index=MASKED, label_smoothing=0.05)
         if known
         else chars * 0
     )
@@ -87,7 +89,8 @@ def losses(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     target = (right & seen).float()
     judged = batch.judged.float()
     judge = (
-        F.binary_cross_entropy_with_logits(quality[:, 0], target, reduction="none") * judged
+        functional.binary_cross_entropy_with_logits(quality[:, 0], target, reduction="none")
+        * judged
     ).sum() / judged.sum().clamp(min=1)
     exact = (right & seen).float().sum() / seen.float().sum().clamp(min=1)
     total = chars + 0.06 * where + 0.1 * judge
@@ -152,17 +155,31 @@ def train(args: argparse.Namespace) -> None:
         state = torch.load(args.resume, map_location=device, weights_only=True)
         if state["meta"]["regions"] != pools.labels:
             raise SystemExit(
-                f"{args.resume} was trained on other region labels: render with the same designs or start anew"
+                f"{args.resume} was trained on other region labels: "
+                "render with the same designs or start anew"
             )
         net.load_state_dict(state["weights"])
-    print(f"{device} regions={len(pools.labels)} params={count_parameters(net) / 1e6:.2f}M "
-          f"flat={len(pools.flat)} real={len(pools.real)} loaded in {time.monotonic() - start_s:.0f}s", flush=True)  # fmt: skip
+    print(
+        f"{device} regions={len(pools.labels)} params={count_parameters(net) / 1e6:.2f}M "
+        f"flat={len(pools.flat)} real={len(pools.real)} "
+        f"loaded in {time.monotonic() - start_s:.0f}s",
+        flush=True,
+    )
     average = Average(net, 0.9995)
     optimiser = torch.optim.AdamW(groups(net, 0.05), lr=args.lr, betas=(0.9, 0.98))
     forward: nn.Module = torch.compile(net) if args.compile and device.type == "cuda" else net  # type: ignore[assignment]
     args.out.mkdir(parents=True, exist_ok=True)
-    meta = {"regions": pools.labels, "seed": args.seed, "macs": 0, "minutes": 0.0, "steps": 0, "batch": args.batch,
-            "flat": len(pools.flat), "real": len(pools.real), "val": {}}  # fmt: skip
+    meta = {
+        "regions": pools.labels,
+        "seed": args.seed,
+        "macs": 0,
+        "minutes": 0.0,
+        "steps": 0,
+        "batch": args.batch,
+        "flat": len(pools.flat),
+        "real": len(pools.real),
+        "val": {},
+    }
     begin_s = time.monotonic()
     budget_s = args.minutes * 60 - (begin_s - start_s)
     step, logged_s, saved_s, sums = 0, begin_s, begin_s, {}
@@ -193,7 +210,8 @@ def train(args: argparse.Namespace) -> None:
             count = sums.pop("n")
             figures = " ".join(f"{k}={float(v) / count:.4f}" for k, v in sums.items())
             print(
-                f"{now_s - begin_s:5.0f}s step {step} lr {rate:.5f} {count * args.batch / (now_s - logged_s):.0f} crops/s {figures}",
+                f"{now_s - begin_s:5.0f}s step {step} lr {rate:.5f} "
+                f"{count * args.batch / (now_s - logged_s):.0f} crops/s {figures}",
                 flush=True,
             )
             logged_s, sums = now_s, {}

@@ -1,7 +1,9 @@
-"""Pre-render flat plates for the reader's training: `python -m engines.training.render_flat --out DIR --count N`.
+"""Pre-render flat plates for the reader's training: `python -m engines.training.render_flat
+--out DIR --count N`.
 
-Writes plates.npy (N, 96, 240, 3) uint8 and plates.npz (slots, region, aspect, lines, regions, designs). Sharded over
-processes; plate k comes from seed (seed, k // CHUNK), so the result does not depend on the number of processes.
+Writes plates.npy (N, 96, 240, 3) uint8 and plates.npz (slots, region, aspect, lines, regions,
+designs). Sharded over processes; plate k comes from seed (seed, k // CHUNK), so the result does
+not depend on the number of processes.
 """
 
 from __future__ import annotations
@@ -83,10 +85,15 @@ def render(out: Path, count: int, processes: int, seed: int) -> None:
                 rate = done * CHUNK / (last_s - start_s)
                 print(f"rendered {done * CHUNK}/{count} at {rate:.0f} plates/s", flush=True)
     np.savez(
-        out / "plates.npz", slots=table[:, :SLOTS].astype(np.int16), region=table[:, SLOTS].astype(np.int16),
-        aspect=table[:, SLOTS + 1], lines=table[:, SLOTS + 2].astype(np.int8), design=table[:, SLOTS + 3].astype(np.int16),
-        regions=np.array(regions()), designs=np.array([design.id for design in load_designs()]),
-    )  # fmt: skip
+        out / "plates.npz",
+        slots=table[:, :SLOTS].astype(np.int16),
+        region=table[:, SLOTS].astype(np.int16),
+        aspect=table[:, SLOTS + 1],
+        lines=table[:, SLOTS + 2].astype(np.int8),
+        design=table[:, SLOTS + 3].astype(np.int16),
+        regions=np.array(regions()),
+        designs=np.array([design.id for design in load_designs()]),
+    )
 
 
 def main() -> None:
