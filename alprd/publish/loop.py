@@ -23,7 +23,7 @@ from alprd.publish.waker import Waker
 CONNECT_TIMEOUT_S: Final = 10.0
 GOODBYE_S: Final = 1.0
 IDLE_WAIT_S: Final = 0.5
-COUNT_EVERY_S: Final = 1.0
+COUNT_EVERY_S: Final = 0.25
 
 log = structlog.get_logger(__name__)
 

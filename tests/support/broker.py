@@ -107,17 +107,23 @@ class Broker:
         self._running = threading.Event()
         self._reader: threading.Thread | None = None
         self._config = folder / "mosquitto.conf"
+        self.configure(config or "allow_anonymous true\n")
+
+    def configure(self, lines: str) -> None:
+        """Set the lines of mosquitto.conf that say who may do what; from the next start on."""
         self._config.write_text(
             f"listener {self.port} {HOST}\n"
             "user root\n"  # do not change to a user that an unpacked image does not know
             "log_dest stderr\n"
             "persistence true\n"
-            f"persistence_location {folder}/\n"
+            f"persistence_location {self.folder}/\n"
             # Saved with each change, as far as Mosquitto can: a killed broker comes back with it.
             "autosave_on_changes true\n"
             "autosave_interval 1\n"
-            "max_queued_messages 0\n"  # else it drops what a slow subscriber has not fetched
-            + (config or "allow_anonymous true\n")
+            # Else it drops what a slow subscriber has not fetched. Not 0 (no limit): Mosquitto 2.0
+            # then cuts the connection of a client whose message it does not allow.
+            "max_queued_messages 1000000\n"
+            f"{lines}"
         )
 
     @property

@@ -66,7 +66,6 @@ def find_engine() -> Engine:
     tried = []
     for command, options in (
         (("docker",), ()),
-        (("podman",), ()),
         (("podman",), ULIMITS),
         (("podman", *PLAIN_ROOT), ULIMITS),
     ):

@@ -27,12 +27,17 @@ class Address(Protocol):
 
 @dataclass(frozen=True)
 class Received:
-    """One message as it came."""
+    """One message as it came.
+
+    `again` marks what the broker itself sent a second time, because it had not seen our
+    acknowledgement; what a publisher has sent twice comes without that mark.
+    """
 
     topic: str
     payload: bytes
     qos: int
     retain: bool
+    again: bool
     user: dict[str, str]
     content_type: str | None
     payload_format: int | None
@@ -133,6 +138,7 @@ class Subscriber:
                     payload=message.payload,
                     qos=message.qos,
                     retain=message.retain,
+                    again=message.dup,
                     user=dict(getattr(properties, "UserProperty", [])),
                     content_type=getattr(properties, "ContentType", None),
                     payload_format=getattr(properties, "PayloadFormatIndicator", None),

@@ -1,0 +1,220 @@
+"""Events on their way from the outbox to a subscriber of a real broker."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from support.broker import Broker
+from support.device import DEVICE_ID, Device, utc_now
+from support.plate_events import plate_event
+from support.proxy import Proxy
+from support.subscriber import Received, Subscriber
+
+from alprd.core.events import to_payload
+
+MAX_INFLIGHT = 16
+
+
+def seqs(messages: Iterable[Received]) -> list[int]:
+    return [json.loads(message.payload)["seq"] for message in messages]
+
+
+def assert_nothing_lost(messages: list[Received], count: int) -> None:
+    """Every number is there, a repeated one with the same event id, first arrivals in order."""
+    events = [json.loads(message.payload) for message in messages]
+    first_arrivals = list(dict.fromkeys(event["seq"] for event in events))
+    assert first_arrivals == list(range(1, count + 1))
+    assert len({(event["seq"], event["event_id"]) for event in events}) == count
+
+
+def test_events_arrive_once_and_in_order_as_described_by_their_properties(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with (
+        Subscriber(broker, f"{topic_prefix}/gate/plates") as subscriber,
+        Device(tmp_path, broker.url, prefix=topic_prefix) as device,
+    ):
+        device.add(*range(1, 101))
+        messages = subscriber.wait_for(100)
+        device.wait_until(lambda stats: stats.published == 100)
+    assert [json.loads(message.payload) for message in messages] == [
+        to_payload(
+            plate_event(number),
+            seq=number,
+            device_id=DEVICE_ID,
+            software="alprd test",
+            models={"plate-detector": "sha256:1", "plate-reader": "sha256:2"},
+        )
+        for number in range(1, 101)
+    ]
+    assert {(m.qos, m.retain, m.content_type, m.payload_format) for m in messages} == {
+        (1, False, "application/json", 1)
+    }
+    assert all(message.user == {"schema": "alprd.plate/1"} for message in messages)
+    assert all(message.expiry_s is None for message in messages)
+
+
+def test_a_row_goes_only_when_the_broker_has_acknowledged_it(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with (
+        Proxy(broker.port) as proxy,
+        Subscriber(broker, f"{topic_prefix}/gate/plates") as subscriber,
+        Device(tmp_path, proxy.url, prefix=topic_prefix) as device,
+    ):
+        device.wait_until(lambda stats: stats.connected)
+        device.add(1)
+        device.wait_until(lambda stats: stats.published == 1 and stats.pending == 0)
+        proxy.forward_answers = False
+        device.add(2)
+        subscriber.wait_for(2)
+        assert device.pending == 1
+        proxy.forward_answers = True
+        proxy.cut()  # the swallowed acknowledgement never comes: only a resend helps
+        device.wait_until(lambda stats: stats.published == 2 and stats.pending == 0)
+        assert_nothing_lost(subscriber.wait_for(3), 2)
+
+
+def test_no_more_than_max_inflight_events_wait_for_their_acknowledgement(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with (
+        Proxy(broker.port) as proxy,
+        Subscriber(broker, f"{topic_prefix}/#") as subscriber,
+        Device(
+            tmp_path,
+            proxy.url,
+            prefix=topic_prefix,
+            settings={"max_inflight": 5},
+            flush_timeout_s=0.1,
+        ) as device,
+    ):
+        device.wait_until(lambda stats: stats.connected and stats.connects == 1)
+        device.add(1)
+        device.wait_until(lambda stats: stats.published == 1)
+        proxy.forward_answers = False
+        device.add(*range(2, 40))
+        subscriber.wait_until(lambda m: len([x for x in m if x.topic.endswith("plates")]) == 6)
+        # Goes through the same pipe behind everything the publisher has sent.
+        subscriber.publish(f"{topic_prefix}/marker", b"")
+        messages = subscriber.wait_until(lambda m: m[-1].topic.endswith("marker"))
+        assert seqs(m for m in messages if m.topic.endswith("plates")) == [1, 2, 3, 4, 5, 6]
+
+
+def test_events_added_while_the_broker_is_down_arrive_when_it_comes_up(
+    make_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    broker = make_broker()
+    with Device(tmp_path, broker.url) as device:
+        device.add(*range(1, 51))
+        stats = device.wait_until(lambda stats: stats.last_error)
+        assert not stats.connected
+        assert "nobody listens there; is the broker running?" in str(stats.last_error)
+        assert device.pending == 50
+        broker.start()
+        with Subscriber(broker, "alpr/+/plates") as subscriber:
+            device.add(51)
+            subscriber.wait_until(lambda messages: 51 in seqs(messages))
+        device.wait_until(lambda stats: stats.pending == 0)
+        assert device.publisher.stats().published == 51
+        assert not device.failures
+
+
+def test_a_broker_restarted_under_load_costs_no_event(fresh_broker: Broker, tmp_path: Path) -> None:
+    restarts = 3
+    with (
+        Subscriber(fresh_broker, "alpr/+/plates") as subscriber,
+        Device(tmp_path, fresh_broker.url) as device,
+    ):
+        for block in range(restarts):
+            device.add(*range(block * 300 + 1, block * 300 + 301))
+            subscriber.wait_until(lambda m, block=block: len(m) > block * 300 + 20)
+            fresh_broker.restart()
+        count = restarts * 300
+        messages = subscriber.wait_until(lambda m: len(set(seqs(m))) == count, timeout_s=30.0)
+        device.wait_until(lambda stats: stats.pending == 0)
+    assert_nothing_lost(messages, count)
+    repeated_by_us = len([message for message in messages if not message.again]) - count
+    assert repeated_by_us <= restarts * MAX_INFLIGHT
+
+
+def test_an_event_that_waited_for_a_minute_is_marked_historical(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    clock_offset_s = [-61.0]
+    device = Device(
+        tmp_path,
+        broker.url,
+        prefix=topic_prefix,
+        now=lambda: utc_now() + timedelta(seconds=clock_offset_s[0]),
+    )
+    device.add(1)
+    clock_offset_s[0] = 0.0
+    device.add(2)
+    with Subscriber(broker, f"{topic_prefix}/gate/plates") as subscriber, device:
+        old, new = subscriber.wait_for(2)
+    assert old.user == {"schema": "alprd.plate/1", "historical": "true"}
+    assert new.user == {"schema": "alprd.plate/1"}
+
+
+def test_an_event_that_the_broker_forbids_stays_while_the_others_go_on(
+    make_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    broker = make_broker()
+    acl = broker.folder / "acl"
+    acl.write_text("topic readwrite alpr/gate/#\ntopic readwrite alpr/devices/#\n")
+    broker.configure(f"allow_anonymous true\nacl_file {acl}\n")
+    broker.start()
+    with (
+        Subscriber(broker, "alpr/gate/plates") as subscriber,
+        Device(tmp_path, broker.url) as device,
+    ):
+        device.add(1, camera_id="forbidden")
+        device.add(2)
+        assert seqs(subscriber.wait_for(1)) == [2]
+        stats = device.wait_until(lambda stats: stats.refused and stats.published)
+        assert (stats.refused, stats.published) == (1, 1)
+        assert device.pending == 1
+        assert stats.connects == 1
+
+
+def test_an_event_too_large_for_the_broker_does_not_stop_the_smaller_ones(
+    make_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    # An event takes about 770 bytes; the long camera id makes one larger than the limit.
+    broker = make_broker(config="allow_anonymous true\nmax_packet_size 830\n")
+    broker.start()
+    with (
+        Subscriber(broker, "alpr/gate/plates") as subscriber,
+        Device(tmp_path, broker.url) as device,
+    ):
+        device.add(1, camera_id="g" * 63)
+        device.add(2)
+        assert seqs(subscriber.wait_for(1)) == [2]
+        stats = device.wait_until(lambda stats: stats.refused)
+        assert (stats.connects, device.pending) == (1, 1)
+
+
+@pytest.mark.parametrize("reachable", [True, False])
+def test_flush_sends_what_it_can_and_leaves_the_rest_in_the_outbox(
+    make_broker: Callable[..., Broker], tmp_path: Path, *, reachable: bool
+) -> None:
+    broker = make_broker()
+    if reachable:
+        broker.start()
+    device = Device(tmp_path, broker.url, flush_timeout_s=30.0)
+    device.add(*range(1, 21))
+    with device.publisher:
+        pass
+    # An unreachable broker is not waited for: the test's time-out is far shorter than that.
+    assert device.pending == (0 if reachable else 20)
+    device.close()
+    if not reachable:
+        broker.start()
+        again = Device(tmp_path, broker.url)
+        with Subscriber(broker, "alpr/gate/plates") as subscriber, again:
+            assert_nothing_lost(subscriber.wait_for(20), 20)

@@ -1,0 +1,97 @@
+"""The publishing half of a device: outbox, sink and publisher thread, wired as the daemon does."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Mapping
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import Any
+
+from support.plate_events import plate_event
+
+from alprd.config.models import MqttSettings
+from alprd.publish.outbox import OutboxWriter
+from alprd.publish.sink import OutboxSink
+from alprd.publish.thread import PublisherStats, PublisherThread
+
+DEVICE_ID = "edge-07"
+
+
+def utc_now() -> datetime:
+    """The real time."""
+    return datetime.now(timezone.utc)
+
+
+class Device:
+    """Entering starts the publisher, leaving stops it; the outbox stays open until `close`."""
+
+    def __init__(
+        self,
+        folder: Path,
+        url: str | tuple[str, ...],
+        *,
+        prefix: str = "alpr",
+        device_id: str = DEVICE_ID,
+        settings: Mapping[str, Any] | None = None,
+        now: Callable[[], datetime] = utc_now,
+        max_events: int = 1_000_000,
+        flush_timeout_s: float = 10.0,
+    ) -> None:
+        self.path = folder / f"{device_id}.sqlite"
+        self.failures: list[Exception] = []
+        self.beats: list[float] = []
+        self._news = threading.Event()
+        self.writer = OutboxWriter(self.path, max_events=max_events, now=now)
+        self.publisher = PublisherThread(
+            MqttSettings(
+                url=url, prefix=prefix, client_id=f"{prefix}-{device_id}", **settings or {}
+            ),
+            outbox_path=self.path,
+            device_id=device_id,
+            beat=lambda: self.beats.append(time.monotonic()),
+            on_failure=self.failures.append,
+            flush_timeout_s=flush_timeout_s,
+            retry_min_s=0.05,
+        )
+        self.sink = OutboxSink(
+            self.writer,
+            wake_publisher=self.publisher.wake,
+            prefix=prefix,
+            device_id=device_id,
+            software="alprd test",
+            models={"plate-detector": "sha256:1", "plate-reader": "sha256:2"},
+        )
+
+    def add(self, *numbers: int, camera_id: str = "gate") -> None:
+        """Make the passes with these numbers durable."""
+        self.sink.add([plate_event(number, camera_id=camera_id) for number in numbers])
+
+    def wait_until(
+        self, predicate: Callable[[PublisherStats], object], timeout_s: float = 15.0
+    ) -> PublisherStats:
+        """Until the publisher's own view of itself fits."""
+        give_up_at = time.monotonic() + timeout_s
+        while not predicate(stats := self.publisher.stats()):
+            if time.monotonic() > give_up_at:
+                raise AssertionError(f"not so within {timeout_s:g} s: {stats}")
+            self._news.wait(0.02)  # never set: statistics are a snapshot, nobody announces them
+        return stats
+
+    @property
+    def pending(self) -> int:
+        """Rows in the outbox."""
+        return self.writer.counts().pending
+
+    def close(self) -> None:
+        """Release the outbox."""
+        self.writer.close()
+
+    def __enter__(self) -> Device:
+        self.publisher.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.publisher.__exit__()
+        self.close()
