@@ -23,6 +23,8 @@ from alprd.ports import CameraError, Clock, FrameSink
 SourceFactory = Callable[[OnGrab], CameraSource]
 """Makes the source of one session; it calls the argument for every frame taken."""
 
+THREAD_PREFIX = "capture-"
+
 log = structlog.get_logger()
 
 
@@ -108,7 +110,9 @@ class Session:
         self._last_grab_s: float | None = None
         self._outcome: Outcome | None = None
         self._play_from: tuple[float, float] | None = None
-        self._thread = threading.Thread(target=self._run, name=f"capture-{camera_id}", daemon=True)
+        self._thread = threading.Thread(
+            target=self._run, name=f"{THREAD_PREFIX}{camera_id}", daemon=True
+        )
 
     def start(self) -> None:
         """Begin."""
@@ -209,6 +213,16 @@ class Session:
             self._last_grab_s = self._since_s = now_s
         if first:
             self._wake.set()
+
+
+def captures_still_running() -> int:
+    """Capture threads of this process that have not ended.
+
+    Once every camera is closed these are hung inside a native call. An interpreter that shuts down
+    while such a call returns is aborted (C++ unwinds a thread that Python ends), so a process with
+    hung captures must leave through `os._exit`.
+    """
+    return sum(thread.name.startswith(THREAD_PREFIX) for thread in threading.enumerate())
 
 
 def one_line(error: object) -> str:

@@ -15,6 +15,7 @@ from support.boards import RecordingBoard
 from alprd.cameras.frames import OnGrab
 from alprd.cameras.mux import FrameMux
 from alprd.cameras.network import CameraTimeoutError
+from alprd.cameras.session import captures_still_running
 from alprd.cameras.thread import MAX_ABANDONED, CameraThread
 from alprd.config.models import CameraSettings
 from alprd.core.types import EndOfStream, Frame
@@ -345,6 +346,9 @@ def test_stopping_a_hung_camera_takes_about_a_second(bench: Bench) -> None:
     camera.close()
     assert time.monotonic() - started_s < 1.5
     assert camera.hung_captures == 1
+    assert captures_still_running() == 1
+    bench.released.set()
+    bench.until(lambda: captures_still_running() == 0)
 
 
 def test_stopping_during_a_pause_is_immediate(bench: Bench) -> None:
