@@ -32,7 +32,9 @@ def homography(source: Tensor, target: Tensor) -> Tensor:
     one, zero = torch.ones_like(x), torch.zeros_like(x)
     top = torch.stack((x, y, one, zero, zero, zero, -u * x, -u * y), -1)
     low = torch.stack((zero, zero, zero, x, y, one, -v * x, -v * y), -1)
-    solved = torch.linalg.solve(torch.cat((top, low), 1), torch.cat((u, v), 1))
+    # solve_ex neither waits for the device nor stops the run at a degenerate quadrilateral.
+    solved, _ = torch.linalg.solve_ex(torch.cat((top, low), 1), torch.cat((u, v), 1)[..., None])
+    solved = torch.nan_to_num(solved[..., 0], 0.0, 1e3, -1e3)
     return torch.cat((solved, torch.ones_like(solved[:, :1])), 1).reshape(-1, 3, 3)
 
 
