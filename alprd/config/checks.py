@@ -14,7 +14,9 @@ DEVICE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
 _BROKER_SCHEMES = ("mqtt", "mqtts")
-_STREAM_SCHEMES = ("rtsp", "rtsps", "http", "https")
+# Of these the host and port are checked; the others write their addresses in ways of their own.
+_HOST_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps")
+_STREAM_SCHEMES = (*_HOST_SCHEMES, "udp", "tcp", "rtp", "srt", "file")
 # What other programs call the same thing.
 _BROKER_ALIASES = {"tcp": "mqtt", "ssl": "mqtts", "tls": "mqtts", "http": "mqtt", "https": "mqtts"}
 _MAX_POLYGON_POINTS = 100
@@ -91,14 +93,13 @@ def check_source(value: str) -> str:
             raise ValueError("an RTSP URL looks like rtsp://host/path; put // after the colon")
         return value
     name = scheme[1].lower()
-    if name == "file":
-        raise ValueError("write the file's plain path, without file://")
     if name not in _STREAM_SCHEMES:
         raise ValueError(
             f"{name}:// is no known kind of stream; write "
             f"{nearest(name, _STREAM_SCHEMES) or 'rtsp'}://"
         )
-    _split(value)
+    if name in _HOST_SCHEMES:
+        _split(value)
     return value
 
 

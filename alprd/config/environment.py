@@ -15,12 +15,7 @@ from typing import Any, get_args
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
-from pydantic_settings import (
-    BaseSettings,
-    EnvSettingsSource,
-    SettingsConfigDict,
-    SettingsError,
-)
+from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDict
 
 from alprd.config.checks import nearest
 from alprd.config.layers import Table
@@ -136,7 +131,7 @@ def _parsed(kind: type[BaseSettings], prefix: str, name: str, value: str) -> Tab
     source.env_vars = {name.lower(): value}
     try:
         return source()
-    except SettingsError:
+    except ValueError:  # SettingsError, which older releases do not export
         pass  # its message and cause quote the value, which may hold a password
     raise VariableError(f"{name}: not valid JSON; write a table or list as JSON, in double quotes")
 

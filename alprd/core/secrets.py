@@ -41,7 +41,8 @@ def mask_credentials(text: str) -> str:
 def has_credentials(url: str) -> bool:
     """Whether the URL carries a user name or password before its host."""
     try:
-        return "@" in urlsplit(url).netloc
+        # "udp://@239.0.0.1:5000" is how a multicast group is written.
+        return bool(urlsplit(url).netloc.rpartition("@")[0])
     except ValueError:  # not a URL, such as an unclosed bracket
         return False
 

@@ -169,6 +169,26 @@ def test_no_variable_of_this_process_leaks_into_a_given_environment(
     assert load_settings(write(CAMERA), environ=environ).mqtt.prefix == "alpr"
 
 
+@pytest.mark.parametrize(
+    "source",
+    [
+        "rtsp://10.0.0.7",
+        "rtsps://[fd00::7]:322/main",
+        "http://cam.example/video.mjpg?x=1",
+        "udp://@239.0.0.1:5000",
+        "srt://:9000?mode=listener",
+        "file:///var/clips/a.mp4",
+        "/var/clips/a b.mp4",
+        "./clips",
+        "/dev/video0",
+        "videotestsrc ! videoconvert ! appsink",
+    ],
+)
+def test_every_kind_of_source_is_taken(write: Write, source: str) -> None:
+    text = f'[[cameras]]\nid = "a"\nsource = "{source}"\nusername = "u"\n'
+    assert load_settings(write(text), environ={}).cameras[0].source == source
+
+
 # --- mistakes -------------------------------------------------------------------------------
 
 
@@ -230,7 +250,7 @@ def test_a_mistake_names_its_path_and_the_remedy(
         ("id = 'a'\nsource = 'rtsp:/h/x'", ["an RTSP URL looks like rtsp://host/path"]),
         ("id = 'a'\nsource = 'rtsp://:554/x'", ["cameras[a].source: the URL names no host"]),
         ("id = 'a'\nsource = 'rtsp://h:70000/x'", ["the port is not a number from 1 to 65535"]),
-        ("id = 'a'\nsource = 'file:///x.mp4'", ["write the file's plain path"]),
+        ("id = 'a'\nsource = 'http://[fd00::7/x'", ["not a URL", "brackets"]),
         (f"id = 'a'\nsource = 'rtsp://u:{SECRET}/@h/x'", ["the port is not a number", "%2F"]),
         ("id = 'a'\nsource = 'x'\nmax_fps = 0", ["max_fps: 0 is out of", "more than 0.0 and at"]),
         ("id = 'a'\nsource = 'x'\nrotate_deg = 45", ["45 is not possible", "0, 90, 180, 270"]),

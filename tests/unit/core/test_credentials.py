@@ -66,6 +66,7 @@ def test_a_url_without_a_user_gets_no_login() -> None:
         ("rtsp://u@h", True),
         ("rtsp://u:p@h/x", True),
         ("rtsp://h/x@2", False),
+        ("udp://@239.0.0.1:5000", False),
         ("/a@b", False),
         ("rtsp://[", False),
     ],
