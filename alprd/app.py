@@ -154,11 +154,12 @@ class _Daemon:
                 self._notify.ready()
                 log.info("daemon.ready")
                 self._supervise(lambda: until_end and self._book.over(self._recorded()))
+                failed_files = self._book.failures() if until_end else {}
                 self._begin_stop()
             if until_end:
                 self._supervise(lambda: writer.counts().pending == 0)
                 self._begin_stop()
-        return self._exit_code(self._book.failures() if until_end else {})
+        return self._exit_code(failed_files)
 
     def _supervise(self, is_over: Callable[[], bool]) -> None:
         """Keep the service manager informed and reload on demand until something ends it."""

@@ -1,0 +1,225 @@
+"""The process starts, says so, and stops without losing anything."""
+
+from __future__ import annotations
+
+import signal
+import socket
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from support.broker import free_port
+from support.daemon import Daemon
+from support.heard import assert_no_gap, availability, events, states
+from support.subscriber import Subscriber
+from support.tiny_models import write_detector, write_reader
+
+from alprd.publish.outbox import OutboxReader
+
+MakeConfig = Callable[..., str]
+MakeDaemon = Callable[..., Daemon]
+
+
+def pending(daemon: Daemon) -> int:
+    with OutboxReader(daemon.outbox_path) as outbox:
+        return outbox.counts().pending
+
+
+def test_until_end_publishes_every_pass_once_and_ends_with_0(
+    make_config: MakeConfig, make_daemon: MakeDaemon, subscriber: Subscriber, street: Path
+) -> None:
+    daemon = make_daemon(
+        make_config({"id": "gate", "source": str(street), "folder_fps": 12}),
+        arguments=["--until-end"],
+    )
+    daemon.start()
+    assert daemon.wait() == 0
+    heard = subscriber.wait_until(lambda seen: availability(seen)[-1:] == ["stopped"])
+    assert [event["plate"] for event in events(heard)] == ["AB12CDE", "K7XLS", "34A3683", "ZZ9PZA"]
+    assert_no_gap(events(heard))
+    assert states(heard, "gate")[-1] == "ended"
+    assert pending(daemon) == 0
+
+
+def test_until_end_fails_when_a_file_cannot_be_opened(
+    make_config: MakeConfig, make_daemon: MakeDaemon, tmp_path: Path
+) -> None:
+    daemon = make_daemon(
+        make_config({"id": "gate", "source": str(tmp_path / "no.mp4")}), arguments=["--until-end"]
+    )
+    daemon.start()
+    assert daemon.wait() == 1
+    assert "no.mp4" in daemon.wait_for_log("camera.failed")["error"]
+
+
+def test_sigterm_ends_0_in_time_and_everything_has_been_delivered(
+    make_config: MakeConfig, make_daemon: MakeDaemon, subscriber: Subscriber, street: Path
+) -> None:
+    camera = {"id": "gate", "source": str(street), "folder_fps": 12, "loop": True}
+    daemon = make_daemon(make_config(camera))
+    daemon.start()
+    subscriber.wait_until(lambda seen: len(events(seen)) >= 5)
+    code, took_s = daemon.stop()
+    assert code == 0
+    assert took_s < 3.0
+    heard = subscriber.wait_until(lambda seen: availability(seen)[-1:] == ["stopped"])
+    assert_no_gap(events(heard))
+    assert pending(daemon) == 0
+    assert "STOPPING=1" in daemon.notifications.received
+    assert states(heard, "gate")[-1] == "offline"
+
+
+def test_a_pass_that_is_under_way_is_published_at_the_stop(
+    make_config: MakeConfig, make_daemon: MakeDaemon, subscriber: Subscriber, street: Path
+) -> None:
+    # At 4 pictures a second the first vehicle passes for 3 s, and hold_s is 5 s.
+    camera = {"id": "gate", "source": str(street), "folder_fps": 4, "realtime": True}
+    daemon = make_daemon(make_config(camera))
+    daemon.start()
+    subscriber.wait_until(lambda seen: "online" in states(seen, "gate"))
+    threading.Event().wait(1.5)  # a vehicle needs time to pass
+    assert events(subscriber.messages) == []
+    assert daemon.stop()[0] == 0
+    heard = subscriber.wait_until(lambda seen: availability(seen)[-1:] == ["stopped"])
+    assert [event["plate"] for event in events(heard)] == ["AB12CDE"]
+
+
+def test_without_a_broker_a_stop_is_quick_and_the_next_start_delivers(
+    make_config: MakeConfig, make_daemon: MakeDaemon, subscriber: Subscriber, street: Path
+) -> None:
+    camera = {"id": "gate", "source": str(street), "folder_fps": 12}
+    daemon = make_daemon(make_config(camera, url=f"mqtt://127.0.0.1:{free_port()}"))
+    daemon.start()
+    daemon.wait_for_log("camera.ended")
+    code, took_s = daemon.stop()
+    assert code == 0
+    assert took_s < 4.0
+    assert pending(daemon) == 4
+    assert daemon.wait_for_log("outbox.not_empty")["events"] == 4
+    daemon.configure(make_config({**camera, "enabled": False}))
+    daemon.start()
+    heard = subscriber.wait_until(lambda seen: len(events(seen)) == 4)
+    assert_no_gap(events(heard))
+    assert daemon.stop()[0] == 0
+    assert pending(daemon) == 0
+
+
+def test_keepalives_and_a_status_line_reach_the_service_manager(
+    make_config: MakeConfig, make_daemon: MakeDaemon, street: Path
+) -> None:
+    camera = {"id": "gate", "source": str(street), "folder_fps": 12, "loop": True}
+    daemon = make_daemon(make_config(camera), environ={"WATCHDOG_USEC": "500000"})
+    daemon.start()
+    daemon.notifications.wait_for("STATUS=1 of 1 cameras online")
+    seen = len(daemon.notifications.received)
+    daemon.notifications.wait_for("WATCHDOG=1", after=seen, timeout_s=5.0)
+
+
+@pytest.fixture
+def mute_broker() -> Iterator[str]:
+    """Accepts every MQTT 5 session and never acknowledges anything."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        sessions: list[socket.socket] = []
+
+        def serve() -> None:
+            while True:
+                try:
+                    session, _ = server.accept()
+                except OSError:
+                    return  # the test is over
+                sessions.append(session)
+                session.recv(4096)
+                session.sendall(b"\x20\x03\x00\x00\x00")
+
+        thread = threading.Thread(target=serve, daemon=True)
+        thread.start()
+        yield f"mqtt://127.0.0.1:{server.getsockname()[1]}"
+        server.shutdown(socket.SHUT_RDWR)
+        thread.join(5.0)
+        for session in sessions:
+            session.close()
+
+
+def test_a_broker_that_never_answers_cannot_hold_up_the_stop(
+    make_config: MakeConfig, make_daemon: MakeDaemon, mute_broker: str, street: Path
+) -> None:
+    camera = {"id": "gate", "source": str(street), "folder_fps": 12}
+    config = make_config(camera, url=mute_broker, extra="[process]\nstop_timeout_s = 3.0")
+    daemon = make_daemon(config)
+    daemon.start()
+    daemon.wait_for_log("camera.ended")
+    code, took_s = daemon.stop()
+    assert code == 0
+    assert took_s < 4.0
+    assert pending(daemon) == 4
+
+
+def test_a_second_stop_signal_ends_it_at_once_and_loses_nothing(
+    make_config: MakeConfig, make_daemon: MakeDaemon, mute_broker: str, street: Path
+) -> None:
+    camera = {"id": "gate", "source": str(street), "folder_fps": 12}
+    config = make_config(camera, url=mute_broker, extra="[process]\nstop_timeout_s = 60.0")
+    daemon = make_daemon(config)
+    daemon.start()
+    daemon.wait_for_log("camera.ended")
+    daemon.signal(signal.SIGINT)
+    daemon.notifications.wait_for("STOPPING=1")
+    threading.Event().wait(1.0)  # a second signal right after the first counts as its echo
+    assert daemon.running
+    daemon.signal(signal.SIGTERM)
+    assert daemon.wait(5.0) == 1
+    assert pending(daemon) == 4
+
+
+@pytest.mark.parametrize("broken", ["detector", "reader"])
+def test_a_model_that_fails_its_self_test_is_never_ready(
+    make_config: MakeConfig, make_daemon: MakeDaemon, street: Path, tmp_path: Path, broken: str
+) -> None:
+    models = tmp_path / "models"
+    wrong = {"selftest": {"plate": "WRONG1"}} if broken == "reader" else {}
+    away = {"selftest": {"quad": [[0, 0], [9, 0], [9, 9], [0, 9]]}} if broken == "detector" else {}
+    write_reader(models / "plate-reader", manifest=wrong)
+    write_detector(models / "plate-detector", manifest=away)
+    config = make_config({"id": "gate", "source": str(street)})
+    lines = [line for line in config.splitlines() if not line.startswith("models_dir")]
+    lines.insert(lines.index("[inference]") + 1, f'models_dir = "{models}"')
+    daemon = make_daemon("\n".join(lines) + "\n")
+    daemon.spawn()
+    assert daemon.wait() == 78
+    assert not [line for line in daemon.notifications.received if line.startswith("READY")]
+    complaint = [line for line in daemon.log.splitlines() if line.startswith("alprd:")]
+    assert len(complaint) == 1
+    assert f"plate-{broken}" in complaint[0]
+    assert "Traceback" not in daemon.log
+
+
+def test_an_outbox_that_cannot_be_used_ends_the_start_with_1_and_the_remedy(
+    make_config: MakeConfig, make_daemon: MakeDaemon, street: Path, tmp_path: Path
+) -> None:
+    config = make_config({"id": "gate", "source": str(street)})
+    daemon = make_daemon(config.replace("outbox.sqlite", "no-such-folder/outbox.sqlite"))
+    daemon.spawn()
+    assert daemon.wait() == 1
+    complaint = [line for line in daemon.log.splitlines() if line.startswith("alprd:")]
+    assert len(complaint) == 1
+    assert "no-such-folder" in complaint[0]
+
+
+@pytest.mark.parametrize(
+    ("part", "fault"),
+    [
+        ("inference", "import alprd.pipeline as m; m.CameraPipeline.step = None"),
+        ("publisher", "import alprd.publish.outbox as m; m.OutboxReader.pending = None"),
+    ],
+)
+def test_a_part_that_fails_ends_the_process_with_1_and_the_reason(
+    make_config: MakeConfig, make_daemon: MakeDaemon, street: Path, part: str, fault: str
+) -> None:
+    camera = {"id": "gate", "source": str(street), "folder_fps": 12, "loop": True}
+    daemon = make_daemon(make_config(camera), prelude=fault)
+    daemon.spawn()
+    assert daemon.wait() == 1
+    failed = daemon.wait_for_log("daemon.failed")
+    assert failed["part"] == part
+    assert "NoneType" in failed["error"]
