@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from alprd.core.types import ALPHABET, BLANK, PLATE_LABEL, Detection
 
-UNKNOWN_REGION = "unknown"
 _NMS_CANDIDATES = 512  # per image, best first; far more than objects fit in a frame
 
 
@@ -251,21 +250,20 @@ def decode_slots(
 def decode_regions(
     region: NDArray[np.float32], labels: Sequence[str], count: int = 3
 ) -> list[tuple[tuple[str, float], ...]]:
-    """The `count` most probable regions of each crop, best first.
+    """The `count` most probable labels of each crop, best first; ties go by the labels' order.
 
-    "unknown" is no region, so it is never among them, but it keeps its share of the probability.
+    "unknown" is a label like any other: whoever votes must see that it won.
 
     Args:
         region: (N, R) posteriors.
         labels: the R region codes.
         count: at most so many.
     """
-    known = np.array([i for i, code in enumerate(labels) if code != UNKNOWN_REGION], np.intp)
-    posterior = np.where(np.isfinite(region), region, 0.0)[:, known]
+    posterior = np.where(np.isfinite(region), region, 0.0)
     best = np.argsort(-posterior, axis=1, kind="stable")[:, :count]
     return [
         tuple(
-            (labels[known[k]], min(1.0, float(posterior[crop, k])))
+            (labels[k], min(1.0, float(posterior[crop, k])))
             for k in best[crop]
             if posterior[crop, k] > 0.0
         )

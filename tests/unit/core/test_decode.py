@@ -401,12 +401,16 @@ def test_texts_decode_as_plain_loops_do(seed: int) -> None:
 # --- regions
 
 
-def test_regions_come_best_first_and_unknown_is_none_of_them() -> None:
+def test_regions_come_best_first_and_unknown_is_one_of_them() -> None:
     region = np.array([[0.1, 0.6, 0.3, 0.0]], np.float32)
 
     [found] = decode_regions(region, ("GB", "unknown", "RO", "FR"))
 
-    assert [(code, round(p, 3)) for code, p in found] == [("RO", 0.3), ("GB", 0.1)]
+    assert [(code, round(p, 3)) for code, p in found] == [
+        ("unknown", 0.6),
+        ("RO", 0.3),
+        ("GB", 0.1),
+    ]
 
 
 def test_only_so_many_regions_as_asked_for_come_back_and_ties_go_by_label_order() -> None:
