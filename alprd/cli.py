@@ -8,10 +8,11 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import cast
 
 from alprd import __version__
-from alprd.commands import check_config, demo, run, version, watch
+from alprd.commands import check_config, demo, recognize, run, version, watch
 from alprd.commands.common import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -39,11 +40,11 @@ def build_parser() -> argparse.ArgumentParser:
         prog="alprd",
         description="Licence plate recognition: cameras in, one MQTT event per vehicle pass out.",
         epilog=_EPILOG,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
+        formatter_class=partial(argparse.RawDescriptionHelpFormatter, max_help_position=22),
     )
     parser.add_argument("--version", action="version", version=f"alprd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for command in (run, check_config, watch, demo, version):
+    for command in (run, check_config, recognize, watch, demo, version):
         command.add_parser(commands)
     return parser
 

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from rich.console import Console
 from rich.live import Live
 
-from alprd.commands.common import EXIT_DONE, CommandError, load_config, write_line
+from alprd.commands.common import EXIT_DONE, EXIT_USAGE, CommandError, load_config, write_line
 from alprd.commands.watch_client import Subscriber
 from alprd.commands.watch_view import View
 from alprd.config import MqttSettings
@@ -66,7 +66,7 @@ def choose_broker(arguments: argparse.Namespace) -> MqttSettings:
             f"{found['msg'].removeprefix('Value error, ')}"
             for found in error.errors(include_input=False, include_url=False)
         ]
-        raise CommandError("\n".join(problems)) from None
+        raise CommandError("\n".join(problems), EXIT_USAGE) from None
 
 
 def _password(path: Path) -> str:
