@@ -9,7 +9,7 @@ from alprd.core.types import Detection
 from alprd.inference.manifest import DetectorManifest
 from alprd.inference.network import Network, Shape, check_outputs
 from alprd.inference.preprocess import InputBatch
-from alprd.ports import ImageU8
+from alprd.ports import EngineError, ImageU8
 
 
 def detector_outputs(manifest: DetectorManifest) -> Mapping[str, Shape]:
@@ -57,6 +57,12 @@ class NetworkDetector:
         placements = [self._input.fill_fitted(row, image) for row, image in enumerate(images)]
         outputs = self._network.run(self._input.rows, len(images))
         check_outputs(outputs, self._shapes, len(images), self._origin)
+        cells = {name: outputs[name].shape[1] for name in self._shapes}
+        if len(set(cells.values())) > 1:
+            raise EngineError(
+                f"{self._origin}: its outputs disagree on the number of cells ({cells}); correct "
+                "decoder.outputs in the manifest, or export the model again"
+            )
         corners = self._names.corners
         return decode_detections(
             outputs[self._names.boxes],

@@ -356,6 +356,20 @@ def test_events_that_the_outbox_refuses_are_stored_first_when_it_accepts_again()
     assert stage.disk.saved == ["gate-0", "gate-1", "gate-2", "gate-3", "gate-end"]
 
 
+def test_refused_events_are_stored_as_soon_as_the_outbox_accepts_also_without_new_ones() -> None:
+    stage = Stage(per_frame=True)
+    stage.disk.full = True
+    stored: list[str] = []
+
+    def make_room() -> None:
+        stage.disk.full = False
+        stage.clock.advance(RETRY_S)
+
+    stage.play([frame(seq=0)], make_room, lambda: stored.extend(stage.disk.saved))
+
+    assert stored == ["gate-0"]
+
+
 def test_events_that_cannot_be_stored_before_the_end_are_counted_and_fail_the_thread() -> None:
     stage = Stage(per_frame=True)
     stage.disk.full = True
