@@ -13,9 +13,7 @@ from datetime import datetime
 
 from alprd.core.dedup import (
     PassRules,
-    conclude,
     enough,
-    follow,
     is_due,
     is_over,
     is_same_pass,
@@ -31,6 +29,7 @@ from alprd.core.observe import (
     sane_vehicles,
     usable_read,
 )
+from alprd.core.splitting import conclude, follow
 from alprd.core.tracking import Track, begin
 from alprd.core.types import Detection, Frame, PlateEvent, PlateRead, PointPx
 

@@ -1,32 +1,16 @@
-"""One pass, one event: when a track is split, when it is ripe, when two are the same pass.
-
-A track holds what stood in one place without a gap. When the reads change to a clearly different
-text and stay with it (a cut in a video, the next car in the same place), the newer reads are first
-kept apart as challengers; they become a track of their own once enough of them agree, or are taken
-for misreads once the old text comes back.
-"""
+"""One pass, one event: when a track is good enough, when it is ripe, when two are the same pass."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
-from alprd.core.matching import jumps, reachable
+from alprd.core.matching import reachable
 from alprd.core.observe import Observation
-from alprd.core.plates import clearly_different, edit_distance, nearly_same
-from alprd.core.tracking import Track, begin, own, see
-from alprd.core.types import PlateRead
-from alprd.core.voting import Ballot, Vote, read_weight, string_confidence, surely_differ, vote
-
-SPLIT_READS: Final = 3
-"""Agreeing reads that a different text needs to be another plate; two after a jump."""
-
-MAX_CHALLENGERS: Final = 12
-"""Reads that have not agreed on another plate by then are misreads."""
-
-SURE_READ: Final = 0.8
-"""A single read at least this probable may be a plate of its own, next to another single one."""
+from alprd.core.plates import edit_distance, nearly_same
+from alprd.core.tracking import PathPoint, Track
+from alprd.core.voting import Ballot, Vote, read_weight, surely_differ, vote
 
 GLIMPSE_EDITS: Final = 2
 """A plate seen in one frame, this near in text and in reach of another, is a misread of that."""
@@ -56,98 +40,17 @@ class PassRules(Protocol):
         """Narrower plates are not read."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
-    """A track after an observation, and the one that began in its place, if one did."""
-
-    track: Track
-    newer: Track | None = None
-
-
-def follow(track: Track, seen: Observation, *, next_id: int, rules: PassRules) -> Split:
-    """The track with an observation that was paired with it.
-
-    Args:
-        track: the track so far.
-        seen: the observation.
-        next_id: id of the track that begins if this one is split.
-        rules: `min_reads` is what a plate of its own needs at least.
-    """
-    if seen.read is None or track.text is None:
-        return Split(track=own(see(track, seen), seen))
-    if not track.challengers:
-        if _challenges(track, seen, track.text):
-            return Split(track=_challenge(track, seen))
-        return Split(track=own(see(track, seen), seen))
-    return _settle(track, seen, seen.read.text, next_id=next_id, rules=rules)
-
-
-def _settle(track: Track, seen: Observation, text: str, *, next_id: int, rules: PassRules) -> Split:
-    """A read for a track that has challengers: it speaks for the old text, theirs or neither."""
-    known, challenge = track.text or "", track.challenge or ""
-    nearer = edit_distance(text, known) < edit_distance(text, challenge)
-    if nearer and not clearly_different(text, known):
-        return Split(track=own(see(give_in(track), seen), seen))
-    if clearly_different(text, challenge):
-        if not _is_single_glimpse(track):
-            return Split(track=_challenge(give_in(track), seen))
-        older, newer = split(track, next_id)
-        return Split(track=older, newer=_challenge(newer, seen))
-    grown = see(replace(track, challengers=(*track.challengers, seen)), seen)
-    if not _prevails(grown, rules):
-        hopeless = len(grown.challengers) >= MAX_CHALLENGERS
-        return Split(track=give_in(grown) if hopeless else grown)
-    older, newer = split(grown, next_id)
-    return Split(track=older, newer=newer)
-
-
-def conclude(track: Track, *, next_id: int, rules: PassRules) -> Split:
-    """The track at its end: challengers that are left become a track of their own or misreads."""
-    if not track.challengers:
-        return Split(track=track)
-    text = track.challenge
-    agreeing = sum(1 for o in track.challengers if o.read is not None and o.read.text == text)
-    another = track.text is not None and text is not None and clearly_different(text, track.text)
-    if another and (agreeing >= max(2, rules.min_reads) or _is_single_glimpse(track)):
-        older, newer = split(track, next_id)
-        return Split(track=older, newer=newer)
-    return Split(track=give_in(track))
-
-
-def give_in(track: Track) -> Track:
-    """The track with its challengers counted as misreads of its own plate."""
-    merged = replace(track, challengers=(), jumped=False, last_own=track.last)
-    for challenger in track.challengers:
-        merged = own(merged, challenger)
-    return merged
-
-
-def split(track: Track, next_id: int) -> tuple[Track, Track]:
-    """The track as it was before the challengers, and theirs."""
-    since_s = track.challengers[0].t_s
-    newer = begin(next_id, track.challengers[0])
-    for challenger in track.challengers[1:]:
-        newer = own(see(newer, challenger), challenger)
-    theirs = tuple(p for p in track.path if p.t_s >= since_s)
-    newer = replace(newer, path=theirs or newer.path, last=track.last, last_own=track.last)
-    older = replace(
-        track,
-        path=tuple(p for p in track.path if p.t_s < since_s) or track.path[:1],
-        last=track.last_own,
-        attempts=track.attempts - newer.attempts,
-        sightings=track.sightings - newer.sightings,
-        challengers=(),
-        jumped=False,
-    )
-    return older, newer
-
-
 def poll(track: Track) -> Vote | None:
     """What the track's reads add up to."""
+    return vote_on(track.reads)
+
+
+def vote_on(reads: Iterable[Observation]) -> Vote | None:
+    """What some observations' reads add up to."""
     return vote(
         [
             Ballot(read=o.read, weight=read_weight(o.read, o.width_px))
-            for o in track.reads
+            for o in reads
             if o.read is not None
         ]
     )
@@ -189,8 +92,10 @@ def is_same_pass(
     for other in published:
         if other.id != track.id and _same_vehicle(other, track, found, rules):
             return True
-    return track.attempts <= 1 and any(
-        other.id != track.id and _covers_glimpse(other, track, found, rules) for other in others
+    return any(
+        other.id != track.id
+        and (_took_turns(other, track, rules) or _covers_glimpse(other, track, found, rules))
+        for other in others
     )
 
 
@@ -211,9 +116,36 @@ def _same_vehicle(other: Track, track: Track, found: Vote, rules: PassRules) -> 
     return equal or _beside(other, track)
 
 
+def _took_turns(other: Track, track: Track, rules: PassRules) -> bool:
+    """Whether another plate stood in the same place before and again, but never in the same frame.
+
+    Then the track is what that plate was misread as after a gap: no vehicle comes and goes so.
+    """
+    if other.text is None or other.reads_count <= track.reads_count:
+        return False
+    first = track.path[0]
+    before = [p for p in other.path if 0.0 < first.t_s - p.t_s <= rules.merge_s]
+    again = [p for p in other.path if p.t_s > first.t_s]
+    if not before or not again or again[0].t_s - track.path[-1].t_s > rules.merge_s:
+        return False
+    times_s = {p.t_s for p in other.path}
+    return (
+        not any(p.t_s in times_s for p in track.path)
+        and _in_one_place(before[-1], first)
+        and _in_one_place(again[0], first)
+    )
+
+
+def _in_one_place(p: PathPoint, q: PathPoint) -> bool:
+    """Whether two points are less than a plate's width apart and of about one size."""
+    width_px = min(p.width_px, q.width_px)
+    near = math.dist((p.x_px, p.y_px), (q.x_px, q.y_px)) <= width_px
+    return near and max(p.width_px, q.width_px) <= 1.5 * width_px
+
+
 def _covers_glimpse(other: Track, track: Track, found: Vote, rules: PassRules) -> bool:
     """Whether a plate seen in a single frame is a misread of another track's plate."""
-    if other.text is None or other.reads_count < 2 or len(other.text) < 4:
+    if track.attempts > 1 or other.text is None or other.reads_count < 2 or len(other.text) < 4:
         return False
     apart_s = max(track.first.t_s - other.last.t_s, other.first.t_s - track.last.t_s)
     return (
@@ -230,63 +162,3 @@ def _beside(a: Track, b: Track) -> bool:
     near = min(pairs, key=lambda pair: abs(pair[0].t_s - pair[1].t_s))
     (p, q), width = near, max(near[0].width_px, near[1].width_px)
     return max(abs(p.x_px - q.x_px), abs(p.y_px - q.y_px)) <= 2.0 * width
-
-
-def _challenges(track: Track, seen: Observation, known: str) -> bool:
-    """Whether a read speaks for another plate rather than for a misread of this one."""
-    if seen.read is None or seen.read.text == known:
-        return False
-    if clearly_different(seen.read.text, known):
-        return True
-    return jumps(track, seen) and not nearly_same_read(seen.read, known)
-
-
-def nearly_same_read(read: PlateRead, known: str) -> bool:
-    """Whether the read may be a misread of a known text: it is unsure where it differs."""
-    if not nearly_same(read.text, known):
-        return False
-    if len(read.text) != len(known):
-        return True
-    return all(
-        x == y or float(max(read.char_probs[k])) < 0.9
-        for k, (x, y) in enumerate(zip(read.text, known, strict=True))
-    )
-
-
-def _challenge(track: Track, seen: Observation) -> Track:
-    """The track with a first challenger.
-
-    It is marked before it is seen, so that `last_own` stays with the track's own last place.
-    """
-    return see(replace(track, challengers=(seen,), jumped=jumps(track, seen)), seen)
-
-
-def _is_single_glimpse(track: Track) -> bool:
-    """Whether two plates were seen for one frame each, as in a folder of photographs."""
-    if track.reads_count != 1 or len(track.challengers) != 1 or track.verdict is not None:
-        return False
-    reads = [o.read for o in (track.reads[0], track.challengers[0])]
-    return all(read is not None and string_confidence(read) >= SURE_READ for read in reads)
-
-
-def _prevails(track: Track, rules: PassRules) -> bool:
-    """Whether the challengers are another plate."""
-    text, known = track.challenge, track.text
-    if text is None or known is None:
-        return False
-    agreeing = [o for o in track.challengers if o.read is not None and o.read.text == text]
-    clear = clearly_different(text, known)
-    needed = SPLIT_READS if not (track.jumped and clear) else SPLIT_READS - 1
-    if len(agreeing) < max(needed, rules.min_reads):
-        return False
-    found = vote(
-        [
-            Ballot(read=o.read, weight=read_weight(o.read, o.width_px))
-            for o in track.challengers
-            if o.read is not None
-        ]
-    )
-    if found is None or found.confidence < rules.min_confidence:
-        return False
-    own_vote = track.verdict or poll(track)
-    return clear or own_vote is None or surely_differ(own_vote, found)

@@ -37,9 +37,13 @@ TEXT_SPEED_SHARE: Final = 1.0
 CLASH_NEAR: Final = 0.8
 CLASH_PER_S: Final = 2.0
 CLASH_GAP_S: Final = 0.6
-# The logarithm of a plate's size may be off by this much, and this much more for every second.
-SCALE_OFF: Final = 0.4
-SCALE_PER_S: Final = 1.2
+# The logarithm of a plate's width changes with the rate speed / distance. Once the rate is known, it
+# may be off by noise, by braking and speeding up, and by itself again, for it grows as a car nears;
+# a clip that begins anew makes a car that came near small again at once, which no car can do.
+SCALE_OFF: Final = 0.25
+SCALE_PER_S: Final = 0.6
+SCALE_NEW_OFF: Final = 0.4
+SCALE_NEW_PER_S: Final = 2.5
 
 # What a pair costs beyond its distance in gates.
 UNKNOWN_COST: Final = 0.3
@@ -50,7 +54,7 @@ SURE_CHARACTER: Final = 0.9
 SURE_QUALITY: Final = 0.5
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Forecast:
     """Where a track's plate is expected.
 
@@ -59,6 +63,7 @@ class Forecast:
         width_px: its last width.
         dt_s: time since it was last seen.
         speed_px_s: its speed in the picture.
+        growth_per_s: change of the width's logarithm.
         known: False for a track whose velocity is not known yet; it is expected to stay.
     """
 
@@ -67,6 +72,7 @@ class Forecast:
     width_px: float
     dt_s: float
     speed_px_s: float
+    growth_per_s: float
     known: bool
 
 
@@ -78,20 +84,29 @@ def forecast(track: Track, t_s: float) -> Forecast:
     if len(points) < 2:
         points = list(track.path[-2:])
     times = [p.t_s - newest.t_s for p in points]
-    mean = sum(times) / len(times)
-    spread = sum((t - mean) ** 2 for t in times)
-    if spread <= 1e-9:
-        return Forecast(newest.x_px, newest.y_px, newest.width_px, dt_s, 0.0, known=False)
-    vx = sum((t - mean) * p.x_px for t, p in zip(times, points, strict=True)) / spread
-    vy = sum((t - mean) * p.y_px for t, p in zip(times, points, strict=True)) / spread
+    vx = _slope(times, [p.x_px for p in points])
+    vy = _slope(times, [p.y_px for p in points])
+    growth = _slope(times, [math.log(p.width_px) for p in points])
+    known = vx is not None and vy is not None and growth is not None
+    vx, vy, growth = vx or 0.0, vy or 0.0, growth or 0.0
     return Forecast(
-        newest.x_px + vx * dt_s,
-        newest.y_px + vy * dt_s,
-        newest.width_px,
-        dt_s,
-        math.hypot(vx, vy),
-        known=True,
+        x_px=newest.x_px + vx * dt_s,
+        y_px=newest.y_px + vy * dt_s,
+        width_px=newest.width_px,
+        dt_s=dt_s,
+        speed_px_s=math.hypot(vx, vy),
+        growth_per_s=growth,
+        known=known,
     )
+
+
+def _slope(times_s: Sequence[float], values: Sequence[float]) -> float | None:
+    """By least squares, per second; None when all values are of one time."""
+    mean = sum(times_s) / len(times_s)
+    spread = sum((t - mean) ** 2 for t in times_s)
+    if spread <= 1e-9:
+        return None
+    return sum((t - mean) * value for t, value in zip(times_s, values, strict=True)) / spread
 
 
 def reachable(track: Track, seen: Observation) -> bool:
@@ -177,8 +192,11 @@ def _surely_another(track: Track, seen: Observation) -> bool:
 
 def _size_fits(ahead: Forecast, seen: Observation) -> bool:
     """Whether a plate of the track's size can have grown or shrunk to the observation's."""
-    off = abs(math.log(seen.width_px / ahead.width_px))
-    return off <= SCALE_OFF + SCALE_PER_S * ahead.dt_s
+    grown = math.log(seen.width_px / ahead.width_px)
+    if not ahead.known:
+        return abs(grown) <= SCALE_NEW_OFF + SCALE_NEW_PER_S * ahead.dt_s
+    free = SCALE_OFF + (SCALE_PER_S + abs(ahead.growth_per_s)) * ahead.dt_s
+    return abs(grown - ahead.growth_per_s * ahead.dt_s) <= free
 
 
 def _distance(ahead: Forecast, seen: Observation) -> float:

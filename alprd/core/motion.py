@@ -18,7 +18,8 @@ MIN_GROWTH: Final = 0.15
 """Change of the logarithm of the width; below it it may be noise of the corners."""
 
 ENDS: Final = 5
-"""Points whose median stands for an end of the path."""
+ENDS_S: Final = 0.3
+"""The median of up to 5 points within 0.3 s stands for an end of the path."""
 
 FOCAL_SHARE: Final = 0.9
 """Assumed focal length in frame widths (58 degrees across); the label hardly depends on it."""
@@ -39,7 +40,8 @@ def direction_of(path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Dire
     if len(path) < MIN_POINTS:
         return None
     ends = max(1, min(ENDS, len(path) // 3))
-    start, end = _middle(path[:ends]), _middle(path[-ends:])
+    start = _middle([p for p in path[:ends] if p.t_s - path[0].t_s <= ENDS_S])
+    end = _middle([p for p in path[-ends:] if path[-1].t_s - p.t_s <= ENDS_S])
     mean_width = (start.width_px + end.width_px) / 2
     dx_px, dy_px = end.x_px - start.x_px, end.y_px - start.y_px
     moved = math.hypot(dx_px, dy_px) / mean_width

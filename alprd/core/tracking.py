@@ -1,7 +1,7 @@
 """A plate over time: an immutable value that every frame replaces.
 
 Which observation belongs to which track is decided in `core.matching`, which reads are one plate's
-in `core.dedup`.
+in `core.splitting`.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ class Track:
         reads_count: usable reads so far, without the challengers'.
         attempts: frames in which it was worth reading.
         first_read: the first observation with a usable read.
-        challengers: newest reads that say something else than all before, see `core.dedup`.
+        challengers: newest reads that say something else than all before, see `core.splitting`.
         jumped: whether the challengers came with a jump in space or time.
         vehicles: (type, sum of scores) of the vehicle that carries it.
         sightings: observations so far.

@@ -182,6 +182,15 @@ def parked_with_misreads() -> Case:
     )
 
 
+def parked_with_one_odd_misread() -> Case:
+    car = Car(plate="EA55TRG", where=lambda _: (1.0, 9.0), misreads=0.15, misread_as="E4SSIRC")
+    return Case(
+        about="A parked car; one read in seven is wrong, surely and always in the same way.",
+        recording=Recording(frames=simulate([car], times(0, 120, 4), seed=17)),
+        events=[_event("EA55TRG", seen_s=(0, 5), by_s=8.0, direction=None)],
+    )
+
+
 def looped_clip() -> Case:
     cars = [
         Car(
@@ -272,6 +281,7 @@ CASES: tuple[Callable[[], Case], ...] = (
     doubled_detections,
     parked_all_the_time,
     parked_with_misreads,
+    parked_with_one_odd_misread,
     looped_clip,
     too_small_to_read,
     slow_frames,
