@@ -65,6 +65,22 @@ class Ack:
     refusal: str | None
 
 
+class _TlsContext(ssl.SSLContext):
+    """Remembers the socket that it wrapped: paho forgets to close it when the handshake fails."""
+
+    _last: ssl.SSLSocket | None = None
+
+    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:  # noqa: ANN401 - as its base
+        """As the base class does."""
+        self._last = super().wrap_socket(*args, **kwargs)
+        return self._last
+
+    def close_last(self) -> None:
+        """Close the socket of a handshake that failed."""
+        if self._last is not None:
+            self._last.close()
+
+
 class Connection:
     """A session with one broker, from the TCP connect until it is lost; never used again.
 
@@ -115,25 +131,31 @@ class Connection:
 
     def open(self) -> None:
         """Connect and send CONNECT. Blocks; raises BrokerError."""
+        context = self._tls_context() if self.broker.tls else None
+        if context is not None:
+            self._client.tls_set_context(context)
         try:
-            if self.broker.tls:
-                self._client.tls_set_context(self._tls_context())
             self._client.connect(self.broker.host, self.broker.port, self._keepalive_s)
         except (OSError, ValueError) as error:  # ValueError: an impossible host name
+            if context is not None:
+                context.close_last()
             raise BrokerError(connect_error(self.broker, error)) from error
 
-    def _tls_context(self) -> ssl.SSLContext:
+    def _tls_context(self) -> _TlsContext:
         """Certificates and server names are always checked."""
+        context = _TlsContext(ssl.PROTOCOL_TLS_CLIENT)
         ca_file = self.broker.ca_file
-        if ca_file is None:
-            return ssl.create_default_context()
         try:
-            return ssl.create_default_context(cafile=ca_file)
-        except (OSError, ValueError) as error:  # SSLError is an OSError
+            if ca_file is None:
+                context.load_default_certs()
+            else:
+                context.load_verify_locations(ca_file)
+        except OSError as error:  # an SSLError is one, too
             raise BrokerError(
                 f"{self.broker}: mqtt.ca_file {ca_file} cannot be used ({error});"
                 " it must be a readable PEM file with the authority's certificate"
             ) from error
+        return context
 
     @property
     def protocol_name(self) -> str:

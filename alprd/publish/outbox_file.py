@@ -36,6 +36,10 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
 )
 
 
+class OutboxDamagedError(OutboxError):
+    """The file broke while in use: only a new start can set it aside."""
+
+
 class _DamagedFileError(Exception):
     """The file was an outbox once and cannot be trusted any more."""
 
@@ -239,7 +243,9 @@ def outbox_error(path: Path, error: Exception) -> OutboxError:
     elif "locked" in text:
         remedy = "another process holds the file; stop it, or set outbox.path"
     elif isinstance(error, sqlite3.Error) and is_damage(error):
-        remedy = f"the file is damaged ({error}); restart alprd, it sets the file aside"
+        return OutboxDamagedError(
+            f"{path}: the file is damaged ({error}); restart alprd, it sets the file aside"
+        )
     elif "unable to open" in text:
         remedy = f"cannot be opened; check that {path.parent} exists and is writable"
     else:

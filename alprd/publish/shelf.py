@@ -9,6 +9,7 @@ import structlog
 
 from alprd.ports import Clock, OutboxError
 from alprd.publish.outbox import OutboxReader, OutboxRow
+from alprd.publish.outbox_file import OutboxDamagedError
 
 FETCH_ROWS: Final = 64
 
@@ -72,7 +73,13 @@ class Shelf:
             log.info("outbox.usable_again")
 
     def note(self, error: OutboxError) -> None:
-        """Remember a trouble with the file; the next try comes a little later."""
+        """Remember a trouble with the file; the next try comes a little later.
+
+        Raises:
+            OutboxDamagedError: it is one that does not pass.
+        """
+        if isinstance(error, OutboxDamagedError):
+            raise error
         if str(error) != self.error:
             log.error("outbox.unusable", reason=str(error))
         self.error = str(error)
