@@ -18,20 +18,18 @@ from typing import Any
 import structlog
 
 from alprd import __version__
-from alprd.camera_set import CameraBook, CameraSet
+from alprd.camera_set import CameraBook, CameraSet, live_cameras, recorded_cameras
 from alprd.cameras.mux import FrameMux
-from alprd.cameras.sources import kind_of
 from alprd.cameras.thread import CameraThread
 from alprd.config import CameraSettings, ConfigError, Settings
 from alprd.core.events import RANDOM_BYTES, uuid7
-from alprd.core.secrets import mask_credentials
 from alprd.host.health import HealthThread
 from alprd.host.heartbeats import Heartbeats
 from alprd.host.signals import Signals
 from alprd.host.systemd import Notifier
 from alprd.inference.models import load_models
 from alprd.inference.thread import InferenceThread
-from alprd.info import info_payload, read_boot_id
+from alprd.info import info_payload, read_boot_id, status_line
 from alprd.logs import configure_logging
 from alprd.pipeline import CameraPipeline
 from alprd.ports import Clock
@@ -136,6 +134,12 @@ class _Daemon:
             writer = delivery.enter_context(
                 OutboxWriter(settings.outbox.path, max_events=settings.outbox.max_events, now=_now)
             )
+            if writer.set_aside is not None:
+                log.error(
+                    "outbox.unreadable",
+                    moved_to=str(writer.set_aside),
+                    remedy="what could be read was kept; check the disk",
+                )
             self._publisher = delivery.enter_context(self._new_publisher())
             delivery.callback(self._flush)
             self._book = CameraBook(self._publisher, self._signals.wake)
@@ -153,19 +157,20 @@ class _Daemon:
                 )
                 self._notify.ready()
                 log.info("daemon.ready")
-                self._supervise(lambda: until_end and self._book.over(self._recorded()))
+                self._supervise(lambda: until_end and self._no_more_frames(), self._reload)
                 failed_files = self._book.failures() if until_end else {}
                 self._begin_stop()
+            self._expect_only_the_publisher()
             if until_end:
-                self._supervise(lambda: writer.counts().pending == 0)
+                self._supervise(lambda: writer.counts().pending == 0, _nothing_to_reload)
                 self._begin_stop()
         return self._exit_code(failed_files)
 
-    def _supervise(self, is_over: Callable[[], bool]) -> None:
+    def _supervise(self, is_over: Callable[[], bool], reload: Callable[[], None]) -> None:
         """Keep the service manager informed and reload on demand until something ends it."""
         while self._failure is None and self._signals.stop is None and not is_over():
             if self._signals.take_reload():
-                self._reload()
+                reload()
             self._signals.wait(self._pulse.beat())
 
     def _begin_stop(self) -> None:
@@ -229,7 +234,7 @@ class _Daemon:
             sink,
             self._beater("inference"),
             max_batch=self._settings.inference.max_batch,
-            live=self._live(),
+            live=live_cameras(self._settings.cameras),
             on_failure=lambda error: self._fail("inference", error),
             # The other half is for the cameras before it and the publisher after it.
             drain_timeout_s=self._settings.process.stop_timeout_s / 2,
@@ -262,6 +267,10 @@ class _Daemon:
     def _beater(self, stage: str) -> Callable[[], None]:
         self._heartbeats.add(stage, self._settings.process.stall_timeout_s)
         return self._heartbeats.beater(stage)
+
+    def _expect_only_the_publisher(self) -> None:
+        for stage in ("inference", "health", *(_stage(c.id) for c in self._settings.cameras)):
+            self._heartbeats.remove(stage)
 
     def _fail(self, part: str, error: Exception) -> None:
         """Called by a part's thread when it ends by itself: the whole process ends."""
@@ -312,25 +321,20 @@ class _Daemon:
             else self._pipelines[camera.id]
             for camera in self._settings.cameras
         }
-        self._inference.replace_pipelines(self._pipelines, live=self._live())
+        self._inference.replace_pipelines(
+            self._pipelines, live=live_cameras(self._settings.cameras)
+        )
         for camera_id in plan.removed:
             self._book.forget(camera_id)
             self._publisher.forget_camera(camera_id)
         self._cameras.start(plan.start)
 
+    def _no_more_frames(self) -> bool:
+        cameras = self._settings.cameras
+        enabled = {camera.id for camera in cameras if camera.enabled}
+        return self._book.over(enabled, recorded_cameras(cameras))
+
     # -- what others get to see ----------------------------------------------------------------
-
-    def _recorded(self) -> frozenset[str]:
-        return frozenset(
-            camera.id for camera in self._settings.cameras if kind_of(camera.source).recorded
-        )
-
-    def _live(self) -> frozenset[str]:
-        """Cameras whose time goes on without frames: all but files read as fast as possible."""
-        paced = {camera.id for camera in self._settings.cameras if camera.realtime}
-        return frozenset({camera.id for camera in self._settings.cameras} - self._recorded()) | (
-            frozenset(paced)
-        )
 
     def _say_info(self) -> None:
         payload = info_payload(
@@ -355,18 +359,20 @@ class _Daemon:
         }
 
     def _status_line(self) -> str:
-        stats = self._publisher.stats()
-        enabled = sum(camera.enabled for camera in self._settings.cameras)
-        broker = "connected" if stats.connected else f"away ({stats.last_error or 'connecting'})"
-        return mask_credentials(
-            f"{self._book.count('online')} of {enabled} cameras online, "
-            f"{self._inference.figures()['events']} events, "
-            f"{stats.pending} waiting in the outbox, broker {broker}"
+        return status_line(
+            online=self._book.count("online"),
+            enabled=sum(camera.enabled for camera in self._settings.cameras),
+            events=self._inference.figures()["events"],
+            stats=self._publisher.stats(),
         )
 
 
 def _stage(camera_id: str) -> str:
     return f"camera-{camera_id}"
+
+
+def _nothing_to_reload() -> None:
+    log.warning("config.not_reloaded", reason="the cameras have ended")
 
 
 def _now() -> datetime:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
 from typing import Any
 
+from alprd.cameras.sources import kind_of
 from alprd.config import CameraSettings
 from alprd.core.types import CameraStatus
 from alprd.ports import StateBoard
@@ -54,17 +55,19 @@ class CameraBook:
         with self._lock:
             return sum(1 for known in self._known.values() if known.state == state)
 
-    def over(self, recorded: Collection[str]) -> bool:
-        """True when no more frames will come: every enabled camera is a file, read or failed.
+    def over(self, camera_ids: Collection[str], recorded: Collection[str]) -> bool:
+        """True when none of these cameras will give another frame: files, read or failed.
 
         Args:
+            camera_ids: the enabled cameras; one that has not been heard of yet is not over.
             recorded: ids of the cameras that are files or folders.
         """
         with self._lock:
-            enabled = [known for known in self._known.values() if known.state != "disabled"]
-        return bool(enabled) and all(
-            known.state == "ended" or (known.camera_id in recorded and _failed(known))
-            for known in enabled
+            known = [self._known.get(camera_id) for camera_id in camera_ids]
+        return all(
+            status is not None
+            and (status.state == "ended" or (status.camera_id in recorded and _failed(status)))
+            for status in known
         )
 
     def failures(self) -> dict[str, str]:
@@ -75,6 +78,17 @@ class CameraBook:
                 for known in self._known.values()
                 if _failed(known)
             }
+
+
+def recorded_cameras(cameras: Iterable[CameraSettings]) -> frozenset[str]:
+    """Ids of the cameras that are files or folders."""
+    return frozenset(camera.id for camera in cameras if kind_of(camera.source).recorded)
+
+
+def live_cameras(cameras: Sequence[CameraSettings]) -> frozenset[str]:
+    """Ids of those whose time goes on without frames: all but files read as fast as possible."""
+    recorded = recorded_cameras(camera for camera in cameras if not camera.realtime)
+    return frozenset(camera.id for camera in cameras) - recorded
 
 
 def _said(status: CameraStatus) -> tuple[str, str | None]:

@@ -9,6 +9,7 @@ from typing import Any
 from alprd import __version__
 from alprd.config import Settings, public_dump
 from alprd.core.secrets import mask_credentials
+from alprd.publish.loop import PublisherStats
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
@@ -64,6 +65,15 @@ def info_payload(
         ],
         "config": public_settings(settings),
     }
+
+
+def status_line(*, online: int, enabled: int, events: int, stats: PublisherStats) -> str:
+    """What `systemctl status` shows."""
+    broker = "connected" if stats.connected else f"away ({stats.last_error or 'connecting'})"
+    return mask_credentials(
+        f"{online} of {enabled} cameras online, {events} events, "
+        f"{stats.pending} waiting in the outbox, broker {broker}"
+    )
 
 
 def read_boot_id(path: Path = _BOOT_ID) -> str | None:

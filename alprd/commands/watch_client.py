@@ -93,6 +93,7 @@ class Subscriber:
         client = mqtt.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.on_connect = self._on_connect
+        client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         if broker.username is not None:
             client.username_pw_set(broker.username, broker.password)
@@ -132,7 +133,6 @@ class Subscriber:
             self._refusal = str(reason)
             return
         self._was_connected = True
-        self.connection = f"connected to {self._broker}"
         client.subscribe(
             [
                 (f"{self._prefix}/+/plates", 1),
@@ -140,6 +140,22 @@ class Subscriber:
                 (f"{self._prefix}/devices/+/availability", 1),
             ]
         )
+
+    def _on_subscribe(
+        self,
+        _client: mqtt.Client,
+        _userdata: object,
+        _mid: int,
+        reasons: Sequence[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        if all(reason.is_failure for reason in reasons):
+            self.connection = (
+                f"connected to {self._broker}, which does not let this user read "
+                f"{self._prefix}/#; see its access list"
+            )
+        else:
+            self.connection = f"connected to {self._broker}"
 
     def _on_message(
         self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from types import TracebackType
 from typing import Any
 
-from alprd.camera_set import CameraBook, CameraSet
+from alprd.camera_set import CameraBook, CameraSet, live_cameras, recorded_cameras
 from alprd.config import CameraSettings
 from alprd.core.types import CameraStatus
 
@@ -91,22 +91,33 @@ def test_the_book_passes_everything_on_and_calls_back_only_on_a_change_of_state(
 
 def test_the_end_is_when_every_enabled_camera_has_ended() -> None:
     book = CameraBook(RecordingBoard(), lambda: None)
-    files = {"a", "b", "c"}
-    assert not book.over(files)
-    for name, state in (("a", "ended"), ("b", "online"), ("c", "disabled")):
-        book.camera_status(CameraStatus(camera_id=name, state=state))
-    assert not book.over(files)
+    files = {"a", "b"}
+    book.camera_status(CameraStatus(camera_id="a", state="ended"))
+    assert not book.over(files, files)  # b has not said anything yet
+    book.camera_status(CameraStatus(camera_id="b", state="online"))
+    assert not book.over(files, files)
     assert book.count("online") == 1
-    book.forget("b")
-    assert book.over(files)
+    assert book.over({"a"}, files)
+    book.camera_status(CameraStatus(camera_id="b", state="ended"))
+    assert book.over(files, files)
     assert book.failures() == {}
 
 
 def test_a_file_that_cannot_be_opened_is_over_too_and_a_live_camera_is_not() -> None:
     book = CameraBook(RecordingBoard(), lambda: None)
     book.camera_status(CameraStatus(camera_id="a", state="offline"))
-    assert not book.over({"a"})  # it has not been tried yet
+    assert not book.over({"a"}, {"a"})  # it has not been tried yet
     book.camera_status(CameraStatus(camera_id="a", state="offline", last_error="no such file"))
-    assert book.over({"a"})
-    assert not book.over(set())
+    assert book.over({"a"}, {"a"})
+    assert not book.over({"a"}, set())
     assert book.failures() == {"a": "no such file"}
+
+
+def test_time_goes_on_without_frames_for_all_but_files_read_as_fast_as_possible() -> None:
+    cameras = [
+        CameraSettings(id="stream", source="rtsp://h/x"),
+        CameraSettings(id="clip", source="/clips/a.mp4"),
+        CameraSettings(id="paced", source="/clips/a.mp4", realtime=True),
+    ]
+    assert recorded_cameras(cameras) == {"clip", "paced"}
+    assert live_cameras(cameras) == {"stream", "paced"}

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 from alprd.config import Settings
-from alprd.info import info_payload, public_settings, read_boot_id
+from alprd.info import info_payload, public_settings, read_boot_id, status_line
+from alprd.publish.loop import PublisherStats
 
 SETTINGS = Settings.model_validate(
     {
@@ -53,3 +54,14 @@ def test_a_kernel_without_a_boot_id_is_no_failure(tmp_path: Path) -> None:
     assert read_boot_id(file) is None
     file.write_text("37adc274-ed2e-4c98-b815-b8f5ccfb4835\n")
     assert read_boot_id(file) == "37adc274-ed2e-4c98-b815-b8f5ccfb4835"
+
+
+def test_the_status_line_says_what_is_wrong_with_the_broker_and_no_password() -> None:
+    away = PublisherStats(pending=4, last_error="mqtt://u:hush@h: nobody listens there")
+    line = status_line(online=1, enabled=2, events=7, stats=away)
+    assert line == (
+        "1 of 2 cameras online, 7 events, 4 waiting in the outbox, "
+        "broker away (mqtt://u:***@h: nobody listens there)"
+    )
+    fine = status_line(online=2, enabled=2, events=7, stats=PublisherStats(connected=True))
+    assert fine.endswith("broker connected")
