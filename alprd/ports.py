@@ -80,7 +80,7 @@ class EventSink(Protocol):
     """Makes events durable."""
 
     def add(self, events: Sequence[PlateEvent]) -> None:
-        """Returns once the events are on disk, in order. Raises OutboxError; then none was added."""
+        """Returns once the events are on disk, in order. On OutboxError none was added."""
 
 
 class StateBoard(Protocol):

@@ -43,7 +43,7 @@ class Frame:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndOfStream:
-    """A file or folder has been read to its end (or the camera was taken away): no frame follows."""
+    """A file or folder was read to its end (or the camera was taken away): no frame follows."""
 
     camera_id: str
 

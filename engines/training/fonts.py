@@ -184,7 +184,7 @@ def _fillet(
 
 
 @functools.lru_cache(maxsize=4096)
-def _stroke_glyph(  # noqa: PLR0917 - the cache needs them hashable
+def _stroke_glyph(
     char: str, variant: int, stretch_pc: int, weight_pc: int, radius_pc: int, flat: bool
 ) -> Mask:
     glyphs, widths = _strokes()

@@ -84,7 +84,7 @@ def paint_graphic(rng: np.random.Generator, image: Image, kind: str) -> None:
     image += mask[..., None] * (tint - image)
 
 
-def small_text(  # noqa: PLR0917 - drawing calls read by place
+def small_text(
     rng: np.random.Generator,
     image: Image,
     text: str,
@@ -211,7 +211,7 @@ def paint_stickers(rng: np.random.Generator, image: Image) -> None:
         small_text(rng, image, text, "sans", ink, (x0 + sw / 2, y0 + sh / 2), sh * 0.5, sw * 0.9)
 
 
-def paint_seal(  # noqa: PLR0917 - drawing calls read by place
+def paint_seal(
     rng: np.random.Generator, image: Image, cx: float, cy: float, size: float, kind: str
 ) -> None:
     """Seals between the groups: German pair, a single disc, or a small crest."""

@@ -51,7 +51,7 @@ def _items(line: str, gap: float) -> tuple[list[str], list[int]]:
     return items, seals
 
 
-def _draw_text(  # noqa: PLR0917 - drawing calls read by place
+def _draw_text(
     rng: np.random.Generator,
     design: Design,
     image: NDArray[np.float32],

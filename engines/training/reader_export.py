@@ -152,7 +152,7 @@ def export(served: Served, path: Path, crops: Tensor) -> float:
     return worst
 
 
-def manifest(  # noqa: PLR0917 - one caller
+def manifest(
     meta: dict, accuracy: dict, digest: str, text: str, facts: dict, args: argparse.Namespace
 ) -> str:
     quote = json.dumps
