@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from support.broker import Broker
 from support.daemon import Daemon
 from support.street import write_folder

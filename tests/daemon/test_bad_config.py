@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from support.daemon import alprd
 from support.tiny_models import write_models
 

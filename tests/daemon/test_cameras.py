@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+
 from support.daemon import Daemon
 from support.heard import assert_no_gap, availability, events, states, statuses
 from support.rtsp import RtspServer, require_rtsp_server

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+
 from support.broker import Broker, free_port
 from support.daemon import alprd, environment
 from support.street import write_street_clip

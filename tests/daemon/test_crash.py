@@ -5,11 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+from alprd.publish.outbox import OutboxReader
 from support.daemon import Daemon
 from support.heard import assert_no_gap, availability, events
 from support.subscriber import Subscriber
-
-from alprd.publish.outbox import OutboxReader
 
 MakeConfig = Callable[..., str]
 MakeDaemon = Callable[..., Daemon]

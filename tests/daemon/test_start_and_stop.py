@@ -9,13 +9,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from alprd.publish.outbox import OutboxReader
 from support.broker import free_port
 from support.daemon import Daemon
 from support.heard import assert_no_gap, availability, events, states
 from support.subscriber import Subscriber
 from support.tiny_models import write_detector, write_reader
-
-from alprd.publish.outbox import OutboxReader
 
 MakeConfig = Callable[..., str]
 MakeDaemon = Callable[..., Daemon]

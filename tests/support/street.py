@@ -8,6 +8,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 from numpy.typing import NDArray
+
 from support.clips import run_ffmpeg
 from support.tiny_models import blank_picture, box_quad, draw_plate
 
