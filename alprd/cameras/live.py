@@ -108,7 +108,7 @@ class NetworkSource(LiveSource):
         parameters = (
             *(cv2.CAP_PROP_OPEN_TIMEOUT_MSEC, int(left_s * 1000)),
             *(cv2.CAP_PROP_READ_TIMEOUT_MSEC, int(settings.read_timeout_s * 1000)),
-            *(cv2.CAP_PROP_N_THREADS, DECODER_THREADS),
+            *_decoder_threads(),
         )
         started_s = self._clock()
         if not self._capture.open(url, cv2.CAP_FFMPEG, parameters):
@@ -131,6 +131,12 @@ class NetworkSource(LiveSource):
             f"{endpoint.shown}: not a video stream that can be read, or the login is wrong; "
             "check the URL in a player"
         )
+
+
+def _decoder_threads() -> tuple[int, ...]:
+    # The distributions' OpenCV before 4.7 does not know it, and refuses what it does not know.
+    known = getattr(cv2, "CAP_PROP_N_THREADS", None)
+    return () if known is None else (known, DECODER_THREADS)
 
 
 class DeviceSource(LiveSource):

@@ -50,5 +50,11 @@ def prepare_opencv() -> None:
         # passwords. Who sets OPENCV_LOG_LEVEL or OPENCV_FFMPEG_LOGLEVEL asked for that.
         environment.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")
         if "OPENCV_LOG_LEVEL" not in environment:
-            cv2.utils.logging.setLogLevel(cv2.utils.logging.LOG_LEVEL_SILENT)
+            _silence_opencv()
         _done.set()
+
+
+def _silence_opencv() -> None:
+    # The distributions' and JetPack's older OpenCV has the function at another place.
+    set_level = getattr(cv2, "setLogLevel", None) or cv2.utils.logging.setLogLevel
+    set_level(0)  # LOG_LEVEL_SILENT
