@@ -12,14 +12,14 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.boards import RecordingBoard
-from support.clips import number_of, write_clip
-from support.rtsp import RtspServer, require_rtsp_server
 
 from alprd.cameras import CameraThread, FrameMux, open_source
 from alprd.config.models import CameraSettings
 from alprd.core.types import Frame
 from alprd.ports import CameraError
+from support.boards import RecordingBoard
+from support.clips import number_of, write_clip
+from support.rtsp import RtspServer, require_rtsp_server
 
 ODD = "p:@/ä ?#%"
 

@@ -9,13 +9,13 @@ from pathlib import Path
 import cv2
 import numpy as np
 import pytest
-from support.boards import RecordingBoard
-from support.clips import number_of, numbered_frame, run_ffmpeg, write_clip
 
 from alprd.cameras import CameraSource, CameraThread, FrameMux, open_source
 from alprd.config.models import CameraSettings
 from alprd.core.types import EndOfStream, Frame
 from alprd.ports import CameraError
+from support.boards import RecordingBoard
+from support.clips import number_of, numbered_frame, run_ffmpeg, write_clip
 
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 

@@ -10,7 +10,6 @@ from datetime import datetime, timezone
 
 import numpy as np
 import pytest
-from support.boards import RecordingBoard
 
 from alprd.cameras.frames import OnGrab
 from alprd.cameras.mux import FrameMux
@@ -20,6 +19,7 @@ from alprd.cameras.thread import MAX_ABANDONED, CameraThread
 from alprd.config.models import CameraSettings
 from alprd.core.types import EndOfStream, Frame
 from alprd.ports import CameraError
+from support.boards import RecordingBoard
 
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 IMAGE = np.zeros((2, 2, 3), np.uint8)
