@@ -16,7 +16,7 @@ from alprd.core.observe import Observation
 from alprd.core.plates import clearly_different, edit_distance, nearly_same
 from alprd.core.tracking import Track, begin, own, see
 from alprd.core.types import PlateRead
-from alprd.core.voting import string_confidence, surely_differ
+from alprd.core.voting import read_confidence, surely_differ
 
 SPLIT_READS: Final = 4
 SPLIT_S: Final = 0.3
@@ -153,7 +153,7 @@ def _is_single_glimpse(track: Track) -> bool:
     if track.reads_count != 1 or len(track.challengers) != 1 or track.verdict is not None:
         return False
     reads = [o.read for o in (track.reads[0], track.challengers[0])]
-    return all(read is not None and string_confidence(read) >= SURE_READ for read in reads)
+    return all(read is not None and read_confidence(read) >= SURE_READ for read in reads)
 
 
 def _prevails(track: Track, rules: PassRules) -> bool:

@@ -82,11 +82,12 @@ def read_weight(read: PlateRead, width_px: float) -> float:
     return float(width_px**1.5 * max(read.score, 0.05) * (0.02 + 0.98 * quality))
 
 
-def string_confidence(read: PlateRead) -> float:
-    """The probability that a single read is right, by its posteriors and its own quality."""
+def read_confidence(read: PlateRead) -> float:
+    """How probably a single read is right: its own quality, else its posteriors' product."""
+    if read.quality is not None:
+        return read.quality
     text = [_INDEX_OF[character] for character in read.text]
-    sure = float(np.prod([read.char_probs[i, k] for i, k in enumerate(text)]))
-    return sure if read.quality is None else min(sure, read.quality)
+    return float(np.prod([read.char_probs[i, k] for i, k in enumerate(text)]))
 
 
 def vote(ballots: Sequence[Ballot]) -> Vote | None:
@@ -165,15 +166,18 @@ def _independent_reads(weights: Posteriors) -> float:
 
 
 def _allowed_confidence(ballots: Sequence[Ballot], weights: Posteriors, plate: str) -> float:
-    """What the reader's own quality permits for a text that these ballots agree on."""
+    """What the single reads' own confidence permits for a text that they agree on.
+
+    The reader's estimate for the whole text, where it has one, else its posteriors' product.
+    """
     agreeing = [
-        (w, b.read.quality)
+        (w, read_confidence(b.read))
         for b, w in zip(ballots, weights, strict=True)
-        if b.read.text == plate and b.read.quality is not None
+        if b.read.text == plate
     ]
     if not agreeing:
         return 1.0
-    mean = sum(w * q for w, q in agreeing) / sum(w for w, _ in agreeing)
+    mean = sum(w * p for w, p in agreeing) / sum(w for w, _ in agreeing)
     independent = _independent_reads(np.array([w for w, _ in agreeing]))
     return float(1.0 - (1.0 - mean) ** independent)
 

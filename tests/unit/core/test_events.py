@@ -1,0 +1,137 @@
+"""The published form of a vehicle pass."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import replace
+from datetime import datetime, timedelta, timezone
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alprd.core.events import format_time, uuid7, wall_times
+from alprd.core.types import Candidate, Direction, PlateEvent, Region, Speed, Vehicle
+from support.payloads import payload_of, problems_of, schema_problems
+from support.plates_in_frames import START, make_observation
+
+BARE = PlateEvent(
+    event_id=uuid7(START, bytes(10)),
+    camera_id="gate-in",
+    plate="LS15EBC",
+    confidence=0.97,
+    char_confidences=(0.99,) * 7,
+    candidates=(Candidate(plate="LS15EBC", confidence=0.97),),
+    region=None,
+    reads_count=31,
+    reads_agreeing=29,
+    first_seen=START,
+    last_seen=START + timedelta(seconds=2),
+    captured_at=START + timedelta(seconds=1),
+    direction=None,
+    speed=None,
+    vehicle=None,
+    quad=((612.14, 401.36), (700.0, 402.0), (700.0, 421.0), (612.0, 420.0)),
+    frame_size=(1280, 720),
+)
+FULL = replace(
+    BARE,
+    region=Region(code="US-CA", confidence=0.93),
+    direction=Direction(label="approaching", heading_deg=359.97, zone="in"),
+    speed=Speed(kmh=31.44, stderr_kmh=0.567, calibration="sha256:" + "a" * 64),
+    vehicle=Vehicle(type="car", confidence=0.9, box=(1.04, 2.0, 3.0, 4.0), color="black"),
+)
+
+
+def test_what_was_not_measured_is_null() -> None:
+    payload = payload_of(BARE)
+    unknown = {name for name, value in payload.items() if value is None}
+    assert unknown == {"region", "direction", "speed", "vehicle", "image"}
+    assert problems_of(BARE) == []
+
+
+def test_a_full_event_obeys_its_schema() -> None:
+    payload = payload_of(FULL, seq=4711)
+    assert schema_problems(payload) == []
+    assert payload["schema"] == "alprd.plate/1"
+    assert payload["seq"] == 4711
+    assert payload["region"] == {"code": "US-CA", "confidence": 0.93}
+    assert payload["reads"] == {"count": 31, "agreeing": 29}
+    assert payload["direction"] == {"label": "approaching", "heading_deg": 0.0, "zone": "in"}
+    assert payload["speed"]["kmh"] == 31.4
+    assert payload["vehicle"]["box"] == [1.0, 2.0, 3.0, 4.0]
+    assert payload["quad"][0] == [612.1, 401.4]
+    assert payload["first_seen"] == "2026-11-21T09:00:00.000Z"
+
+
+def test_outside_a_daemon_an_event_has_no_number() -> None:
+    assert schema_problems(payload_of(BARE, seq=None)) == []
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        {"extra": 1},
+        {"event_id": "0193"},
+        {"event_id": str(uuid.uuid4())},
+        {"first_seen": "2026-13-41T09:00:00.000Z"},
+        {"first_seen": "2026-11-21T09:00:00+01:00"},
+        {"camera_id": "gate/in"},
+        {"plate": "ls15 ebc"},
+        {"confidence": 1.2},
+        {"seq": 0},
+        {"direction": {"label": "north", "heading_deg": 1.0, "zone": None}},
+        {"vehicle": {"type": "car"}},
+        {"models": {"plate-reader": "latest"}},
+    ],
+    ids=str,
+)
+def test_the_schema_refuses_what_the_contract_does_not_allow(damage: dict[str, object]) -> None:
+    assert schema_problems({**payload_of(FULL), **damage})
+
+
+def test_the_schema_refuses_an_event_with_a_field_missing() -> None:
+    for name in payload_of(FULL):
+        assert schema_problems({k: v for k, v in payload_of(FULL).items() if k != name})
+
+
+def test_a_number_that_is_none_never_reaches_the_json() -> None:
+    assert payload_of(replace(BARE, confidence=float("nan")))["confidence"] == 0.0
+
+
+def test_times_are_utc_with_milliseconds() -> None:
+    berlin = timezone(timedelta(hours=1))
+    assert format_time(datetime(2026, 11, 21, 10, 12, 3, 120_999, berlin)) == (
+        "2026-11-21T09:12:03.120Z"
+    )
+    with pytest.raises(ValueError, match="no time zone"):
+        format_time(datetime(2026, 11, 21))  # noqa: DTZ001 - the mistake under test
+
+
+@given(st.datetimes(timezones=st.just(timezone.utc)), st.binary(min_size=10, max_size=16))
+def test_an_event_id_is_a_version_7_uuid_of_its_time(at: datetime, random: bytes) -> None:
+    parsed = uuid.UUID(uuid7(at, random))
+    assert parsed.version == 7
+    assert parsed.variant == uuid.RFC_4122
+    epoch = datetime(1970, 1, 1, tzinfo=timezone.utc)
+    assert parsed.int >> 80 == max(0, (at - epoch) // timedelta(milliseconds=1))
+
+
+def test_event_ids_sort_by_time_and_differ_by_their_random_bits() -> None:
+    early, late = uuid7(START, b"\xff" * 10), uuid7(START + timedelta(milliseconds=1), bytes(10))
+    assert early < late
+    assert uuid7(START, bytes(9) + b"\1") != uuid7(START, bytes(10))
+    with pytest.raises(ValueError, match="random bytes"):
+        uuid7(START, b"short")
+    with pytest.raises(ValueError, match="no time zone"):
+        uuid7(START.replace(tzinfo=None), bytes(10))
+
+
+def test_wall_times_that_go_back_are_counted_back_from_the_newest() -> None:
+    early, late = make_observation(10.0), make_observation(12.0)
+    assert wall_times([early, late]) == [early.captured_at, late.captured_at]
+    set_back = replace(late, captured_at=late.captured_at - timedelta(hours=1))
+    assert wall_times([early, set_back]) == [
+        set_back.captured_at - timedelta(seconds=2),
+        set_back.captured_at,
+    ]

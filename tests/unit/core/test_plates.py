@@ -1,0 +1,115 @@
+"""How alike texts are, and what national formats may and may not do."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from alprd.core.plates import (
+    FORMATS,
+    clearly_different,
+    edit_distance,
+    is_fragment,
+    look_alike,
+    matches_format,
+    nearly_same,
+    rank_by_format,
+)
+from alprd.core.types import ALPHABET, Candidate
+
+TEXTS = st.text(ALPHABET, max_size=8)
+
+
+@given(TEXTS, TEXTS, TEXTS)
+def test_edit_distance_is_a_metric(a: str, b: str, c: str) -> None:
+    assert (edit_distance(a, b) == 0) == (a == b)
+    assert edit_distance(a, b) == edit_distance(b, a)
+    assert edit_distance(a, c) <= edit_distance(a, b) + edit_distance(b, c)
+
+
+def test_edit_distance_counts_single_edits() -> None:
+    assert edit_distance("LS15EBC", "L515EBC") == 1
+    assert edit_distance("LS15EBC", "S15EBC") == 1
+    assert edit_distance("LS15EBC", "") == 7
+
+
+def test_nearly_the_same_needs_enough_characters() -> None:
+    assert nearly_same("AB12CDE", "AB12CDF")
+    assert not nearly_same("A12", "A13")
+    assert nearly_same("LS15EBC", "15EBC")
+
+
+def test_a_half_covered_plate_is_not_another_plate() -> None:
+    assert is_fragment("LS15EBC", "EBC")
+    assert not is_fragment("LS15EBC", "BC")
+    assert not clearly_different("LS15EBC", "EBC")
+    assert clearly_different("LS15EBC", "34A36837")
+    assert not clearly_different("LS15EBC", "L5I5EBC")
+
+
+@pytest.mark.parametrize(
+    ("region", "text"),
+    [
+        ("GB", "LS15EBC"), ("TR", "34A36837"), ("RO", "B123XYZ"), ("DE", "BAB1234E"),
+        ("FR", "AA123AA"), ("ES", "1234BCD"), ("NL", "GZ123R"), ("IN", "DL8CAF5030"),
+        ("US-CA", "7ABC123"), ("BR", "ABC1D23"), ("PL", "WA12345"), ("IT", "AB123CD"),
+    ],
+)  # fmt: skip
+def test_a_usual_plate_has_its_countrys_format(region: str, text: str) -> None:
+    assert matches_format(text, region) is True
+    assert matches_format("I" * 9, region) is False
+
+
+def test_the_format_of_an_unknown_country_is_unknown() -> None:
+    assert matches_format("LS15EBC", "ZZ") is None
+    assert matches_format("LS15EBC", "GB-SCT") is True
+
+
+def test_every_format_is_a_regular_expression_of_a_region_code() -> None:
+    for region, patterns in FORMATS.items():
+        assert re.fullmatch(r"[A-Z]{2}(-[A-Z]{2})?", region)
+        for pattern in patterns:
+            re.compile(pattern)
+
+
+def test_a_format_decides_between_look_alikes_that_are_about_equally_probable() -> None:
+    ranked = rank_by_format(
+        [
+            Candidate(plate="LSI5EBC", confidence=0.5),
+            Candidate(plate="LS15EBC", confidence=0.4),
+            Candidate(plate="LSJ5EBC", confidence=0.05),
+        ],
+        "GB",
+    )
+    assert [c.plate for c in ranked] == ["LS15EBC", "LSI5EBC", "LSJ5EBC"]
+    assert sum(c.confidence for c in ranked) == pytest.approx(0.95)
+
+
+def test_a_format_never_overwrites_a_confident_read() -> None:
+    sure = [
+        Candidate(plate="LSI5EBC", confidence=0.9),
+        Candidate(plate="LS15EBC", confidence=0.09),
+    ]
+    assert rank_by_format(sure, "GB") == tuple(sure)
+
+
+def test_a_format_never_promotes_what_looks_different() -> None:
+    texts = [
+        Candidate(plate="LSX5EBC", confidence=0.5),
+        Candidate(plate="LS15EBC", confidence=0.4),
+    ]
+    assert not look_alike("LSX5EBC", "LS15EBC")
+    assert rank_by_format(texts, "GB") == tuple(texts)
+
+
+def test_without_a_known_region_the_order_stays() -> None:
+    texts = [
+        Candidate(plate="LSI5EBC", confidence=0.5),
+        Candidate(plate="LS15EBC", confidence=0.4),
+    ]
+    assert rank_by_format(texts, None) == tuple(texts)
+    assert rank_by_format(texts, "ZZ") == tuple(texts)
+    assert rank_by_format([], "GB") == ()
