@@ -35,6 +35,7 @@ class Proxy:
         self._peers: dict[socket.socket, socket.socket] = {}
         self._clients: set[socket.socket] = set()
         self._cut = threading.Event()
+        self._is_cut = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, daemon=True)
 
@@ -44,8 +45,10 @@ class Proxy:
         return f"mqtt://{self.host}:{self.port}"
 
     def cut(self) -> None:
-        """Close every connection."""
+        """Close every connection; what was under way is lost."""
+        self._is_cut.clear()
         self._cut.set()
+        self._is_cut.wait(10.0)
 
     def __enter__(self) -> Proxy:
         self._selector.register(self._listener, selectors.EVENT_READ)
@@ -69,6 +72,7 @@ class Proxy:
             if self._cut.is_set():
                 self._cut.clear()
                 self._close_all()
+                self._is_cut.set()
         self._close_all()
 
     def _accept(self) -> None:

@@ -8,13 +8,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+
+from alprd.core.events import to_payload
 from support.broker import Broker
 from support.device import DEVICE_ID, Device, utc_now
 from support.plate_events import plate_event
 from support.proxy import Proxy
 from support.subscriber import Received, Subscriber
-
-from alprd.core.events import to_payload
 
 MAX_INFLIGHT = 16
 
@@ -73,8 +73,10 @@ def test_a_row_goes_only_when_the_broker_has_acknowledged_it(
         device.add(2)
         subscriber.wait_for(2)
         assert device.pending == 1
+        proxy.accept = False
+        proxy.cut()  # the acknowledgement never comes: only a resend helps
         proxy.forward_answers = True
-        proxy.cut()  # the swallowed acknowledgement never comes: only a resend helps
+        proxy.accept = True
         device.wait_until(lambda stats: stats.published == 2 and stats.pending == 0)
         assert_nothing_lost(subscriber.wait_for(3), 2)
 

@@ -9,12 +9,6 @@ from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
-from support.broker import HOST, Broker, password_line
-from support.certificates import make_authority
-from support.device import DEVICE_ID, Device
-from support.peers import talking_peer
-from support.proxy import Proxy
-from support.subscriber import Received, Subscriber
 
 from alprd.config.models import MqttSettings
 from alprd.core.types import CameraStatus
@@ -22,6 +16,12 @@ from alprd.publish import loop
 from alprd.publish.brokers import brokers_of
 from alprd.publish.mqtt import V5, Connection, Will
 from alprd.publish.waker import Waker
+from support.broker import HOST, Broker, password_line
+from support.certificates import make_authority
+from support.device import DEVICE_ID, Device
+from support.peers import talking_peer
+from support.proxy import Proxy
+from support.subscriber import Received, Subscriber
 
 AVAILABILITY = f"devices/{DEVICE_ID}/availability"
 MakeBroker = Callable[..., Broker]
