@@ -8,6 +8,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+
 from support.broker import Broker, Launcher, choose_launcher
 
 BrokerFactory = Callable[..., Broker]

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+
 from support.mosquitto_image import PROGRAM, Engine, NoContainerError, find_engine
 
 HOST = "127.0.0.1"

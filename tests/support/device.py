@@ -9,12 +9,11 @@ from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
-from support.plate_events import plate_event
-
 from alprd.config.models import MqttSettings
 from alprd.publish.outbox import OutboxWriter
 from alprd.publish.sink import OutboxSink
 from alprd.publish.thread import PublisherStats, PublisherThread
+from support.plate_events import plate_event
 
 DEVICE_ID = "edge-07"
 
