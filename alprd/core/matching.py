@@ -37,9 +37,9 @@ TEXT_SPEED_SHARE: Final = 1.0
 CLASH_NEAR: Final = 0.8
 CLASH_PER_S: Final = 2.0
 CLASH_GAP_S: Final = 0.6
-# The logarithm of a plate's width changes with the rate speed / distance. Once the rate is known, it
-# may be off by noise, by braking and speeding up, and by itself again, for it grows as a car nears;
-# a clip that begins anew makes a car that came near small again at once, which no car can do.
+# The logarithm of a plate's width changes with the rate speed / distance. Once the rate is known,
+# it may be off by noise, by braking and speeding up, and by itself again, for it grows as a car
+# nears. A clip that begins anew makes a near car small again at once, which no car can do.
 SCALE_OFF: Final = 0.25
 SCALE_PER_S: Final = 0.6
 SCALE_NEW_OFF: Final = 0.4
@@ -124,16 +124,17 @@ def jumps(track: Track, seen: Observation) -> bool:
 
 
 def associate(tracks: Sequence[Track], seen: Sequence[Observation]) -> list[tuple[int, int]]:
-    """Pair tracks with a frame's observations, best pair first: (track index, observation index).
+    """Pair tracks with one frame's observations, best pair first: (track index, its observation's).
 
     The cost of a pair is its distance from the predicted place in units of the gate, and more for
     texts that disagree. Ties go to the older track, then to the first observation in canonical
     order, so the order of the arguments does not matter.
     """
     costs = []
-    for i, track in enumerate(tracks):
+    for i, track in enumerate(tracks if seen else ()):
+        ahead = forecast(track, seen[0].t_s)
         for j, observation in enumerate(seen):
-            cost = _pair_cost(track, forecast(track, observation.t_s), observation)
+            cost = _pair_cost(track, ahead, observation)
             if cost is not None:
                 costs.append((cost, track.id, canonical(observation), i, j))
     pairs: list[tuple[int, int]] = []
@@ -154,27 +155,27 @@ def canonical(seen: Observation) -> tuple[float, float, Quad, float]:
 
 def _pair_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None:
     """Cost of taking `seen` for the track's plate; None when it cannot be."""
-    if not _size_fits(ahead, seen):
-        return None
-    distance = _distance(ahead, seen)
-    gate = _gate_px(ahead, seen)
+    distance, gate = _distance(ahead, seen), _gate_px(ahead, seen)
     cost = distance / gate
+    in_gate, in_text_gate = cost <= 1.0, distance <= _text_gate_px(ahead, seen)
+    if not (in_gate or in_text_gate) or not _size_fits(ahead, seen):
+        return None
     text = None if seen.read is None else seen.read.text
     known = [t for t in (track.text, track.challenge) if t is not None]
-    in_gate, in_text_gate = cost <= 1.0, distance <= _text_gate_px(ahead, seen)
     if text is None or not known:
-        return cost + UNKNOWN_COST if in_gate else None
-    if text in known:
-        return cost if in_gate or in_text_gate else None
-    if any(nearly_same(text, t) for t in known):
+        allowed, extra = in_gate, UNKNOWN_COST
+    elif text in known:
+        allowed, extra = True, 0.0
+    elif any(nearly_same(text, t) for t in known):
         continuous = in_gate and ahead.dt_s <= CLASH_GAP_S
-        back = in_text_gate and not _surely_another(track, seen)
-        return cost + UNKNOWN_COST if continuous or back else None
-    if not all(clearly_different(text, t) for t in known):
-        return cost + UNLIKE_COST if in_gate else None
-    near = (CLASH_NEAR + CLASH_PER_S * ahead.dt_s) * max(seen.width_px, ahead.width_px)
-    clash = ahead.dt_s <= CLASH_GAP_S and distance <= min(gate, near)
-    return cost + CLASH_COST if clash else None
+        allowed = continuous or (in_text_gate and not _surely_another(track, seen))
+        extra = UNKNOWN_COST
+    elif not all(clearly_different(text, t) for t in known):
+        allowed, extra = in_gate, UNLIKE_COST
+    else:
+        near = (CLASH_NEAR + CLASH_PER_S * ahead.dt_s) * max(seen.width_px, ahead.width_px)
+        allowed, extra = ahead.dt_s <= CLASH_GAP_S and distance <= min(gate, near), CLASH_COST
+    return cost + extra if allowed else None
 
 
 def _surely_another(track: Track, seen: Observation) -> bool:

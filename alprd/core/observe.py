@@ -28,7 +28,7 @@ from alprd.core.geometry import (
     quad_size,
 )
 from alprd.core.plates import MAX_CHARS, MIN_CHARS
-from alprd.core.types import ALPHABET, BLANK, PLATE_LABEL, Detection, PlateRead, PointPx
+from alprd.core.types import ALPHABET, BLANK, PLATE_LABEL, BoxPx, Detection, PlateRead, PointPx
 
 MIN_SCORE: Final = 0.2
 """The detector's own threshold is in its manifest; this is the floor below any sensible one."""
@@ -81,10 +81,11 @@ class Observation:
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Plate:
-    """A plausible plate: the detection, its corners and size."""
+    """A plausible plate: the detection, its corners, the box around them and its size."""
 
     detection: Detection
     quad: Quad
+    box: BoxPx
     centre: PointPx
     width_px: float
 
@@ -109,8 +110,7 @@ def plausible_plates(
     plates.sort(key=lambda p: (-p.detection.score, p.quad))
     kept: list[Plate] = []
     for plate in plates:
-        box = quad_box(plate.quad)
-        if len(kept) < MAX_PLATES and not any(_same_place(box, quad_box(k.quad)) for k in kept):
+        if len(kept) < MAX_PLATES and not any(_same_place(plate.box, k.box) for k in kept):
             kept.append(plate)
     return kept
 
@@ -163,7 +163,13 @@ def _plate(detection: Detection) -> Plate | None:
     width_px, height_px = quad_size(quad)
     if width_px < MIN_WIDTH_PX or not ASPECTS[0] <= width_px / height_px <= ASPECTS[1]:
         return None
-    return Plate(detection=detection, quad=quad, centre=quad_centre(quad), width_px=width_px)
+    return Plate(
+        detection=detection,
+        quad=quad,
+        box=quad_box(quad),
+        centre=quad_centre(quad),
+        width_px=width_px,
+    )
 
 
 def _corners(detection: Detection) -> Quad | None:
@@ -186,7 +192,9 @@ def _in_view(centre: PointPx, frame_size: tuple[int, int], roi: Sequence[PointPx
     return 0.0 <= x < 1.0 and 0.0 <= y < 1.0 and (roi is None or in_polygon((x, y), roi))
 
 
-def _same_place(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
+def _same_place(a: BoxPx, b: BoxPx) -> bool:
+    if a[0] >= b[2] or b[0] >= a[2]:  # side by side, as nearly all pairs are
+        return False
     return iou(a, b) >= SAME_PLATE_IOU or covered(a, b) >= SAME_PLATE_COVERED
 
 

@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
+
 from support.payloads import problems_of
 from support.replay import load, replay
 

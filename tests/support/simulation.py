@@ -12,9 +12,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from itertools import pairwise
 
-from support.replay import RecordedFrame, RecordedObject, RecordedRead
-
 from alprd.core.plates import CONFUSABLE
+from support.replay import RecordedFrame, RecordedObject, RecordedRead
 
 START = datetime(2026, 11, 21, 9, 12, 0, tzinfo=timezone.utc)
 FRAME_SIZE = (1280, 720)
