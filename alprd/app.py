@@ -150,13 +150,14 @@ class _Daemon:
                 self._inference = recognition.enter_context(self._new_inference(writer))
                 self._cameras = recognition.enter_context(CameraSet(self._open_camera, self._book))
                 self._start_health()
-                self._cameras.start(settings.cameras)
-                self._say_info()
                 self._pulse = Pulse(
                     self._notify, self._heartbeats.stalled, self._status_line, self._clock
                 )
-                self._notify.ready()
-                log.info("daemon.ready")
+                if self._signals.stop is None:  # loading takes its time
+                    self._cameras.start(settings.cameras)
+                    self._say_info()
+                    self._notify.ready()
+                    log.info("daemon.ready")
                 self._supervise(lambda: until_end and self._no_more_frames(), self._reload)
                 failed_files = self._book.failures() if until_end else {}
                 self._begin_stop()

@@ -41,10 +41,11 @@ def run(arguments: argparse.Namespace) -> int:
     from alprd import app  # noqa: PLC0415
     from alprd.config import load_settings  # noqa: PLC0415
     from alprd.host.systemd import Notifier  # noqa: PLC0415
-    from alprd.logs import configure_logging  # noqa: PLC0415
+    from alprd.logs import configure_logging, log_uncaught_errors  # noqa: PLC0415
     from alprd.ports import EngineError, OutboxError  # noqa: PLC0415
 
     configure_logging(settings.log)
+    log_uncaught_errors()
     try:
         with Notifier.from_environment() as notify:
             return app.run(

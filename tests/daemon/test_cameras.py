@@ -86,6 +86,27 @@ def test_two_good_cameras_publish_while_two_bad_ones_are_offline_with_the_reason
     assert reasons["dead"]
 
 
+def test_a_camera_that_hangs_does_not_delay_the_stop_or_its_neighbour(
+    make_config: MakeConfig,
+    make_daemon: MakeDaemon,
+    subscriber: Subscriber,
+    street: Path,
+    clip: Path,
+) -> None:
+    good = {"id": "pictures", "source": str(street), "folder_fps": 12, "loop": True}
+    with RtspServer(clip) as server:
+        daemon = make_daemon(make_config({"id": "stream", "source": server.url}, good))
+        daemon.start()
+        subscriber.wait_until(lambda seen: "online" in states(seen, "stream"))
+        server.pause()
+        before = len(events(subscriber.messages, "pictures"))
+        subscriber.wait_until(lambda seen: len(events(seen, "pictures")) >= before + 3)
+        code, took_s = daemon.stop()
+        server.resume()
+    assert code == 0
+    assert took_s < 3.0
+
+
 def test_cameras_that_are_down_cost_next_to_nothing(
     make_config: MakeConfig, make_daemon: MakeDaemon, tmp_path: Path
 ) -> None:

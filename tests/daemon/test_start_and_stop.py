@@ -105,6 +105,20 @@ def test_without_a_broker_a_stop_is_quick_and_the_next_start_delivers(
     assert pending(daemon) == 0
 
 
+def test_a_stop_while_the_models_load_is_obeyed(
+    make_config: MakeConfig, make_daemon: MakeDaemon, street: Path
+) -> None:
+    slow = "import alprd.inference.models as m, threading as t; f = m.check_reader\n"
+    slow += "m.check_reader = lambda *a: (t.Event().wait(2.0), f(*a))"
+    daemon = make_daemon(make_config({"id": "gate", "source": str(street)}), prelude=slow)
+    daemon.spawn()
+    daemon.wait_for_log("daemon.starting")
+    code, _ = daemon.stop()
+    assert code == 0
+    assert "READY=1" not in daemon.notifications.received
+    assert daemon.wait_for_log("daemon.stopped")["exit_code"] == 0
+
+
 def test_keepalives_and_a_status_line_reach_the_service_manager(
     make_config: MakeConfig, make_daemon: MakeDaemon, street: Path
 ) -> None:
@@ -114,6 +128,30 @@ def test_keepalives_and_a_status_line_reach_the_service_manager(
     daemon.notifications.wait_for("STATUS=1 of 1 cameras online")
     seen = len(daemon.notifications.received)
     daemon.notifications.wait_for("WATCHDOG=1", after=seen, timeout_s=5.0)
+
+
+@pytest.mark.slow
+def test_a_stage_that_hangs_withholds_the_keepalive_and_cannot_hold_up_the_stop(
+    make_config: MakeConfig, make_daemon: MakeDaemon, street: Path
+) -> None:
+    hang = "import alprd.pipeline as m, threading as t; m.CameraPipeline.step = "
+    hang += "lambda *a: t.Event().wait()"
+    daemon = make_daemon(
+        make_config(
+            {"id": "gate", "source": str(street), "folder_fps": 12},
+            extra="[process]\nstall_timeout_s = 5.0\nstop_timeout_s = 2.0",
+        ),
+        prelude=hang,
+        environ={"WATCHDOG_USEC": "500000"},
+    )
+    daemon.start()
+    assert daemon.wait_for_log("stage.stalled")["stages"] == ["inference"]
+    seen = len(daemon.notifications.received)
+    with pytest.raises(AssertionError, match="no 'WATCHDOG=1'"):
+        daemon.notifications.wait_for("WATCHDOG=1", after=seen, timeout_s=1.5)
+    _, took_s = daemon.stop()
+    assert took_s < 5.0
+    assert daemon.wait_for_log("inference.drain_overran")
 
 
 @pytest.fixture
