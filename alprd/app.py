@@ -163,6 +163,7 @@ class _Daemon:
                 self._begin_stop()
             self._expect_only_the_publisher()
             if until_end:
+                log.info("outbox.emptying", events=writer.counts().pending)
                 self._supervise(lambda: writer.counts().pending == 0, _nothing_to_reload)
                 self._begin_stop()
         return self._exit_code(failed_files)
@@ -184,6 +185,8 @@ class _Daemon:
         self._flush_until_s = self._clock() + timeout_s - min(GOODBYE_S, timeout_s / 2)
         self._last_resort.enter_context(StopDeadline(timeout_s + LAST_RESORT_S))
         self._notify.stopping()
+        # The unit's own limit may be shorter than what the configuration grants.
+        self._notify.extend_timeout(timeout_s + 2 * LAST_RESORT_S)
         self._notify.status("stopping")
         log.info("daemon.stopping", signal=self._signals.stop, timeout_s=timeout_s)
 

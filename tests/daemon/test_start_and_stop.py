@@ -67,6 +67,7 @@ def test_sigterm_ends_0_in_time_and_everything_has_been_delivered(
     assert_no_gap(events(heard))
     assert pending(daemon) == 0
     assert "STOPPING=1" in daemon.notifications.received
+    assert daemon.notifications.wait_for("EXTEND_TIMEOUT_USEC=14000000")
     assert states(heard, "gate")[-1] == "offline"
 
 
