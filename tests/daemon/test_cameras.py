@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -18,8 +19,22 @@ from support.subscriber import Subscriber
 MakeConfig = Callable[..., str]
 MakeDaemon = Callable[..., Daemon]
 
-UNANSWERED = "rtsp://10.255.255.1:554/main"
-"""Nobody has this address; packets to it vanish."""
+
+@pytest.fixture
+def sources(street: Path, clip: Path) -> tuple[Path, Path]:
+    """A folder of pictures, and a clip for an RTSP server."""
+    return street, clip
+
+
+@pytest.fixture
+def bad_cameras(tmp_path: Path) -> Iterator[list[dict[str, object]]]:
+    """One that takes the connection and never says a word, and a file that does not exist."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"rtsp://127.0.0.1:{silent.getsockname()[1]}/main"
+        yield [
+            {"id": "dead", "source": url, "open_timeout_s": 2.0, "retry_max_s": 2.0},
+            {"id": "missing", "source": str(tmp_path / "no-such.mp4")},
+        ]
 
 
 @pytest.fixture(scope="module")
@@ -41,10 +56,10 @@ def test_two_good_cameras_publish_while_two_bad_ones_are_offline_with_the_reason
     make_config: MakeConfig,
     make_daemon: MakeDaemon,
     subscriber: Subscriber,
-    street: Path,
-    clip: Path,
+    sources: tuple[Path, Path],
+    bad_cameras: list[dict[str, object]],
 ) -> None:
-    missing = clip.with_name("no-such.mp4")
+    street, clip = sources
     with RtspServer(clip) as server:
         cameras: list[dict[str, object]] = [
             {"id": "stream", "source": server.url},
@@ -55,8 +70,7 @@ def test_two_good_cameras_publish_while_two_bad_ones_are_offline_with_the_reason
                 "loop": True,
                 "realtime": True,
             },
-            {"id": "dead", "source": UNANSWERED, "open_timeout_s": 2.0, "retry_max_s": 2.0},
-            {"id": "missing", "source": str(missing)},
+            *bad_cameras,
         ]
         daemon = make_daemon(make_config(*cameras))
         daemon.start()
@@ -108,11 +122,9 @@ def test_a_camera_that_hangs_does_not_delay_the_stop_or_its_neighbour(
 
 
 def test_cameras_that_are_down_cost_next_to_nothing(
-    make_config: MakeConfig, make_daemon: MakeDaemon, tmp_path: Path
+    make_config: MakeConfig, make_daemon: MakeDaemon, bad_cameras: list[dict[str, object]]
 ) -> None:
-    dead = {"id": "dead", "source": UNANSWERED, "open_timeout_s": 2.0, "retry_max_s": 2.0}
-    missing = {"id": "missing", "source": str(tmp_path / "no-such.mp4")}
-    daemon = make_daemon(make_config(dead, missing))
+    daemon = make_daemon(make_config(*bad_cameras))
     daemon.start()
     started_s, before_s = time.monotonic(), cpu_s(daemon.process.pid)
     daemon.notifications.wait_for("STATUS=0 of 2 cameras online")
