@@ -6,6 +6,7 @@ import os
 import socket
 
 import pytest
+
 from support.broker import Broker
 from support.subscriber import Subscriber
 

@@ -14,12 +14,12 @@ import jsonschema
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import tiny_models
-from support.tiny_models import blank_picture, box_quad, draw_plate, draw_vehicle
 
 from alprd.config import InferenceSettings
 from alprd.inference.models import Models, load_models
 from alprd.recognize import Progress, recognize
+from support import tiny_models
+from support.tiny_models import blank_picture, box_quad, draw_plate, draw_vehicle
 
 SIZE = (640, 384)
 

@@ -7,9 +7,6 @@ from datetime import datetime, timedelta
 
 import numpy as np
 import pytest
-from support import tiny_models
-from support.inference import AT
-from support.tiny_models import blank_picture, box_quad, draw_plate
 
 from alprd.cameras.mux import FrameMux
 from alprd.config import InferenceSettings, TrackingSettings
@@ -17,6 +14,9 @@ from alprd.core.types import EndOfStream, Frame, PlateEvent
 from alprd.inference.models import Models, load_models
 from alprd.inference.thread import InferenceThread
 from alprd.pipeline import CameraPipeline
+from support import tiny_models
+from support.inference import AT
+from support.tiny_models import blank_picture, box_quad, draw_plate
 
 
 @pytest.fixture(scope="module")

@@ -12,14 +12,14 @@ from typing import Any
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import tiny_models
-from support.tiny_models import Flaws, Normalisation, box_quad, draw_plate, draw_vehicle
 
 from alprd.config import InferenceSettings
 from alprd.core.types import Detection
 from alprd.inference.models import READER_BATCH, load_models
 from alprd.inference.preprocess import ImageError
 from alprd.ports import EngineError
+from support import tiny_models
+from support.tiny_models import Flaws, Normalisation, box_quad, draw_plate, draw_vehicle
 
 SLANTED = ((200.0, 400.0), (420.0, 420.0), (420.0, 490.0), (200.0, 470.0))
 

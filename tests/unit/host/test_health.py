@@ -65,7 +65,7 @@ def machine(root: Path, *, busy: int = 100, idle: int = 300) -> Path:
     return root
 
 
-def sample_of(meter: HostMeter, line: str | None = None, folder: Path = Path("/")) -> Any:  # noqa: ANN401
+def sample_of(meter: HostMeter, line: str | None = None, folder: Path = Path("/")) -> Any:
     return health_sample(
         at="2026-11-21T12:00:00.000Z",
         meter=meter,

@@ -7,11 +7,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from support import tiny_models
 
 from alprd.inference.detector import NetworkDetector
 from alprd.inference.manifest import DetectorManifest, load_detector_manifest
 from alprd.ports import EngineError
+from support import tiny_models
 
 PICTURE = np.zeros((48, 64, 3), np.uint8)
 

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from support.inference import FakeClock
-
 from alprd.inference.figures import StageFigures
+from support.inference import FakeClock
 
 
 def test_a_stages_time_is_shared_by_the_items_of_its_batch() -> None:

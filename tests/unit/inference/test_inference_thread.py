@@ -8,7 +8,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from support.inference import FakeClock, event, frame
 
 from alprd.cameras.mux import FrameMux
 from alprd.core.types import Detection, EndOfStream, Frame, PlateEvent, PlateRead
@@ -17,6 +16,7 @@ from alprd.inference.preprocess import ImageError
 from alprd.inference.thread import COMPLAINT_INTERVAL_S, SILENCE_S, InferenceThread
 from alprd.inference.unsaved import RETRY_S
 from alprd.ports import EngineError, ImageU8, OutboxError
+from support.inference import FakeClock, event, frame
 
 BAD = 255
 """Pixels of a frame that the models refuse."""

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import tiny_models
 
 from alprd.inference.manifest import (
     available_models,
@@ -18,6 +17,7 @@ from alprd.inference.manifest import (
     load_reader_manifest,
 )
 from alprd.ports import EngineError
+from support import tiny_models
 
 
 def refusal_of_detector(tmp_path: Path, changes: Mapping[str, Mapping[str, Any]]) -> str:

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from support.inference import FakeClock, event
-
 from alprd.core.types import PlateEvent
 from alprd.inference.unsaved import CAPACITY, RETRY_S, UnsavedEvents
 from alprd.ports import OutboxError
+from support.inference import FakeClock, event
 
 
 class Disk:
