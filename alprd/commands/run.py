@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import os
+import sys
 
 from alprd.commands.common import (
     EXIT_BAD_CONFIG,
@@ -39,6 +41,7 @@ def run(arguments: argparse.Namespace) -> int:
     quiet_native_libraries()
     # Imported late: `alprd --help` must not pay for OpenCV, and OpenCV reads the environment.
     from alprd import app  # noqa: PLC0415
+    from alprd.cameras import captures_still_running, prepare_opencv  # noqa: PLC0415
     from alprd.config import load_settings  # noqa: PLC0415
     from alprd.host.systemd import Notifier  # noqa: PLC0415
     from alprd.logs import configure_logging, log_uncaught_errors  # noqa: PLC0415
@@ -46,9 +49,10 @@ def run(arguments: argparse.Namespace) -> int:
 
     configure_logging(settings.log)
     log_uncaught_errors()
+    prepare_opencv()  # writes the environment, so before any thread reads it
     try:
         with Notifier.from_environment() as notify:
-            return app.run(
+            code = app.run(
                 settings,
                 load=lambda: load_settings(arguments.config),
                 notify=notify,
@@ -59,3 +63,10 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error), EXIT_BAD_CONFIG) from error
     except OutboxError as error:
         raise CommandError(str(error)) from error
+    if captures_still_running():
+        # A driver's call cannot be cut short. If it came back while the interpreter shuts down,
+        # the process would abort; everything of ours has been closed already.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    return code
