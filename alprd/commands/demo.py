@@ -98,7 +98,7 @@ class _Subscriber:
         self._last_s = time.monotonic()
         self._ready = threading.Event()
         self._broker = broker
-        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="alprd-demo")
+        self._client = mqtt.Client(CallbackAPIVersion.VERSION2, client_id="alprd-demo-subscriber")
         self._client.on_connect = lambda client, *_: client.subscribe("alpr/+/plates", qos=1)
         self._client.on_subscribe = lambda *_: self._ready.set()
         self._client.on_message = self._print

@@ -52,6 +52,8 @@ class Composer:
         known = self.base.boxes(layout)
         quads, kind = self.pasted.add(dice, layout, (canvas, seen), known)
         images = develop(canvas.permute(0, 3, 1, 2), dice)
+        # one picture in some 170,000 comes out as NaN, and one would poison every weight
+        images = torch.nan_to_num(images, nan=PAD, posinf=1.0, neginf=0.0).clamp(0, 1)
         # the bars around a letterboxed picture are grey in use, whatever the camera did
         keep = dice.chance(0.85, size, 1, 1, 1)
         images = torch.where(seen[:, None] | ~keep, images, torch.full_like(images, PAD))
@@ -65,6 +67,9 @@ def join(
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Join annotations and pasted things into padded targets."""
     classes, boxes = known
+    sound = torch.isfinite(quads).flatten(2).all(2)
+    quads = torch.where(sound[..., None, None], quads, torch.zeros_like(quads))
+    kind = torch.where(sound, kind, torch.zeros_like(kind))
     first, last = quads.amin(2), quads.amax(2)
     pasted = torch.where(kind == IS_PLATE, PLATE, torch.where(kind == IS_DECOY, NOT_PLATE, -1))
     all_classes = torch.cat([pasted, classes], 1)
