@@ -19,6 +19,7 @@ from pydantic_settings import BaseSettings, EnvSettingsSource, SettingsConfigDic
 
 from alprd.config.checks import nearest
 from alprd.config.layers import Table
+from alprd.config.limits import limit_problem
 from alprd.config.models import CameraSettings, Settings
 
 PREFIX = "ALPRD_"
@@ -73,7 +74,7 @@ def table_of(name: str, value: str, cameras: Sequence[str]) -> Table:
         return _camera_table(name, value, cameras)
     if not _known(name):
         raise VariableError(_unknown(name, [PREFIX + n for n in _names(Settings)]))
-    return _typed(Settings, _parsed(_SettingsNames, PREFIX, name, value))
+    return _table(_SettingsNames, Settings, PREFIX, name, value)
 
 
 def _known(name: str) -> bool:
@@ -95,7 +96,7 @@ def _camera_table(name: str, value: str, cameras: Sequence[str]) -> Table:
     prefix = max(fitting, key=len)
     if name.upper()[len(prefix) :] not in keys:
         raise VariableError(_unknown(name, [prefix + k for k in keys]))
-    table = _typed(CameraSettings, _parsed(_CameraNames, prefix, name, value))
+    table = _table(_CameraNames, CameraSettings, prefix, name, value)
     return {"cameras": [{"id": prefixes[prefix], **table}]}
 
 
@@ -126,12 +127,28 @@ def _unknown(name: str, valid: Sequence[str]) -> str:
     return f"{name}: no setting has this name; {remedy}"
 
 
+def _table(
+    names: type[BaseSettings], model: type[BaseModel], prefix: str, name: str, value: str
+) -> Table:
+    parsed = _parsed(names, prefix, name, value)
+    _refuse_impossible(name, parsed)
+    table = _typed(model, parsed)
+    _refuse_impossible(name, table)
+    return table
+
+
+def _refuse_impossible(name: str, table: Table) -> None:
+    problem = limit_problem(table)
+    if problem is not None:
+        raise VariableError(f"{name}: {problem}")
+
+
 def _parsed(kind: type[BaseSettings], prefix: str, name: str, value: str) -> Table:
     source = EnvSettingsSource(kind, env_prefix=prefix, env_nested_delimiter="__")
     source.env_vars = {name.lower(): value}
     try:
         return source()
-    except ValueError:  # SettingsError, which older releases do not export
+    except (ValueError, RecursionError):  # SettingsError, which older releases do not export
         pass  # its message and cause quote the value, which may hold a password
     raise VariableError(f"{name}: not valid JSON; write a table or list as JSON, in double quotes")
 
@@ -155,9 +172,12 @@ def _typed_text(field: FieldInfo, text: str) -> object:
     annotation: Any = field.annotation
     adapter = TypeAdapter(annotation)
     candidates: list[object] = [text]
-    with contextlib.suppress(ValueError):  # not JSON: the text itself, or yes/no
+    # Not JSON, or more digits or brackets than Python takes: the text itself, or yes/no.
+    with contextlib.suppress(ValueError, RecursionError):
         candidates.append(json.loads(text))
     for candidate in candidates:
+        if limit_problem(candidate) is not None:
+            continue
         try:
             adapter.validate_json(json.dumps(candidate), strict=True)
         except ValidationError:

@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from alprd.config.limits import limit_problem
+
 if sys.version_info >= (3, 11):
     import tomllib
 else:
@@ -136,7 +138,7 @@ def _merged_cameras(base: list[Any], over: list[Any]) -> list[Any]:
 
 
 def read_toml(path: Path) -> Table:
-    """The file's tables. Raises ConfigError with the line and column of a mistake."""
+    """The file's tables. Raises ConfigError, with the line and column of a mistake in TOML."""
     try:
         text = path.read_bytes().decode("utf-8")
         tables: Table = tomllib.loads(text)
@@ -158,10 +160,15 @@ def read_toml(path: Path) -> Table:
         problem = f"is not UTF-8 at byte {error.start}; save it as UTF-8"
     except tomllib.TOMLDecodeError as error:
         raise ConfigError([_syntax_problem(path, text, error)]) from None
+    except ValueError:  # Python's own bound on the digits of a number
+        problem = "holds a number with thousands of digits; shorten it"
     except RecursionError:
         problem = "nests too deeply; flatten it"
     else:
-        return tables
+        found = limit_problem(tables)
+        if found is None:
+            return tables
+        problem = found
     raise ConfigError([f"{path}: {problem}"])
 
 

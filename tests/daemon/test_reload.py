@@ -82,6 +82,27 @@ def test_a_bad_configuration_is_refused_and_the_old_one_goes_on(
     assert daemon.stop()[0] == 0
 
 
+def test_a_file_that_breaks_the_parser_is_refused_and_the_daemon_lives_on(
+    make_config: MakeConfig, make_daemon: MakeDaemon, subscriber: Subscriber, street: Path
+) -> None:
+    good = make_config(camera(street))
+    daemon = make_daemon(good)
+    daemon.start()
+    for text in (
+        good.replace("threads = 1", "threads = " + "9" * 5000),
+        good.replace("threads = 1", "threads = 0x" + "f" * 6000),
+        good.replace("[mqtt]", '[mqtt]\nca_file = "a\\u0000b"'),
+        good + ".".join("x" * 5000) + " = 1\n",
+    ):
+        daemon.configure(text)
+        daemon.reload()
+    refused = [line for line in daemon.log_events if line["event"] == "config.refused"]
+    assert len(refused) == 4
+    before = passes(subscriber.messages, "gate")
+    subscriber.wait_until(lambda seen: passes(seen, "gate") >= before + 2)
+    assert daemon.stop()[0] == 0
+
+
 def test_what_needs_a_restart_is_named_and_does_not_change(
     make_config: MakeConfig, make_daemon: MakeDaemon, subscriber: Subscriber, street: Path
 ) -> None:
