@@ -25,6 +25,10 @@ class EngineError(Exception):
     """A model or engine cannot be used; the message names the file and the remedy."""
 
 
+class EngineUnavailable(EngineError):  # noqa: N818 -- says what it is
+    """A sound model or engine cannot be used just now; trying again later may help."""
+
+
 class OutboxError(Exception):
     """An event could not be made durable; the message names the file and the remedy."""
 

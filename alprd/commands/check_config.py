@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import argparse
 import os
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from alprd.commands.common import (
     EXIT_BAD_CONFIG,
     EXIT_DONE,
+    EXIT_FAILED,
     CommandError,
     Commands,
     add_config_option,
@@ -38,30 +40,33 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Check everything that can be checked without starting."""
+    settings = load_config(arguments.config)
     from alprd.commands.toml_text import toml_text  # noqa: PLC0415 -- pydantic takes 0.2 s
+    from alprd.inference.backend import choose_backend  # noqa: PLC0415
     from alprd.inference.manifest import (  # noqa: PLC0415
         load_detector_manifest,
         load_onnx,
         load_reader_manifest,
     )
     from alprd.info import public_settings  # noqa: PLC0415
-    from alprd.ports import EngineError  # noqa: PLC0415
+    from alprd.ports import EngineError, EngineUnavailable  # noqa: PLC0415
 
-    settings = load_config(arguments.config)
-    problems: list[str] = []
-    models_dir = settings.inference.models_dir
-    try:
-        detector, folder = load_detector_manifest(settings.inference.detector, models_dir)
-        load_onnx(detector, folder)
-    except EngineError as error:
-        problems.append(str(error))
-    try:
-        reader, folder = load_reader_manifest(settings.inference.reader, models_dir)
-        load_onnx(reader, folder)
-    except EngineError as error:
-        problems.append(str(error))
+    inference = settings.inference
+    checks: tuple[Callable[[], object], ...] = (
+        lambda: choose_backend(inference),
+        lambda: load_onnx(*load_detector_manifest(inference.detector, inference.models_dir)),
+        lambda: load_onnx(*load_reader_manifest(inference.reader, inference.models_dir)),
+    )
+    problems: list[EngineError] = []
+    for check in checks:
+        try:
+            check()
+        except EngineError as error:
+            problems.append(error)
     if problems:
-        raise CommandError("\n".join(problems), EXIT_BAD_CONFIG)
+        passing = all(isinstance(problem, EngineUnavailable) for problem in problems)
+        code = EXIT_FAILED if passing else EXIT_BAD_CONFIG
+        raise CommandError("\n".join(map(str, problems)), code)
     for warning in warnings(settings):
         write_error(f"warning: {warning}")
     if not arguments.quiet:

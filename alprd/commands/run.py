@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import faulthandler
 import os
 import sys
 
@@ -45,8 +46,11 @@ def run(arguments: argparse.Namespace) -> int:
     from alprd.config import load_settings  # noqa: PLC0415
     from alprd.host.systemd import Notifier  # noqa: PLC0415
     from alprd.logs import configure_logging, log_uncaught_errors  # noqa: PLC0415
-    from alprd.ports import EngineError, OutboxError  # noqa: PLC0415
+    from alprd.ports import EngineError, EngineUnavailable, OutboxError  # noqa: PLC0415
 
+    # The service manager ends a daemon that hangs with SIGABRT: every thread's stack is the one
+    # thing that then tells why. Stacks name files and lines, no values.
+    faulthandler.enable()
     configure_logging(settings.log)
     log_uncaught_errors()
     prepare_opencv()  # writes the environment, so before any thread reads it
@@ -58,6 +62,8 @@ def run(arguments: argparse.Namespace) -> int:
                 notify=notify,
                 until_end=arguments.until_end,
             )
+    except EngineUnavailable as error:
+        raise CommandError(str(error)) from error
     except EngineError as error:
         # Starting again would not help: the configuration names a model that cannot be used.
         raise CommandError(str(error), EXIT_BAD_CONFIG) from error

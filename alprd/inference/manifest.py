@@ -19,7 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_valida
 from pydantic_core import ErrorDetails
 
 from alprd.core.types import ALPHABET, PLATE_LABEL
-from alprd.ports import EngineError
+from alprd.ports import EngineError, EngineUnavailable
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -257,8 +257,11 @@ def _find(name: str, models_dir: Path | None) -> Path:
     base = models_dir if models_dir is not None else builtin_models_dir()
     folder = base / name
     # A name is one folder below models_dir; anything else would escape it.
-    if Path(name).name == name and (folder / MANIFEST).is_file():
-        return folder
+    try:
+        if Path(name).name == name and (folder / MANIFEST).is_file():
+            return folder
+    except OSError as error:
+        raise unreadable(folder / MANIFEST, error, "let alprd's user read the folder") from None
     there = available_models(base)
     known = f"models there: {', '.join(there)}" if there else "no model is there"
     remedy = (
@@ -275,7 +278,23 @@ def _read(path: Path, remedy: str) -> bytes:
     except FileNotFoundError:
         raise EngineError(f"{path} does not exist; {remedy}") from None
     except OSError as error:
-        raise EngineError(f"{path} cannot be read ({error.strerror}); {remedy}") from None
+        raise unreadable(path, error, remedy) from None
+
+
+def unreadable(path: Path, error: OSError, remedy: str) -> EngineError:
+    """What to raise: a wrong path or mode stays wrong, everything else (a disk, memory) may pass.
+
+    Args:
+        path: of the file.
+        error: why it cannot be read.
+        remedy: for the first kind.
+    """
+    if isinstance(error, (NotADirectoryError, IsADirectoryError, PermissionError)):
+        return EngineError(f"{path} cannot be read ({error.strerror}); {remedy}")
+    return EngineUnavailable(
+        f"{path} cannot be read now ({error.strerror}); check the disk, and the limits on memory "
+        "and open files"
+    )
 
 
 def _parse(kind: type[AnyManifest], path: Path) -> AnyManifest:

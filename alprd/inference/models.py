@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from alprd.config.models import InferenceSettings
+from alprd.inference.backend import choose_backend
 from alprd.inference.detector import NetworkDetector, detector_outputs
 from alprd.inference.manifest import (
     load_detector_manifest,
@@ -17,7 +18,7 @@ from alprd.inference.manifest import (
 from alprd.inference.onnx import OnnxNetwork
 from alprd.inference.reader import NetworkReader, reader_outputs
 from alprd.inference.selftest import check_detector, check_reader
-from alprd.ports import Detector, EngineError, PlateReader
+from alprd.ports import Detector, PlateReader
 
 READER_BATCH = 64
 """Plates in one call of the reader; more than a batch of frames usually shows."""
@@ -51,7 +52,7 @@ def load_models(settings: InferenceSettings) -> Models:
         EngineError: a model is missing, damaged, contradicts its manifest or fails its self-test;
             the message names the file and the remedy.
     """
-    backend, reason = _choose_backend(settings)
+    backend, reason = choose_backend(settings)
     found, found_folder = load_detector_manifest(settings.detector, settings.models_dir)
     read, read_folder = load_reader_manifest(settings.reader, settings.models_dir)
 
@@ -85,14 +86,3 @@ def load_models(settings: InferenceSettings) -> Models:
         backend=backend,
         reason=reason,
     )
-
-
-def _choose_backend(settings: InferenceSettings) -> tuple[str, str]:
-    if settings.backend == "tensorrt":
-        raise EngineError(
-            'inference.backend is "tensorrt", which this version of alprd cannot run; set it to '
-            '"auto" or "onnxruntime"'
-        )
-    if settings.backend == "onnxruntime":
-        return "onnxruntime", "inference.backend asks for it"
-    return "onnxruntime", "it runs on every machine, and this version of alprd has no other"

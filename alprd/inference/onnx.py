@@ -16,7 +16,7 @@ from onnxruntime.capi import (  # type: ignore[import-untyped,unused-ignore]
 
 from alprd.inference.manifest import InputSpec
 from alprd.inference.network import Outputs, Shape, describe_shape, shape_problem
-from alprd.ports import EngineError
+from alprd.ports import EngineError, EngineUnavailable
 
 # ONNX Runtime's exceptions have no common base of their own.
 _ORT_ERRORS: tuple[type[Exception], ...] = (
@@ -29,6 +29,8 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_state.RuntimeException,
     ort_state.EPFail,
 )
+# What memory, threads or a device failed at; the model itself may be sound.
+_RUN_TIME_ERRORS: tuple[type[Exception], ...] = (ort_state.RuntimeException, ort_state.EPFail)
 _ERRORS_ONLY = 3
 
 
@@ -71,6 +73,11 @@ class OnnxNetwork:
             self._session: Any = ort.InferenceSession(
                 onnx, sess_options=options, providers=["CPUExecutionProvider"]
             )
+        except _RUN_TIME_ERRORS as error:
+            raise EngineUnavailable(
+                f"{path} was not loaded by ONNX Runtime {ort.__version__}: {_first_line(error)}; "
+                "check the memory that is free"
+            ) from error
         except _ORT_ERRORS as error:
             raise EngineError(
                 f"{path} cannot be loaded by ONNX Runtime {ort.__version__}: {_first_line(error)}; "
@@ -91,7 +98,8 @@ class OnnxNetwork:
                 self._outputs, {self._input: batch}
             )
         except _ORT_ERRORS as error:
-            raise EngineError(
+            kind = EngineUnavailable if isinstance(error, _RUN_TIME_ERRORS) else EngineError
+            raise kind(
                 f"{self._path} failed in ONNX Runtime {ort.__version__}: {_first_line(error)}; "
                 "lower max_batch in [inference] if memory is short, or export the model again"
             ) from error

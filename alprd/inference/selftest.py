@@ -16,7 +16,13 @@ from numpy.typing import NDArray
 
 from alprd.core.types import PLATE_LABEL, Detection
 from alprd.inference.detector import NetworkDetector
-from alprd.inference.manifest import DetectorManifest, InputSpec, Manifest, ReaderManifest
+from alprd.inference.manifest import (
+    DetectorManifest,
+    InputSpec,
+    Manifest,
+    ReaderManifest,
+    unreadable,
+)
 from alprd.inference.network import Network, Outputs
 from alprd.inference.reader import NetworkReader
 from alprd.ports import EngineError, ImageU8
@@ -158,11 +164,13 @@ def _toml(value: object) -> str:
 def _picture(path: Path) -> ImageU8:
     try:
         data = path.read_bytes()
-    except OSError as error:
+    except FileNotFoundError:
         raise EngineError(
-            f"{path} cannot be read ({error.strerror}); the self-test needs it: restore it, or "
-            "correct selftest.image in the manifest"
+            f"{path} does not exist; the self-test needs it: restore it, or correct "
+            "selftest.image in the manifest"
         ) from None
+    except OSError as error:
+        raise unreadable(path, error, "the self-test needs it: let alprd's user read it") from None
     image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR) if data else None
     if image is None:
         raise EngineError(f"{path} is no picture; the self-test needs one: restore it")

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
-from support.daemon import alprd
+from support.daemon import alprd, environment
 from support.tiny_models import write_models
 
 GOOD = '[[cameras]]\nid = "gate"\nsource = "/dev/video9"\n'
@@ -23,8 +27,13 @@ GOOD = '[[cameras]]\nid = "gate"\nsource = "/dev/video9"\n'
         (GOOD + '[mqtt]\nurl = "mqtt://broker:123456"\n', "port"),
         ("", "cameras"),
         ("this is no TOML", "TOML"),
+        (GOOD + "[inference]\nthreads = " + "9" * 5000, "digits"),
+        (GOOD + '[mqtt]\nurl = "mqtts://b"\nca_file = "a\\u0000b"', "NUL"),
     ],
-    ids=["unknown key", "wrong type", "slash", "same id", "port", "no camera", "no TOML"],
+    ids=[
+        *("unknown key", "wrong type", "slash", "same id", "port", "no camera", "no TOML"),
+        *("digits", "NUL"),
+    ],
 )
 @pytest.mark.parametrize("command", ["run", "check-config"])
 def test_a_bad_configuration_ends_with_78_and_one_line(
@@ -48,6 +57,54 @@ def test_a_file_that_cannot_be_read_ends_with_78(tmp_path: Path, name: str) -> N
     assert done.returncode == 78
     assert len(done.stderr.splitlines()) == 1
     assert str(file) in done.stderr
+
+
+LATER = (
+    "import alprd.cli, alprd.config, os, sys\n"
+    "if os.geteuid() == 0:\n"
+    "    os.setgroups([]), os.setgid(65534), os.setuid(65534)\n"
+    "sys.exit(alprd.cli.main())\n"
+)
+"""alprd as a user who is not root; what it imports is loaded before, from root's own folders."""
+
+
+@pytest.mark.parametrize("command", ["run", "check-config"])
+def test_a_file_that_this_user_may_not_read_ends_with_78_and_the_remedy(command: str) -> None:
+    # Not tmp_path: its folders are closed to others, and it is the file that must be.
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        file = Path(folder) / "alprd.toml"
+        file.write_text(GOOD)
+        file.chmod(0o600 if os.geteuid() == 0 else 0)
+        done = subprocess.run(
+            [sys.executable, "-c", LATER, command, "--config", str(file)],
+            capture_output=True,
+            text=True,
+            timeout=60.0,
+            check=False,
+            env=environment(),
+        )
+    assert done.returncode == 78
+    assert done.stdout == ""
+    assert done.stderr == (
+        f"alprd: {file}: may not be read by this user; let its group read it: "
+        f"chgrp alprd {file} && chmod 640 {file}\n"
+    )
+
+
+@pytest.mark.parametrize("command", ["run", "check-config"])
+def test_a_backend_that_this_version_lacks_is_refused_by_both_commands(
+    tmp_path: Path, command: str
+) -> None:
+    models = write_models(tmp_path / "models")
+    file = tmp_path / "alprd.toml"
+    outbox = f'[outbox]\npath = "{tmp_path / "outbox.sqlite"}"\n'
+    inference = f'[inference]\nbackend = "tensorrt"\nmodels_dir = "{models}"\n'
+    file.write_text(GOOD + inference + outbox)
+    done = alprd(command, "--config", str(file))
+    assert done.returncode == 78
+    (complaint,) = [line for line in done.stderr.splitlines() if line.startswith("alprd: ")]
+    assert 'set it to "auto" or "onnxruntime"' in complaint
 
 
 def damage_onnx(models: Path) -> None:

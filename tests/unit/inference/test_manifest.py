@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import re
 from collections.abc import Mapping
 from pathlib import Path
@@ -16,7 +18,7 @@ from alprd.inference.manifest import (
     load_onnx,
     load_reader_manifest,
 )
-from alprd.ports import EngineError
+from alprd.ports import EngineError, EngineUnavailable
 from support import tiny_models
 
 
@@ -48,6 +50,44 @@ def test_a_complete_manifest_is_read_with_everything_in_it(tmp_path: Path) -> No
     assert manifest.input.shape == (3, 192, 320)
     assert manifest.decoder.thresholds == (0.4, 0.7, 0.4, 0.4, 0.4)
     assert manifest.training["hours"] == 3
+
+
+@pytest.mark.parametrize(
+    ("number", "passes"),
+    [
+        (errno.EMFILE, True),
+        (errno.EIO, True),
+        (errno.ENOMEM, True),
+        (errno.EACCES, False),
+        (errno.ENOTDIR, False),
+        (errno.ENOENT, False),
+    ],
+)
+def test_only_a_trouble_that_may_pass_is_called_unavailable(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int, *, passes: bool
+) -> None:
+    tiny_models.write_detector(tmp_path / "mine")
+    manifest, folder = load_detector_manifest("mine", tmp_path)
+
+    def fail(_: Path) -> bytes:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(Path, "read_bytes", fail)
+    with pytest.raises(EngineError, match=r"model\.onnx") as refused:
+        load_onnx(manifest, folder)
+    assert isinstance(refused.value, EngineUnavailable) is passes
+
+
+def test_a_folder_that_may_not_be_entered_is_an_engine_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_: Path) -> bool:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(Path, "is_file", refuse)
+    with pytest.raises(EngineError, match="let alprd's user read") as refused:
+        load_detector_manifest("mine", tmp_path)
+    assert not isinstance(refused.value, EngineUnavailable)
 
 
 def test_the_channels_last_layout_has_its_channels_last(tmp_path: Path) -> None:
