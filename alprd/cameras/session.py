@@ -226,5 +226,9 @@ def captures_still_running() -> int:
 
 
 def one_line(error: object) -> str:
-    """The message as one line without credentials."""
-    return mask_credentials(" ".join(str(error).split()))
+    """The message as one line of valid Unicode without credentials.
+
+    A file's name may hold bytes that are not UTF-8, which Python keeps as lone surrogates.
+    """
+    text = str(error).encode("utf-8", "backslashreplace").decode("utf-8")
+    return mask_credentials(" ".join(text.split()))

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import threading
 import time
+from collections.abc import Callable
 from types import TracebackType
 
 import structlog
@@ -18,7 +19,7 @@ from alprd.cameras.frames import OnGrab
 from alprd.cameras.network import silence
 from alprd.cameras.opencv_setup import prepare_opencv
 from alprd.cameras.pacing import Backoff, FileAxis, FpsMeter
-from alprd.cameras.session import Outcome, Phase, Session, SourceFactory
+from alprd.cameras.session import Outcome, Phase, Session, SourceFactory, one_line
 from alprd.cameras.sources import CameraSource, kind_of, open_source
 from alprd.config.models import CameraSettings
 from alprd.core.types import CameraStatus
@@ -79,6 +80,7 @@ class CameraThread:
         self._backoff = Backoff(settings.retry_max_s, jitter)
         self._report = StatusReport(settings.id, sink, board, clock)
         self._abandoned: list[Session] = []
+        self._ended: Outcome | None = None
         self._wake = threading.Event()
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._run, name=f"camera-{settings.id}", daemon=True)
@@ -112,22 +114,38 @@ class CameraThread:
         return open_source(self._settings, clock=self._clock, axis=self._axis, on_grab=on_grab)
 
     def _run(self) -> None:
+        error: str | None = None
+        while not self._stopping.is_set():
+            try:
+                self._live(error)
+            except Exception as surprise:  # a silently dead thread would stop the whole daemon
+                log.error("camera.thread_crashed", camera=self._settings.id, exc_info=True)
+                error = one_line(f"internal error: {type(surprise).__name__}: {surprise}")
+                # Nothing is reported before the next turn: reporting may be what failed.
+                self._pause(self._backoff.pause_s(), lambda: None)
+
+    def _live(self, error: str | None) -> None:
+        """The camera's life until it is stopped; `error` is what the last one ended with."""
         if not self._settings.enabled:
             self._report.change("disabled", None)
             self._idle_until_stopped()
             return
-        self._report.change("offline", None)
-        while not self._stopping.is_set():
+        if self._ended is None:
+            self._report.change("offline", error)
+        while self._ended is None and not self._stopping.is_set():
             outcome = self._one_session()
             if self._stopping.is_set():
                 break
             if outcome.ended:
                 log.info("camera.ended", camera=self._settings.id, error=outcome.error)
-                self._report.change("ended", outcome.error)
-                self._idle_until_stopped()
-                return  # stays "ended": stopping adds nothing to it
-            self._after_loss(outcome)
-        self._report.change("offline", None)
+                self._ended = outcome
+            else:
+                self._after_loss(outcome)
+        if self._ended is None:
+            self._report.stopped()
+        else:  # stays "ended": stopping adds nothing to it
+            self._report.change("ended", self._ended.error)
+            self._idle_until_stopped()
 
     def _one_session(self) -> Outcome:
         """Run a session until it is over, hangs, or the camera is stopped."""
@@ -139,8 +157,16 @@ class CameraThread:
             clock=self._clock,
             wake=self._wake,
         )
-        meter = FpsMeter()
         session.start()
+        try:
+            return self._watch(session)
+        except Exception:
+            session.cancel()
+            self._abandoned.append(session)
+            raise
+
+    def _watch(self, session: Session) -> Outcome:
+        meter = FpsMeter()
         while not self._stopping.is_set():
             self._wake.wait(self._tick_s)
             self._wake.clear()
@@ -209,10 +235,13 @@ class CameraThread:
         return self._abandoned
 
     def _wait(self, pause_s: float) -> None:
+        self._pause(pause_s, self._report.refresh)
+
+    def _pause(self, pause_s: float, meanwhile: Callable[[], None]) -> None:
         until_s = self._clock() + pause_s
         while not self._stopping.is_set() and (left_s := until_s - self._clock()) > 0.0:
             self._beat()
-            self._report.refresh()
+            meanwhile()
             self._stopping.wait(min(left_s, self._tick_s))
 
     def _idle_until_stopped(self) -> None:
@@ -253,6 +282,10 @@ class StatusReport:
         self._state, self._error = state, error
         self._publish()
         return True
+
+    def stopped(self) -> None:
+        """The camera is no longer looked at; why it was failing stays known."""
+        self.change("offline", self._error)
 
     def refresh(self) -> None:
         """Publish again when the last time is long ago."""

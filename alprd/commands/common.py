@@ -69,8 +69,12 @@ def load_config(path: Path | None) -> Settings:
 
 
 def write_line(text: str) -> None:
-    """One line to standard output, flushed, so that a pipe sees it at once."""
-    sys.stdout.write(text + "\n")
+    """One line to standard output, flushed, so that a pipe sees it at once.
+
+    What the output's encoding cannot say is escaped.
+    """
+    encoding = sys.stdout.encoding or "utf-8"  # a stream in memory has none
+    sys.stdout.write(text.encode(encoding, "backslashreplace").decode(encoding) + "\n")
     sys.stdout.flush()
 
 

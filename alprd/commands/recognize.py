@@ -129,7 +129,7 @@ def _recognize(
             annotate_dir=annotate_dir,
             min_confidence=min_confidence,
         ):
-            screen.line(json.dumps(result, ensure_ascii=False))
+            screen.line(json.dumps(result))  # ASCII: no name or locale can refuse it
     except (AnnotateError, EngineError) as error:
         raise CommandError(str(error)) from error
     return EXIT_FAILED if screen.complaints else EXIT_DONE

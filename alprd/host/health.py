@@ -10,11 +10,15 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
+import structlog
+
 from alprd.config.models import HealthSettings
 from alprd.core.events import format_time
 from alprd.host.sample import HostMeter, health_sample
 from alprd.host.tegra_reader import TegrastatsReader
 from alprd.ports import Beat, Clock, StateBoard
+
+log = structlog.get_logger(__name__)
 
 _BEAT_S = 0.5
 _JOIN_S = 2.0
@@ -99,13 +103,19 @@ class HealthThread:
             pipeline=self._pipeline_figures(),
         )
 
+    def _publish(self) -> None:
+        try:
+            self._board.device("health", self.sample(), retain=True)
+        except Exception as error:  # a surprise in one figure must not end the daemon's health
+            log.error("health.failed", error=str(error), exc_info=True)
+
     def _run(self) -> None:
         next_s = self._clock()
         while not self._stop.is_set():
             self._beat()
             now_s = self._clock()
             if now_s >= next_s:
-                self._board.device("health", self.sample(), retain=True)
+                self._publish()
                 next_s += self._interval_s
                 if next_s <= now_s:  # the machine was suspended: nothing is made up for
                     next_s = now_s + self._interval_s

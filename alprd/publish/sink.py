@@ -13,9 +13,13 @@ from alprd.publish.outbox import NewRow, OutboxWriter
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
-    """Compact UTF-8 JSON; NaN and infinity are errors, because JSON knows neither."""
+    """Compact UTF-8 JSON; NaN and infinity are errors, because JSON knows neither.
+
+    A lone surrogate (a byte of a file's name that is not UTF-8) becomes "?": an odd name must not
+    cost the message, nor the thread that sends it.
+    """
     text = json.dumps(payload, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
-    return text.encode()
+    return text.encode("utf-8", "replace")
 
 
 class _Build(Protocol):

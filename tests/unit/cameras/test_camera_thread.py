@@ -17,7 +17,7 @@ from alprd.cameras.network import CameraTimeoutError
 from alprd.cameras.session import captures_still_running
 from alprd.cameras.thread import MAX_ABANDONED, CameraThread
 from alprd.config.models import CameraSettings
-from alprd.core.types import EndOfStream, Frame
+from alprd.core.types import CameraStatus, EndOfStream, Frame
 from alprd.ports import CameraError
 from support.boards import RecordingBoard
 
@@ -278,6 +278,57 @@ def test_a_surprise_inside_a_source_is_an_offline_camera(bench: Bench) -> None:
     bench.online_again()
 
 
+def test_a_file_name_that_is_not_utf8_becomes_readable_text(bench: Bench) -> None:
+    bench.run({"opening": fail(CameraError("stra\udcdfe.mp4 does not exist"))})
+    status = bench.board.wait_for(lambda s: s.last_error is not None)
+    assert status.last_error == r"stra\udcdfe.mp4 does not exist"
+
+
+def test_a_board_that_fails_does_not_end_the_camera(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember = bench.board.camera_status
+    refused: list[str] = []
+
+    def refuse_online_once(status: CameraStatus) -> None:
+        if status.state == "online" and not refused:
+            refused.append(status.state)
+            raise UnicodeEncodeError("utf-8", "x", 0, 1, "surprise")
+        remember(status)
+
+    monkeypatch.setattr(bench.board, "camera_status", refuse_online_once)
+    bench.run({"reading": bench.steady})
+    bench.until(lambda: bool(refused))
+    bench.online_again()
+    status = next(s for s in bench.board.statuses if s.last_error is not None)
+    assert status.state == "offline"
+    assert "internal error: UnicodeEncodeError" in (status.last_error or "")
+    assert len(bench.sources) == 2
+    bench.until(lambda: bench.sources[0].closed)  # its session was not left to itself
+
+
+def test_a_surprise_after_a_files_end_does_not_play_it_again(
+    bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    remember = bench.board.camera_status
+    ends: list[str] = []
+
+    def refuse_the_first_end(status: CameraStatus) -> None:
+        if status.state == "ended":
+            ends.append(status.state)
+            if len(ends) == 1:
+                raise ZeroDivisionError
+        remember(status)
+
+    monkeypatch.setattr(bench.board, "camera_status", refuse_the_first_end)
+    bench.run({"reading": lambda: None}, live=False)
+    bench.until(lambda: bool(ends))
+    bench.clock.now_s += 60.0
+    beats = bench.beats
+    bench.until(lambda: bench.beats > beats + 3)
+    assert len(bench.sources) == 1
+
+
 def test_a_file_is_put_whole_and_ended(bench: Bench) -> None:
     frames = iter([make_frame(0), make_frame(1), make_frame(2)])
     bench.run({"reading": lambda: next(frames, None), "warning": "cut off"}, live=False)
@@ -337,6 +388,16 @@ def test_stopping_a_delivering_camera_is_quick_and_ends_offline(bench: Bench) ->
     camera.close()
     assert bench.board.last.state == "offline"
     assert bench.sources[0].closed
+
+
+def test_the_reason_of_a_failing_camera_is_still_known_after_the_stop(bench: Bench) -> None:
+    def silence() -> Frame:
+        raise CameraTimeoutError("no frame for 10 s")
+
+    camera = bench.run({"reading": silence}, {"opening": bench.hang})
+    bench.board.wait_for_state("stalled")
+    camera.close()
+    assert (bench.board.last.state, bench.board.last.last_error) == ("offline", "no frame for 10 s")
 
 
 def test_stopping_a_hung_camera_takes_about_a_second(bench: Bench) -> None:

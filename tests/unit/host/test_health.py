@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import queue
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from alprd.config import HealthSettings
 from alprd.core.types import CameraStatus
@@ -184,6 +185,33 @@ def test_the_thread_puts_a_retained_sample_on_the_board_at_once_and_again(tmp_pa
     assert first["pipeline"] == {"inference_fps": 12.5}
     assert first["tegrastats"] is None
     json.dumps(first, allow_nan=False)
+
+
+def test_a_figure_that_fails_is_logged_and_the_next_sample_comes(tmp_path: Path) -> None:
+    board = Board()
+    figures: Iterator[dict[str, int]] = iter([{"events": 2}])
+
+    def fail_once() -> dict[str, int]:
+        if not failed:
+            failed.append("once")
+            raise ZeroDivisionError("surprise")
+        return next(figures, {})
+
+    failed: list[str] = []
+    with (
+        capture_logs() as lines,
+        HealthThread(
+            HealthSettings(interval_s=1.0, tegrastats=""),
+            board,
+            disk_folder=tmp_path,
+            pipeline_figures=fail_once,
+            beat=lambda: None,
+            root=machine(tmp_path),
+        ),
+    ):
+        sample = board.messages.get(timeout=5)[1]
+    assert sample["pipeline"] == {"events": 2}
+    assert [line["error"] for line in lines if line["event"] == "health.failed"] == ["surprise"]
 
 
 def test_the_thread_reports_a_jetson_through_its_program(tmp_path: Path) -> None:
