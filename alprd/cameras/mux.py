@@ -30,6 +30,7 @@ class FrameMux:
         self._waiting: dict[str, deque[Frame | EndOfStream]] = {}
         self._dropped: dict[str, int] = {}
         self._removed: set[str] = set()
+        self._removals: dict[str, int] = {}
         self._served_last: str | None = None
         self._closing = False
         for camera_id in camera_ids:
@@ -56,6 +57,7 @@ class FrameMux:
             if camera_id in self._removed:
                 return
             self._removed.add(camera_id)
+            self._removals[camera_id] = self._removals.get(camera_id, 0) + 1
             queue = self._waiting.get(camera_id)
             if queue is not None and not self._closing:
                 queue.clear()
@@ -79,7 +81,10 @@ class FrameMux:
         """Files: wait until the item can be taken; nothing is lost. Returns at once when closed."""
         camera_id = item.camera_id
         with self._changed:
-            while not self._refuses(camera_id):
+            # What waits since before a removal belongs to the stream that ended with it, also when
+            # the camera has been added again by the time this thread wakes up.
+            stream = self._removals.get(camera_id, 0)
+            while not self._refuses(camera_id) and stream == self._removals.get(camera_id, 0):
                 queue = self._queue_of(camera_id)
                 if isinstance(item, EndOfStream) or len(queue) < self._file_depth:
                     queue.append(item)

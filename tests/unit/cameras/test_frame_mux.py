@@ -153,6 +153,23 @@ def test_removing_frees_a_put_that_waits() -> None:
     assert not writer.is_alive()
 
 
+def test_a_put_from_before_a_removal_never_lands_in_the_stream_after_it() -> None:
+    for _ in range(50):
+        mux = FrameMux(["a"], file_depth=1)
+        mux.put(frame("a", 0))
+        writer = threading.Thread(target=mux.put, args=(frame("a", 99),), daemon=True)
+        writer.start()
+        while not mux._changed._waiters:  # type: ignore[attr-defined]
+            writer.join(0.0001)
+        mux.remove_camera("a")
+        mux.add_camera("a")
+        writer.join(5.0)
+        assert not writer.is_alive()
+        mux.put(EndOfStream(camera_id="a"))
+        taken = [item for _ in range(3) for item in seen(mux.take(1, 0.0))]
+        assert taken == [("a", -1), ("a", -1)]
+
+
 def test_a_camera_that_is_added_again_delivers_again_after_its_end() -> None:
     mux = FrameMux(["a"])
     mux.remove_camera("a")
