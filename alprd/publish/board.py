@@ -86,6 +86,16 @@ class Board:
             del self._unsent[topic]
             return self._latest[topic]
 
+    def acknowledged(self, topic: str) -> None:
+        """The broker has the topic's message: one that took a status away is not repeated.
+
+        The camera may meanwhile belong to another device, whose status a later connect would take.
+        """
+        with self._lock:
+            latest = self._latest.get(topic)
+            if latest is not None and not latest.payload and topic not in self._unsent:
+                del self._latest[topic]
+
     def all_unsent(self) -> None:
         """After a connect: the broker may have forgotten everything."""
         with self._lock:

@@ -118,6 +118,8 @@ class Courier:
                 self._note_refusal(sent.topic, sent.seq, ack.refusal)
             elif sent.seq is not None:
                 taken.add(sent.seq)
+            elif sent.topic != self._availability_topic:  # the courier's own message
+                self._board.acknowledged(sent.topic)
         self._shelf.remove(taken)
 
     def _note_refusal(self, topic: str, seq: int | None, reason: str) -> None:

@@ -111,6 +111,30 @@ def test_the_retained_status_of_a_camera_that_is_gone_can_be_taken_away(
         assert late.on(f"{topic_prefix}/old/status") == []
 
 
+def test_a_status_that_was_taken_away_is_left_alone_after_a_later_connect(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with (
+        Proxy(broker.port) as proxy,
+        Device(tmp_path, proxy.url, prefix=topic_prefix) as device,
+        Device(tmp_path, broker.url, prefix=topic_prefix, device_id="edge-08") as new_owner,
+        Subscriber(broker, f"{topic_prefix}/#") as subscriber,
+    ):
+        topic = f"{topic_prefix}/gate/status"
+        device.publisher.camera_status(CameraStatus(camera_id="gate", state="online"))
+        subscriber.wait_until(lambda _: bool(subscriber.on(topic)))
+        device.publisher.forget_camera("gate")
+        subscriber.wait_until(lambda _: subscriber.on(topic)[-1].payload == b"")
+        new_owner.publisher.camera_status(CameraStatus(camera_id="gate", state="online"))
+        subscriber.wait_until(lambda _: subscriber.on(topic)[-1].payload != b"")
+        connects = device.publisher.stats().connects
+        proxy.cut()
+        device.wait_until(lambda stats: stats.connects > connects)
+        device.add(1)  # state goes before events
+        subscriber.wait_until(lambda m: any(x.topic.endswith("/plates") for x in m))
+        assert subscriber.on(topic)[-1].payload != b""
+
+
 def test_a_wrong_password_is_not_a_connection_and_the_reason_hides_it(
     make_broker: MakeBroker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -73,6 +73,33 @@ def test_after_a_connect_everything_is_sent_again() -> None:
     ]
 
 
+def test_a_status_that_was_taken_away_is_not_taken_away_again_after_a_later_connect() -> None:
+    board = make_board()
+    board.forget_camera("gate")
+    taken(board)
+    board.all_unsent()  # the connection broke before the broker answered
+    assert [message.payload for message in taken(board)] == [b""]
+    board.acknowledged("alpr/gate/status")
+    board.acknowledged("alpr/gate/status")  # of the first connection, had it come late
+    board.all_unsent()
+    assert taken(board) == []
+
+
+def test_an_acknowledgement_takes_nothing_but_a_sent_and_empty_message_away() -> None:
+    board = make_board()
+    board.device("info", {}, retain=True)
+    taken(board)
+    board.acknowledged("alpr/devices/edge/info")
+    board.camera_status(CameraStatus(camera_id="gate", state="online"))
+    board.forget_camera("gate")  # the acknowledgement below is for the status before it
+    board.acknowledged("alpr/gate/status")
+    board.all_unsent()
+    assert [message.topic for message in taken(board)] == [
+        "alpr/devices/edge/info",
+        "alpr/gate/status",
+    ]
+
+
 def test_health_is_sent_at_most_once_and_everything_else_at_least_once() -> None:
     board = make_board()
     board.device("health", {}, retain=True)
