@@ -12,11 +12,21 @@ MASK = "***"
 # a file name made of a URL keeps.
 _USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]+:/{1,2})(?P<userinfo>(?:(?!://)\S)*)@")
 
-# Query parameters of cameras (`?user=admin&password=1`), properties of GStreamer elements
-# (`user-pw=1`) and the underscored paths of cheap recorders (`/user=admin_password=1_channel=2`).
+# A URL's query. Every maker has a name of its own for the password (`loginpas`, `psw`, `ticket`),
+# so every value counts as one. Punctuation at the end belongs to the sentence around the URL.
+_QUERY = re.compile(
+    r"""(?P<before>[A-Za-z][A-Za-z0-9+.-]+:/{1,2}[^\s?"'<>]*\?)
+    (?P<query>[^\s"'<>]+?)(?=[.,:;)\]}]*(?:[\s"'<>]|$))""",
+    re.VERBOSE,
+)
+
+# Outside of a query: properties of GStreamer elements (`user-pw = 1`) and the underscored paths of
+# cheap recorders (`/user=admin_password=1_channel=2`).
 _PARAMETER = re.compile(
-    r"""(?P<key>(?<![A-Za-z0-9])(?:password|passwd|passphrase|pass|pwd|user-pw|proxy-pw|secret|token
-    |access[_-]token|api[_-]?key|auth)=)(?P<value>"[^"]*"|'[^']*'|[^\s&;"'!,]+)""",
+    r"""(?P<key>(?<![A-Za-z0-9])(?:(?:login|user|usr|proxy|admin)?[_-]?
+    (?:password|passwort|passwd|passphrase|pass|pas|pwd|psw|pw)
+    |p|secret|token|ticket|key|access[_-]?token|api[_-]?key|secret[_-]?key|auth)[ \t]*=[ \t]*)
+    (?P<value>"[^"]*"|'[^']*'|[^\s&;"'!,]+)""",
     re.IGNORECASE | re.VERBOSE,
 )
 
@@ -28,13 +38,20 @@ def _masked_userinfo(match: re.Match[str]) -> str:
     return f"{match['scheme']}{shown}@"
 
 
+def _masked_query(match: re.Match[str]) -> str:
+    parameters = (part.partition("=") for part in match["query"].split("&"))
+    shown = "&".join(f"{name}={MASK}" if equals else MASK for name, equals, _ in parameters)
+    return match["before"] + shown
+
+
 def mask_credentials(text: str) -> str:
     """The text with every password that it shows replaced by `***`.
 
-    Found are the user part of URLs and `password=`-like parameters; the user's name stays, because
-    it helps to find a wrong login.
+    Found are the user part of URLs, all values in their queries, and `password=`-like parameters
+    elsewhere; the user's name before a host stays, because it helps to find a wrong login.
     """
     text = _USERINFO.sub(_masked_userinfo, text)
+    text = _QUERY.sub(_masked_query, text)
     return _PARAMETER.sub(lambda match: match["key"] + MASK, text)
 
 

@@ -17,6 +17,7 @@ SETTINGS = Settings.model_validate(
         "cameras": [
             {"id": "gate", "source": "rtsp://u:hush-url@h/x", "tracking": {"hold_s": 7.0}},
             {"id": "yard", "source": "/clips/yard.mp4", "enabled": False},
+            {"id": "cgi", "source": "http://h/cgi?loginuse=admin&loginpas=hush-query"},
         ],
     }
 )
@@ -39,6 +40,7 @@ def test_the_info_message_is_json_and_holds_no_secret() -> None:
     assert payload["cameras"] == [
         {"id": "gate", "enabled": True, "source": "rtsp://u:***@h/x"},
         {"id": "yard", "enabled": False, "source": "/clips/yard.mp4"},
+        {"id": "cgi", "enabled": True, "source": "http://h/cgi?loginuse=***&loginpas=***"},
     ]
 
 

@@ -22,8 +22,26 @@ from alprd.core.secrets import has_credentials, mask_credentials, with_credentia
         ("rtsp://u:p@ss/w@h/x", "rtsp://u:***@h/x"),
         ("a rtsp://u:p@h, b mqtt://v:q@k", "a rtsp://u:***@h, b mqtt://v:***@k"),
         ("[rtsp://one/x,rtsp://u:p@two/y]", "[rtsp://one/x,rtsp://u:***@two/y]"),
-        ("http://h/cgi?user=a&password=b&x=1", "http://h/cgi?user=a&password=***&x=1"),
-        ("http://h/cgi?pwd=b", "http://h/cgi?pwd=***"),
+        ("http://h/cgi?user=a&password=b&x=1", "http://h/cgi?user=***&password=***&x=***"),
+        ("http://h/cgi?loginuse=a&loginpas=b", "http://h/cgi?loginuse=***&loginpas=***"),
+        (
+            "rtsp://h/live?what-a-maker-may-think-of=b",
+            "rtsp://h/live?what-a-maker-may-think-of=***",
+        ),
+        ("rtsp://h/live?b", "rtsp://h/live?***"),
+        ("http://h/x?a=b==&c=d,e", "http://h/x?a=***&c=***"),
+        (
+            "http://h/x?a=b: cannot be opened (http://h/y?c=d).",
+            "http://h/x?a=***: cannot be opened (http://h/y?c=***).",
+        ),
+        (
+            'souphttpsrc location="http://h/x?a=b" ! y',
+            'souphttpsrc location="http://h/x?a=***" ! y',
+        ),
+        ("rtsp://u:p@h/x?a=b", "rtsp://u:***@h/x?a=***"),
+        ("rtsp://h/user=admin&psw=b", "rtsp://h/user=admin&psw=***"),
+        ("/stream p=b key=b ticket=b passwort=b", "/stream p=*** key=*** ticket=*** passwort=***"),
+        ("rtspsrc user-pw = b ! x", "rtspsrc user-pw = *** ! x"),
         ("rtspsrc user-id=a user-pw='b c' ! x", "rtspsrc user-id=a user-pw=*** ! x"),
         ("rtsp://h/user=admin_password=b_channel=1", "rtsp://h/user=admin_password=***"),
     ],
@@ -33,8 +51,23 @@ def test_a_password_is_masked(text: str, masked: str) -> None:
 
 
 @pytest.mark.parametrize(
+    "text", ["http://u:p@h/x?a=b.", "user-pw = x", "[rtsp://a/x?b=c,rtsp://d/e?f=g]: gone"]
+)
+def test_masking_twice_changes_nothing_more(text: str) -> None:
+    assert mask_credentials(mask_credentials(text)) == mask_credentials(text)
+
+
+@pytest.mark.parametrize(
     "text",
-    ["", "rtsp://h:554/main", "mail me@example.org", "bypass=1", "no such file: /a/b@2x.png"],
+    [
+        "",
+        "rtsp://h:554/main",
+        "why? fps=5 monkey=1",
+        "http://h/a?",
+        "mail me@example.org",
+        "bypass=1",
+        "no such file: /a/b@2x.png",
+    ],
 )
 def test_text_without_a_password_stays_as_it_is(text: str) -> None:
     assert mask_credentials(text) == text
