@@ -1,0 +1,40 @@
+"""The systemd unit says what the exit codes and the daemon's own limits mean for restarts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from alprd.commands.common import EXIT_BAD_CONFIG
+from alprd.config.models import ProcessSettings
+
+UNIT = Path(__file__).parents[2] / "systemd" / "alprd.service"
+
+
+@pytest.fixture
+def unit() -> dict[str, str]:
+    """Its directives; each occurs once."""
+    lines = [line for line in UNIT.read_text(encoding="utf-8").splitlines() if "=" in line]
+    pairs = [line.split("=", 1) for line in lines if not line.startswith("#")]
+    found = {name: value for name, value in pairs}  # noqa: C416 -- lists, not tuples
+    assert len(found) == len(pairs)
+    return found
+
+
+def test_a_bad_configuration_is_not_tried_again_and_everything_else_for_ever(
+    unit: dict[str, str],
+) -> None:
+    assert unit["Restart"] == "on-failure"
+    assert unit["RestartPreventExitStatus"] == str(EXIT_BAD_CONFIG)
+    # RestartPreventExitStatus holds for ExecStart alone: a check before it would restart for ever.
+    assert "ExecStartPre" not in unit
+    assert unit["StartLimitIntervalSec"] == "0"
+    assert "StartLimitBurst" not in unit
+    assert float(unit["RestartSec"]) >= 5
+
+
+def test_the_watchdog_and_the_stop_leave_the_daemon_its_own_limits(unit: dict[str, str]) -> None:
+    process = ProcessSettings()
+    assert float(unit["WatchdogSec"]) > process.stall_timeout_s
+    assert float(unit["TimeoutStopSec"]) > process.stop_timeout_s
