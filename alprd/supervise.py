@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import faulthandler
 import os
 import threading
 from collections.abc import Callable
@@ -118,11 +119,16 @@ class StopDeadline:
         self._timer.join()
 
     def _overrun(self) -> None:
-        hung = sorted(thread.name for thread in threading.enumerate() if not thread.daemon)
+        # Daemon threads too: all that can hang here are. Only this timer is no suspect.
+        timer = threading.current_thread()
+        alive = sorted(thread.name for thread in threading.enumerate() if thread is not timer)
         log.error(
             "daemon.stop_overran",
             stop_timeout_s=self._timeout_s,
-            threads=hung,
+            threads=alive,
             remedy="events in the outbox are safe; a larger process.stop_timeout_s gives more time",
         )
-        self._leave(1)
+        try:
+            faulthandler.dump_traceback()
+        finally:
+            self._leave(1)

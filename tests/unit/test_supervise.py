@@ -5,6 +5,9 @@ from __future__ import annotations
 import threading
 from dataclasses import dataclass, field
 
+import pytest
+from structlog.testing import capture_logs
+
 from alprd.supervise import STATUS_INTERVAL_S, Pulse, StopDeadline
 
 
@@ -83,6 +86,24 @@ def test_a_stop_that_hangs_ends_the_process_with_exit_code_1() -> None:
     with StopDeadline(0.01, leave=leave):
         assert ended.wait(5.0)
     assert left == [1]
+
+
+def test_a_stop_that_hangs_names_every_thread_and_shows_where_each_one_is(
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    ended, release = threading.Event(), threading.Event()
+    hung = threading.Thread(target=release.wait, name="inference", daemon=True)
+    hung.start()
+    with capture_logs() as lines, StopDeadline(0.01, leave=lambda _: ended.set()):
+        assert ended.wait(5.0)
+    release.set()
+    hung.join()
+    (overran,) = [line for line in lines if line["event"] == "daemon.stop_overran"]
+    assert {"inference", "MainThread"} <= set(overran["threads"])
+    assert not [name for name in overran["threads"] if name.startswith("Thread-")]  # the timer
+    stacks = capfd.readouterr().err
+    assert stacks.count("most recent call first") >= 3
+    assert "test_supervise.py" in stacks
 
 
 def test_a_stop_in_time_is_left_alone() -> None:
