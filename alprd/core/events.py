@@ -23,6 +23,11 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 RANDOM_BYTES = 10
 """What `uuid7` needs: 74 random bits, rounded up to bytes."""
 
+CLOCK_SLACK_S = 1.0
+CLOCK_SLEW = 1e-3
+"""The wall clock may drift from the steady axis by so much, and by this share of the time: more
+than a clock that is steered does, less than one that is set."""
+
 VEHICLE_SHARE = 1 / 3
 """A vehicle seen around the plate in fewer of its frames is not taken for its carrier."""
 
@@ -33,10 +38,12 @@ def make_event(
     """The pass as an event, from the track up to now and its vote.
 
     `captured_at`, `quad` and the vehicle's box belong to one picture: the one whose read counts
-    most of those that gave exactly the published text (and show the vehicle, if there is one).
+    most of those that gave the published text (and show the vehicle, if there is one).
     """
     label, confidence = _carrier_type(track)
-    agreeing = [o for o in track.reads if o.read is not None and o.read.text == found.plate]
+    # A read counts for the published text also before the format settled its look-alikes.
+    texts = {found.plate, found.published}
+    agreeing = [o for o in track.reads if o.read is not None and o.read.text in texts]
     reads = agreeing or list(track.reads) or [track.last]
     with_vehicle = [o for o in reads if o.vehicle is not None and o.vehicle.label == label]
     shown = max(with_vehicle or reads, key=_shows)
@@ -47,13 +54,13 @@ def make_event(
     return PlateEvent(
         event_id=new_event_id(wall_times([first_read, last])[0]),
         camera_id=camera_id,
-        plate=found.plate,
+        plate=found.published,
         confidence=found.confidence,
-        char_confidences=found.char_confidences,
+        char_confidences=found.published_char_confidences,
         candidates=found.candidates,
         region=found.region,
         reads_count=track.reads_count,
-        reads_agreeing=track.count_of(found.plate),
+        reads_agreeing=sum(track.count_of(text) for text in texts),
         first_seen=first_seen,
         last_seen=last_seen,
         captured_at=captured_at,
@@ -68,18 +75,18 @@ def make_event(
 
 
 def wall_times(seen: Sequence[Observation]) -> list[datetime]:
-    """The observations' wall times, never going back.
+    """The observations' wall times, never going back and never leaping ahead.
 
-    The wall clock is for people and may be set while a vehicle passes. If it was set back, the
-    newest reading is the one that is right; the earlier times are counted back from it on the
-    steady axis. So first_seen <= captured_at <= last_seen always holds.
+    The wall clock is for people and may be set while a vehicle passes, forward too (a device
+    without a battery starts in 1970). Then the newest reading is the one that is right; the earlier
+    times are counted back from it on the steady axis. So first_seen <= captured_at <= last_seen
+    always holds, and they are as far apart as the pictures were.
 
     Args:
         seen: oldest first.
     """
-    walls = [o.captured_at for o in seen]
-    if all(a <= b for a, b in pairwise(walls)):
-        return walls
+    if all(_steady(a, b) for a, b in pairwise(seen)):
+        return [o.captured_at for o in seen]
     newest = seen[-1]
     return [newest.captured_at - timedelta(seconds=newest.t_s - o.t_s) for o in seen]
 
@@ -100,6 +107,9 @@ def to_payload(
         device_id: the device's name in topics.
         software: name and version, "alprd 0.1.0".
         models: name of each model used -> "sha256:...".
+
+    Raises:
+        ValueError: a probability is not a number, or a time has no time zone.
     """
     return {
         "schema": SCHEMA,
@@ -163,6 +173,13 @@ def uuid7(at: datetime, random: bytes) -> str:
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
 
 
+def _steady(earlier: Observation, later: Observation) -> bool:
+    """Whether nobody set the wall clock between two observations."""
+    wall_s = (later.captured_at - earlier.captured_at).total_seconds()
+    steady_s = later.t_s - earlier.t_s
+    return wall_s >= 0.0 and abs(wall_s - steady_s) <= CLOCK_SLACK_S + CLOCK_SLEW * steady_s
+
+
 def _carrier_type(track: Track) -> tuple[str | None, float]:
     """The vehicle type with the greatest sum of scores, and its mean score over all sightings."""
     label, total = max(track.vehicles, key=lambda v: (v[1], v[0]), default=(None, 0.0))
@@ -177,8 +194,10 @@ def _shows(seen: Observation) -> tuple[float, float]:
 
 
 def _probability(value: float) -> float:
-    """0..1 with four decimals; what is not a number is no confidence at all."""
-    return round(min(1.0, max(0.0, value)), 4) if math.isfinite(value) else 0.0
+    """0..1 with four decimals. Raises ValueError: what is unknown is None, and never 0."""
+    if not math.isfinite(value):
+        raise ValueError(f"{value} is no probability; give None for what was not measured")
+    return round(min(1.0, max(0.0, value)), 4)
 
 
 def _direction(direction: Direction | None) -> dict[str, Any] | None:

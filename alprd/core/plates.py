@@ -12,8 +12,12 @@ from collections.abc import Mapping, Sequence
 from alprd.core.types import ALPHABET, Candidate
 
 MIN_CHARS = 3
-MAX_CHARS = 10
-"""Shorter or longer texts are not taken for plates: fragments, and signs or overlays."""
+MAX_CHARS = 11
+"""Shorter or longer texts are not taken for plates: fragments, and signs or overlays.
+
+The longest plate of the formats below has 11 characters. Those of two ("A1") exist but are so rare
+that nearly every text of two characters is a piece of a half-covered plate.
+"""
 
 CONFUSABLE = ("0ODQ", "1IL", "2Z", "5S", "6G", "8B", "4A", "7T", "UV", "MN")
 """Characters that plates' fonts, dirt and distance make look alike."""

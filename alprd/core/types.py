@@ -148,7 +148,8 @@ class PlateEvent:
     """One vehicle pass, before the outbox gives it its sequence number.
 
     `quad` is ((x, y) * 4), `frame_size` is (width, height); `reads_count` plates were read over the
-    pass and `reads_agreeing` of them gave exactly `plate`.
+    pass and `reads_agreeing` of them gave `plate`, as it is or before the region's format settled
+    its look-alikes.
     """
 
     event_id: str

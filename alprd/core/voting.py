@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -39,6 +39,9 @@ GAP_COST: Final = 0.75
 """Of skipping a character in the alignment; a replacement costs at most 1."""
 
 CANDIDATES: Final = 5
+CANDIDATE_MIN: Final = 0.01
+"""A further text less probable than this is not worth publishing."""
+
 MEDOID_TEXTS: Final = 8
 REGION_MIN: Final = 0.4
 """A region less probable than this is not worth publishing."""
@@ -61,17 +64,24 @@ class Ballot:
 class Vote:
     """The text that a pass's reads add up to.
 
+    Reads are counted by and compared with what they say themselves (`plate`): a text that a
+    country's format made of it (`published`) may be one that no single read gave.
+
     Attributes:
-        plate: the most probable text.
-        confidence: probability that all of it is right, 0..1.
-        char_confidences: one per character.
-        candidates: most probable texts, best first; the first is `plate`.
+        plate: the most probable text by the reads alone.
+        char_confidences: one per character of `plate`.
+        published: `plate` with its look-alikes settled by the region's formats; mostly the same.
+        published_char_confidences: one per character of `published`.
+        confidence: probability that all of `published` is right, 0..1.
+        candidates: most probable texts, best first; the first is `published`.
         region: None when the reader has no such output or is not sure.
     """
 
     plate: str
-    confidence: float
     char_confidences: tuple[float, ...]
+    published: str
+    published_char_confidences: tuple[float, ...]
+    confidence: float
     candidates: tuple[Candidate, ...]
     region: Region | None
 
@@ -104,22 +114,28 @@ def vote(ballots: Sequence[Ballot]) -> Vote | None:
     columns = _pool(ballots, weights, reference)
     region = _vote_region(ballots, weights)
     found = _best_texts(columns)
-    candidates = rank_by_format(
-        [Candidate(plate=text, confidence=confidence) for text, (confidence, _) in found.items()],
-        region.code if region is not None else None,
-    )
-    if not candidates:
+    as_read = [Candidate(plate=text, confidence=p) for text, (p, _) in found.items()]
+    ranked = rank_by_format(as_read, region.code if region is not None else None)
+    if not ranked:
         return None
-    best = candidates[0]
-    allowed = _allowed_confidence(ballots, weights, best.plate)
+    plate, best = as_read[0].plate, ranked[0]
+    allowed = _allowed_confidence(ballots, weights, {plate, best.plate})
     scale = min(1.0, allowed / best.confidence) if best.confidence > 0.0 else 0.0
+    confidence = best.confidence * scale
+    chars = found[best.plate][1]
+    if best.plate != plate:
+        # What the format says of the whole text it says of every character in it.
+        chars = tuple(max(p, confidence) for p in chars)
     return Vote(
-        plate=best.plate,
-        confidence=best.confidence * scale,
-        char_confidences=found[best.plate][1],
+        plate=plate,
+        char_confidences=found[plate][1],
+        published=best.plate,
+        published_char_confidences=chars,
+        confidence=confidence,
         candidates=tuple(
             Candidate(plate=c.plate, confidence=c.confidence * scale)
-            for c in candidates[:CANDIDATES]
+            for i, c in enumerate(ranked[:CANDIDATES])
+            if i == 0 or c.confidence * scale >= CANDIDATE_MIN
         ),
         region=region,
     )
@@ -165,7 +181,9 @@ def _independent_reads(weights: Posteriors) -> float:
     return count / (1.0 + (count - 1.0) * CORRELATION)
 
 
-def _allowed_confidence(ballots: Sequence[Ballot], weights: Posteriors, plate: str) -> float:
+def _allowed_confidence(
+    ballots: Sequence[Ballot], weights: Posteriors, plates: Collection[str]
+) -> float:
     """What the single reads' own confidence permits for a text that they agree on.
 
     The reader's estimate for the whole text, where it has one, else its posteriors' product.
@@ -173,7 +191,7 @@ def _allowed_confidence(ballots: Sequence[Ballot], weights: Posteriors, plate: s
     agreeing = [
         (w, read_confidence(b.read))
         for b, w in zip(ballots, weights, strict=True)
-        if b.read.text == plate
+        if b.read.text in plates
     ]
     if not agreeing:
         return 1.0

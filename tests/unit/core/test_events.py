@@ -12,8 +12,10 @@ from hypothesis import strategies as st
 
 from alprd.core.events import format_time, uuid7, wall_times
 from alprd.core.types import Candidate, Direction, PlateEvent, Region, Speed, Vehicle
+from alprd.pipeline import CameraPipeline
 from support.payloads import payload_of, problems_of, schema_problems
-from support.plates_in_frames import START, make_observation
+from support.plates_in_frames import START, make_frame, make_observation, make_plate, make_read
+from support.replay import Rules
 
 BARE = PlateEvent(
     event_id=uuid7(START, bytes(10)),
@@ -95,8 +97,33 @@ def test_the_schema_refuses_an_event_with_a_field_missing() -> None:
         assert schema_problems({k: v for k, v in payload_of(FULL).items() if k != name})
 
 
-def test_a_number_that_is_none_never_reaches_the_json() -> None:
-    assert payload_of(replace(BARE, confidence=float("nan")))["confidence"] == 0.0
+def test_an_unknown_probability_is_refused_and_never_published_as_zero() -> None:
+    unknown = float("nan")
+    for damaged in (
+        replace(BARE, confidence=unknown),
+        replace(BARE, char_confidences=(unknown,)),
+        replace(BARE, candidates=(Candidate(plate="LS15EBC", confidence=unknown),)),
+        replace(BARE, region=Region(code="GB", confidence=unknown)),
+    ):
+        with pytest.raises(ValueError, match="no probability; give None"):
+            payload_of(damaged)
+
+
+def test_a_plate_whose_look_alikes_a_format_settled_is_published_with_the_reads_it_rests_on() -> (
+    None
+):
+    pipeline = CameraPipeline("gate", Rules(), None, new_event_id=lambda at: uuid7(at, bytes(10)))
+    read = make_read("LS1SEBC", doubts={3: ("5", 0.45)}, regions=(("GB", 0.95),))
+    for i in range(10):
+        pipeline.step(make_frame(i / 10), [make_plate(600.0 + 5 * i)], [read])
+
+    (event,) = pipeline.finish()
+
+    assert event.plate == event.candidates[0].plate == "LS15EBC"
+    assert (event.reads_count, event.reads_agreeing) == (10, 10)
+    assert len(event.char_confidences) == 7
+    assert min(event.char_confidences) >= event.confidence > 0.6
+    assert problems_of(event) == []
 
 
 def test_times_are_utc_with_milliseconds() -> None:
@@ -135,3 +162,15 @@ def test_wall_times_that_go_back_are_counted_back_from_the_newest() -> None:
         set_back.captured_at - timedelta(seconds=2),
         set_back.captured_at,
     ]
+
+
+def test_wall_times_before_the_clock_was_set_forward_are_counted_back_from_the_newest() -> None:
+    first, shown, last = (make_observation(t_s) for t_s in (10.0, 11.5, 12.0))
+    unset = replace(first, captured_at=datetime(1970, 1, 1, 0, 0, 30, tzinfo=timezone.utc))
+    assert wall_times([unset, shown, last]) == [o.captured_at for o in (first, shown, last)]
+
+
+def test_a_clock_that_is_steered_keeps_its_readings() -> None:
+    first, last = make_observation(10.0), make_observation(3610.0)
+    steered = replace(last, captured_at=last.captured_at + timedelta(seconds=1.8))
+    assert wall_times([first, steered]) == [first.captured_at, steered.captured_at]

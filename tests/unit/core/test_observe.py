@@ -95,7 +95,7 @@ def test_vehicles_without_a_sane_box_or_score_are_left_out() -> None:
 def test_a_read_must_be_a_plates_text_with_its_posteriors() -> None:
     good = make_read()
     assert usable_read(good) is not None
-    for text in ("", "AB", "ABCDEFGHIJK"):
+    for text in ("", "AB", "ABCDEFGHIJKL"):
         assert usable_read(make_read(text)) is None
     assert usable_read(replace(good, text="ls15ebc")) is None
     assert usable_read(replace(good, text="LS15EB")) is None

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alprd.core.observe import usable_read
 from alprd.core.plates import (
     FORMATS,
     clearly_different,
@@ -19,6 +20,8 @@ from alprd.core.plates import (
     rank_by_format,
 )
 from alprd.core.types import ALPHABET, Candidate
+from alprd.core.voting import Ballot, vote
+from support.plates_in_frames import make_read
 
 TEXTS = st.text(ALPHABET, max_size=8)
 
@@ -73,6 +76,16 @@ def test_every_format_is_a_regular_expression_of_a_region_code() -> None:
         assert re.fullmatch(r"[A-Z]{2}(-[A-Z]{2})?", region)
         for pattern in patterns:
             re.compile(pattern)
+
+
+@pytest.mark.parametrize("text", ["MH12ABC1234", "182WW123456"])
+def test_the_longest_plate_of_a_format_can_be_read_and_voted(text: str) -> None:
+    assert any(matches_format(text, region) for region in FORMATS)
+    read = usable_read(make_read(text))
+    assert read is not None
+    found = vote([Ballot(read=read, weight=1.0)])
+    assert found is not None
+    assert found.published == text
 
 
 def test_a_format_decides_between_look_alikes_that_are_about_equally_probable() -> None:

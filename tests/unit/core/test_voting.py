@@ -24,7 +24,7 @@ def test_without_reads_there_is_no_text() -> None:
 
 
 def test_the_majority_corrects_a_misread_character() -> None:
-    found = poll(make_read(), make_read("L515EBC", doubts={1: ("S", 0.4)}), make_read())
+    found = poll(make_read(), make_read("L515EBC"), make_read())
     assert found.plate == "LS15EBC"
     assert found.candidates[0].plate == "LS15EBC"
     assert "L515EBC" in [c.plate for c in found.candidates]
@@ -92,9 +92,28 @@ def test_the_region_is_voted_and_unknown_is_none() -> None:
 def test_the_regions_format_settles_a_close_call_only() -> None:
     close = make_read("LSI5EBC", doubts={2: ("1", 0.45)}, regions=(("GB", 0.95),))
     sure = make_read("LSI5EBC", doubts={2: ("1", 0.02)}, regions=(("GB", 0.95),))
-    assert poll(close).plate == "LS15EBC"
-    assert poll(sure).plate == "LSI5EBC"
-    assert len(poll(close).char_confidences) == 7
+    assert poll(close).published == poll(close).candidates[0].plate == "LS15EBC"
+    assert poll(sure).published == "LSI5EBC"
+
+
+def test_reads_are_compared_with_the_text_that_they_gave_not_with_the_one_a_format_made() -> None:
+    found = poll(make_read("LSI5EBC", doubts={2: ("1", 0.45)}, regions=(("GB", 0.95),)))
+    assert (found.plate, found.published) == ("LSI5EBC", "LS15EBC")
+    assert found.char_confidences[2] == pytest.approx(0.55, abs=0.05)
+    assert min(found.published_char_confidences) >= found.confidence > 0.6
+
+
+def test_the_reads_own_doubt_also_caps_a_text_that_a_format_made() -> None:
+    doubtful = make_read("LSI5EBC", quality=0.6, doubts={2: ("1", 0.45)}, regions=(("GB", 0.95),))
+    assert poll(doubtful).published == "LS15EBC"
+    assert poll(doubtful).confidence <= 0.6
+
+
+def test_what_is_next_to_impossible_is_no_candidate() -> None:
+    assert [c.plate for c in poll(*[make_read()] * 3).candidates] == ["LS15EBC"]
+    unsure = poll(make_read(doubts={1: ("5", 0.3)}))
+    assert [c.plate for c in unsure.candidates][:2] == ["LS15EBC", "L515EBC"]
+    assert min(c.confidence for c in unsure.candidates) >= 0.01
 
 
 def test_two_votes_surely_differ_only_where_both_are_sure() -> None:
@@ -133,8 +152,10 @@ def test_any_vote_is_a_probability_over_its_own_text(
     if found is None:
         return
     assert len(found.char_confidences) == len(found.plate)
-    assert all(0.0 <= p <= 1.0 for p in (found.confidence, *found.char_confidences))
+    assert len(found.published_char_confidences) == len(found.published)
+    chars = (*found.char_confidences, *found.published_char_confidences)
+    assert all(0.0 <= p <= 1.0 for p in (found.confidence, *chars))
     assert sum(c.confidence for c in found.candidates) <= 1.0 + 1e-6
     confidences = [c.confidence for c in found.candidates]
     assert confidences == sorted(confidences, reverse=True)
-    assert found.candidates[0].plate == found.plate
+    assert found.candidates[0].plate == found.published
