@@ -8,6 +8,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
 
@@ -26,7 +27,7 @@ WAIT_S = 0.5
 """Longest wait for frames; the beat and the ticks come at least as often."""
 
 SILENCE_S = 1.0
-"""A live camera without frames for this long gets ticks, so that its tracks can end."""
+"""A live camera without usable frames for this long gets ticks, so that its tracks can end."""
 
 COMPLAINT_INTERVAL_S = 60.0
 """A camera's unusable frames are mentioned once in this time."""
@@ -75,7 +76,7 @@ class InferenceThread:
         mux: where frames come from; leaving the context closes it.
         pipelines: one per camera; frames of other cameras are ignored.
         sink: makes events durable. While it refuses them they are kept here and tried again.
-        beat: called at least once a second.
+        beat: called at least once a second while it waits, and between the stages of a batch.
         max_batch: frames in one detector call.
         live: ids of the cameras whose time goes on without frames (everything but files that are
             read as fast as possible).
@@ -134,6 +135,11 @@ class InferenceThread:
             log.warning("inference.drain_overran", timeout_s=self._drain_timeout_s)
             self._abandoned.set()
             self._thread.join(ABANDON_S)
+        if self._thread.is_alive():
+            self.failed = self.failed or TimeoutError(
+                f"inference did not end within {self._drain_timeout_s + ABANDON_S:g} s and was "
+                "abandoned with the vehicles that it followed; look for a hung accelerator driver"
+            )
 
     def replace_pipelines(
         self, pipelines: Mapping[str, Pipeline], *, live: Collection[str]
@@ -175,47 +181,52 @@ class InferenceThread:
             self._beat()
             self._unsaved.retry()
             items = self._mux.take(self._max_batch, WAIT_S)
-            events = self._apply_replacement()
-            events += self._process(items)
-            events += self._tick_silent_cameras()
-            self._store(events)
+            self._apply_replacement()
+            self._process(items)
+            self._tick_silent_cameras()
 
     def _end(self) -> None:
-        self._store([event for pipeline in self._pipelines.values() for event in pipeline.finish()])
+        for pipeline in self._pipelines.values():
+            self._guarded(partial(self._finish, pipeline))
         left = self._unsaved.flush()
         if left is not None:
             raise left
 
+    def _finish(self, pipeline: Pipeline) -> None:
+        self._store(pipeline.finish())
+
     def _store(self, events: list[PlateEvent]) -> None:
+        """Make a pipeline's events durable at once: what fails after it must not cost them."""
+        if not events:
+            return
         self._figures.count("events", len(events))
         with self._figures.timed("store", len(events)):
             self._unsaved.add(events)
 
-    def _apply_replacement(self) -> list[PlateEvent]:
+    def _apply_replacement(self) -> None:
         with self._replacement_lock:
             replacement, self._replacement = self._replacement, None
         if replacement is None:
-            return []
+            return
         pipelines, live = replacement
-        events: list[PlateEvent] = []
         for camera_id, pipeline in self._pipelines.items():
             if pipelines.get(camera_id) is not pipeline:
-                events += pipeline.finish()
+                self._finish(pipeline)
                 self._last_frame.pop(camera_id, None)
                 self._complained_at_s.pop(camera_id, None)
         self._pipelines, self._live = dict(pipelines), live
-        return events
 
-    def _process(self, items: Sequence[Frame | EndOfStream]) -> list[PlateEvent]:
+    def _process(self, items: Sequence[Frame | EndOfStream]) -> None:
+        if not items:
+            return
         frames = [
             item for item in items if isinstance(item, Frame) and item.camera_id in self._pipelines
         ]
-        now_s = self._clock()
-        for frame in frames:
-            self._last_frame[frame.camera_id] = (frame.t_s, now_s)
+        arrived_s = self._clock()
         self._figures.count("frames", len(frames))
         with self._figures.timed("detect", len(frames)):
             detected = self._detect(frames)
+        self._beat()
         usable = [
             (frame, detections)
             for frame, detections in zip(frames, detected, strict=True)
@@ -229,17 +240,20 @@ class InferenceThread:
         self._figures.count("plates", plates)
         with self._figures.timed("read", plates):
             read = self._read([frame for frame, _ in usable], selected)
-        events: list[PlateEvent] = []
-        with self._figures.timed("track", len(usable)):
-            for (frame, detections), reads in zip(usable, read, strict=True):
-                if reads is not None:
-                    events += self._pipelines[frame.camera_id].step(frame, detections, reads)
+        self._beat()
+        for (frame, detections), reads in zip(usable, read, strict=True):
+            if reads is None:
+                continue
+            with self._figures.timed("track", 1):
+                events = self._pipelines[frame.camera_id].step(frame, detections, reads)
+            # Only now: for its vehicles a camera whose frames are all broken is a silent one.
+            self._last_frame[frame.camera_id] = (frame.t_s, arrived_s)
+            self._store(events)
         for item in items:
             # The mux gives one item per camera, so the end never overtakes the last frame.
             if isinstance(item, EndOfStream) and item.camera_id in self._pipelines:
-                events += self._pipelines[item.camera_id].finish()
+                self._finish(self._pipelines[item.camera_id])
                 self._last_frame.pop(item.camera_id, None)
-        return events
 
     def _detect(self, frames: Sequence[Frame]) -> list[list[Detection] | None]:
         """Per frame its detections; None for a frame that cannot be processed."""
@@ -276,14 +290,12 @@ class InferenceThread:
             self._complain(frames[0], error)
             return [None]
 
-    def _tick_silent_cameras(self) -> list[PlateEvent]:
+    def _tick_silent_cameras(self) -> None:
         now_s = self._clock()
-        events: list[PlateEvent] = []
         for camera_id, (frame_t_s, arrived_s) in self._last_frame.items():
             if camera_id in self._live and now_s - arrived_s >= SILENCE_S:
                 # The camera's own axis goes on at the pace of ours.
-                events += self._pipelines[camera_id].tick(frame_t_s + now_s - arrived_s)
-        return events
+                self._store(self._pipelines[camera_id].tick(frame_t_s + now_s - arrived_s))
 
     def _complain(self, frame: Frame, error: ImageError) -> None:
         self._figures.count("bad_frames", 1)

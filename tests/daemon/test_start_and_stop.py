@@ -150,7 +150,8 @@ def test_a_stage_that_hangs_withholds_the_keepalive_and_cannot_hold_up_the_stop(
     seen = len(daemon.notifications.received)
     with pytest.raises(AssertionError, match="no 'WATCHDOG=1'"):
         daemon.notifications.wait_for("WATCHDOG=1", after=seen, timeout_s=1.5)
-    _, took_s = daemon.stop()
+    code, took_s = daemon.stop()
+    assert code == 1
     assert took_s < 5.0
     assert daemon.wait_for_log("inference.drain_overran")
 

@@ -314,6 +314,29 @@ def test_a_live_camera_that_falls_silent_gets_ticks_on_its_own_time_axis() -> No
     assert stage.pipelines["gate"].calls == ["step 0 T50", "tick 51.5", "finish"]
 
 
+def test_a_live_camera_whose_frames_are_all_broken_counts_as_silent() -> None:
+    stage = Stage()
+    later = [bad_frame(seq=1), bad_frame(value=BAD - 1, seq=2)]
+
+    stage.play(
+        [frame(t_s=50.0)],
+        lambda: stage.clock.advance(SILENCE_S),
+        [later[0]],
+        lambda: stage.clock.advance(1.0),
+        [later[1]],
+        live={"gate"},
+    )
+
+    assert stage.pipelines["gate"].calls == [
+        "step 0 T50",
+        "tick 51",
+        "tick 51",
+        "tick 52",
+        "tick 52",
+        "finish",
+    ]
+
+
 def test_a_file_never_gets_ticks_however_long_it_takes_to_read() -> None:
     stage = Stage()
 
@@ -405,6 +428,40 @@ def test_replaced_pipelines_serve_the_next_batch_and_the_old_ones_end_their_trac
     assert stage.disk.saved == ["gate-end", "new-end", "ramp-end", "yard-end"]
 
 
+def test_what_a_reload_ends_is_stored_even_if_a_model_fails_in_the_same_round() -> None:
+    stage = Stage("gate", "ramp")
+
+    def reload_and_break() -> list[Item]:
+        thread.replace_pipelines({"ramp": stage.pipelines["ramp"]}, live=())
+        stage.networks.broken = EngineError("model.onnx failed")
+        return [frame("ramp")]
+
+    script = Script([frame("gate")], [frame("ramp")])
+    take = script.take
+    script.take = lambda *a: [*take(*a), *([] if script._steps else reload_and_break())]  # type: ignore[method-assign]
+    thread = stage.thread(script)
+    with thread:
+        pass
+
+    assert isinstance(thread.failed, EngineError)
+    assert stage.disk.saved == ["gate-end", "ramp-end"]
+
+
+def test_a_pipeline_that_fails_costs_no_other_cameras_events() -> None:
+    stage = Stage("gate", "ramp", "yard", per_frame=True)
+
+    def fail(*_: object) -> list[PlateEvent]:
+        raise ArithmeticError("a bug")
+
+    stage.pipelines["ramp"].step = fail  # type: ignore[method-assign]
+    stage.pipelines["ramp"].finish = fail  # type: ignore[method-assign]
+
+    thread = stage.play([frame("gate"), frame("ramp"), frame("yard")])
+
+    assert isinstance(thread.failed, ArithmeticError)
+    assert stage.disk.saved == ["gate-0", "gate-end", "yard-end"]
+
+
 def test_a_removed_cameras_tracks_are_ended_and_stored() -> None:
     stage = Stage("gate", "ramp")
     gate = stage.pipelines["gate"]
@@ -440,6 +497,41 @@ def test_a_batch_that_never_ends_does_not_hold_up_the_stop_longer_than_allowed()
     assert thread.failed is None
     assert stage.pipelines["gate"].calls == ["step 0 ", "finish"]
     assert stage.disk.saved == ["gate-end"]
+
+
+def test_a_stop_that_abandons_a_hung_batch_is_a_failure(monkeypatch: pytest.MonkeyPatch) -> None:
+    stage = Stage()
+    taken, release = threading.Event(), threading.Event()
+
+    def hang(images: Sequence[ImageU8]) -> list[list[Detection]]:
+        taken.set()
+        release.wait(10.0)
+        return [[] for _ in images]
+
+    stage.networks.detect = hang  # type: ignore[method-assign]
+    monkeypatch.setattr("alprd.inference.thread.ABANDON_S", 0.01)
+    mux = FrameMux(["gate"])
+    with stage.thread(mux, drain_timeout_s=0.01) as thread:
+        mux.put(frame())
+        taken.wait(10.0)
+    failed = thread.failed
+    release.set()
+
+    assert isinstance(failed, TimeoutError)
+    assert "abandoned" in str(failed)
+
+
+def test_the_thread_beats_between_the_stages_of_a_batch() -> None:
+    stage = Stage()
+    seen: list[int] = []
+    detect, read, step = stage.networks.detect, stage.networks.read, stage.pipelines["gate"].step
+    stage.networks.detect = lambda i: (seen.append(stage.beats), detect(i))[1]  # type: ignore[method-assign]
+    stage.networks.read = lambda p: (seen.append(stage.beats), read(p))[1]  # type: ignore[method-assign]
+    stage.pipelines["gate"].step = lambda *a: (seen.append(stage.beats), step(*a))[1]  # type: ignore[method-assign]
+
+    stage.play([frame()])
+
+    assert seen == [1, 2, 3]
 
 
 def test_figures_count_frames_plates_and_events() -> None:
