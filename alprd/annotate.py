@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
@@ -24,6 +24,10 @@ _COLOURS_BGR = (
     (60, 230, 230),
     (255, 220, 60),
 )
+_MAX_CLIP_SIDE_PX = 8190
+"""MPEG-4 has room for no more."""
+
+_CLIP_FPS = (0.01, 1000.0)
 _VEHICLE_BGR = (200, 200, 200)
 _JPEG_QUALITY = 92
 
@@ -65,8 +69,16 @@ def draw(image: ImageU8, marks: Sequence[Mark]) -> ImageU8:
 class OutputFolder:
     """Names annotated files after their sources, never over a source, each name once per run."""
 
-    def __init__(self, path: Path) -> None:
-        """Create the folder. Raises AnnotateError."""
+    def __init__(self, path: Path, sources: Iterable[Path] = ()) -> None:
+        """Create the folder.
+
+        Args:
+            path: where annotated files go; may be a folder that sources lie in.
+            sources: the files that are looked at in this run.
+
+        Raises:
+            AnnotateError: the folder cannot be created.
+        """
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as error:
@@ -75,6 +87,8 @@ class OutputFolder:
                 "--annotate"
             ) from error
         self._path = path
+        # Resolved: the same file has many names, and an output's name may be a link to a source.
+        self._sources = {source.resolve() for source in sources}
         self._taken: set[str] = set()
 
     def picture_path(self, source: Path) -> Path:
@@ -87,7 +101,7 @@ class OutputFolder:
 
     def _free(self, stem: str, suffix: str) -> Path:
         name, number = f"{stem}-annotated{suffix}", 2
-        while name in self._taken:
+        while name in self._taken or (self._path / name).resolve() in self._sources:
             name, number = f"{stem}-annotated-{number}{suffix}", number + 1
         self._taken.add(name)
         return self._path / name
@@ -104,7 +118,11 @@ def write_picture(path: Path, image: ImageU8) -> None:
         raise AnnotateError(f"{path}: cannot encode the picture ({error.err})") from error
     except OSError as error:
         raise AnnotateError(_cannot_write(path, error.strerror)) from error
-    raise AnnotateError(_cannot_write(path, "it cannot be encoded; JPEG ends at 65,535 pixels"))
+    height, width = image.shape[:2]
+    raise AnnotateError(
+        f"{path}: a picture of {width} x {height} pixels cannot be encoded; JPEG ends at 65,535 a "
+        "side: convert the source to PNG, or leave out --annotate"
+    )
 
 
 class ClipWriter:
@@ -115,23 +133,33 @@ class ClipWriter:
 
         Args:
             path: ends in .mp4.
-            size: (width, height) of every frame.
+            size: (width, height) of the frames; the clip is smaller where no codec takes that.
             fps: frames per second.
 
         Raises:
-            AnnotateError: no codec can write there.
+            AnnotateError: the file cannot be created, or no codec can write it.
         """
         self.path = path
-        self._size = size
+        self._size = _clip_size(size)
+        fps = _clip_fps(fps)
+        try:
+            path.write_bytes(b"")
+        except OSError as error:
+            raise AnnotateError(_cannot_write(path, error.strerror)) from error
         for codec in _CODECS:
             self.codec = codec
             self._writer = cv2.VideoWriter(
-                str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, size
+                str(path), cv2.CAP_FFMPEG, cv2.VideoWriter.fourcc(*codec), fps, self._size
             )
             if self._writer.isOpened():
                 return
             self._writer.release()
-        raise AnnotateError(_cannot_write(path, "OpenCV cannot create the clip"))
+        path.unlink(missing_ok=True)
+        width, height = self._size
+        raise AnnotateError(
+            f"{path}: this OpenCV encodes no clip of {width} x {height} pixels at {fps:g} frames/s "
+            f"(tried {', '.join(_CODECS)}); leave out --annotate, or install an OpenCV with FFmpeg"
+        )
 
     def __enter__(self) -> ClipWriter:
         return self
@@ -149,6 +177,19 @@ class ClipWriter:
         if (image.shape[1], image.shape[0]) != self._size:
             image = np.asarray(cv2.resize(image, self._size), np.uint8)
         self._writer.write(image)
+
+
+def _clip_size(size: tuple[int, int]) -> tuple[int, int]:
+    """The nearest size that codecs take: even, and no longer than they have room for."""
+    scale = min(1.0, _MAX_CLIP_SIDE_PX / max(size))
+    width, height = (max(2, int(side * scale) // 2 * 2) for side in size)
+    return width, height
+
+
+def _clip_fps(fps: float) -> float:
+    """The nearest rate that MPEG-4 can count in: its clock has no more than 65,535 ticks/s."""
+    low, high = _CLIP_FPS
+    return round(min(high, max(low, fps)), 2 if fps < 600.0 else 0)
 
 
 def _write_label(drawn: ImageU8, mark: Mark, unit: int) -> None:

@@ -107,9 +107,9 @@ def recognize(
         AnnotateError: an annotated file cannot be written.
         EngineError: a model failed.
     """
-    output = None if annotate_dir is None else OutputFolder(annotate_dir)
-    job = _Job(models=models, min_confidence=min_confidence, output=output, on_error=on_error)
     files = list(_files(paths, on_error))
+    output = None if annotate_dir is None else OutputFolder(annotate_dir, files)
+    job = _Job(models=models, min_confidence=min_confidence, output=output, on_error=on_error)
 
     def report(done: int, path: Path, fraction: float | None) -> None:
         if on_progress is not None:

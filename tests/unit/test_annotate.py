@@ -72,6 +72,28 @@ def test_files_of_one_name_from_different_folders_do_not_overwrite_each_other(
     ]
 
 
+def test_an_annotated_file_is_never_written_over_a_source(tmp_path: Path) -> None:
+    sources = [tmp_path / name for name in ("car.jpg", "car-annotated.jpg", "car-annotated-2.jpg")]
+    (tmp_path / "sub").mkdir()
+    output = OutputFolder(tmp_path / "sub" / "..", sources)
+
+    names = [output.picture_path(source).name for source in sources]
+
+    assert names == [
+        "car-annotated-3.jpg",
+        "car-annotated-annotated.jpg",
+        "car-annotated-2-annotated.jpg",
+    ]
+
+
+def test_a_link_to_a_source_is_not_written_through(tmp_path: Path) -> None:
+    source = tmp_path / "car.mp4"
+    source.write_bytes(b"the user's own")
+    (tmp_path / "car-annotated.mp4").symlink_to(source)
+
+    assert OutputFolder(tmp_path, [source]).clip_path(source).name == "car-annotated-2.mp4"
+
+
 def test_an_output_folder_that_cannot_be_created_is_refused(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
 
@@ -109,6 +131,56 @@ def test_a_written_clip_has_every_frame_also_one_of_another_size(tmp_path: Path)
     capture.release()
     assert shapes == [(48, 64, 3)] * 3
     assert clip.codec in ("avc1", "mp4v")
+
+
+@pytest.mark.parametrize("fps", [0.0011, 66.6667, 97.3871, 333.333, 999.99, 5000.0])
+def test_a_clip_of_any_frame_rate_can_be_written(tmp_path: Path, fps: float) -> None:
+    with ClipWriter(tmp_path / "x.mp4", (64, 48), fps) as clip:
+        clip.write(np.zeros((48, 64, 3), np.uint8))
+
+    capture = cv2.VideoCapture(str(tmp_path / "x.mp4"))
+    assert capture.read()[0]
+    expected = min(1000.0, max(0.01, fps))
+    assert capture.get(cv2.CAP_PROP_FPS) == pytest.approx(expected, rel=1e-3)
+    capture.release()
+
+
+@pytest.mark.parametrize(
+    ("size", "written"),
+    [((9000, 45), (8190, 40)), ((60, 12_000), (40, 8190)), ((1, 1), (2, 2)), ((65, 47), (64, 46))],
+)
+def test_frames_of_a_size_that_no_codec_takes_are_scaled(
+    tmp_path: Path, size: tuple[int, int], written: tuple[int, int]
+) -> None:
+    with ClipWriter(tmp_path / "x.mp4", size, 25.0) as clip:
+        clip.write(np.zeros((size[1], size[0], 3), np.uint8))
+
+    capture = cv2.VideoCapture(str(tmp_path / "x.mp4"))
+    fine, image = capture.read()
+    capture.release()
+    assert fine
+    assert (image.shape[1], image.shape[0]) == written
+
+
+def test_a_clip_that_no_codec_takes_is_not_blamed_on_the_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alprd.annotate._CODECS", ("none",))
+
+    with pytest.raises(
+        AnnotateError, match=r"x\.mp4: this OpenCV encodes no clip of 64 x 48"
+    ) as it:
+        ClipWriter(tmp_path / "x.mp4", (64, 48), 25.0)
+
+    assert "rights" not in str(it.value)
+    assert not (tmp_path / "x.mp4").exists()
+
+
+def test_a_picture_too_large_for_its_format_is_not_blamed_on_the_folder(tmp_path: Path) -> None:
+    with pytest.raises(AnnotateError, match="70000 x 1 pixels cannot be encoded") as it:
+        write_picture(tmp_path / "x.jpg", np.zeros((1, 70_000, 3), np.uint8))
+
+    assert "rights" not in str(it.value)
 
 
 def test_a_clip_that_cannot_be_created_is_an_error_with_its_name(tmp_path: Path) -> None:
