@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -72,6 +73,30 @@ def render_frames(
         yield np.clip(picture + grain[number % len(grain)], 0, 255).astype(np.uint8)
 
 
+def rendered_clip(folder: Path) -> Path:
+    """The demo clip in `folder`: rendered now, or by an earlier run of the same code.
+
+    Its name holds a digest of everything that it is made from; a clip of other code is removed.
+
+    Raises:
+        OSError: the file cannot be written.
+    """
+    path = folder / f"demo-{_recipe()[:8]}.mp4"
+    if not path.exists():
+        for old in folder.glob("demo-????????.mp4"):
+            old.unlink()
+        write_clip(path)
+    return path
+
+
+def _recipe() -> str:
+    """SHA-256 of this package's source and the library that draws and encodes."""
+    digest = hashlib.sha256(cv2.__version__.encode())
+    for source in sorted(Path(__file__).parent.glob("*.py")):
+        digest.update(source.read_bytes())
+    return digest.hexdigest()
+
+
 def write_clip(
     path: Path,
     cars: Sequence[Car] = DEMO_CARS,
@@ -88,12 +113,26 @@ def write_clip(
     """
     camera = camera or PinholeCamera()
     part = path.with_name(f".{path.stem}.part{path.suffix}")
-    writer = cv2.VideoWriter(
-        str(part), cv2.VideoWriter.fourcc(*"mp4v"), fps, (camera.width_px, camera.height_px)
-    )
-    if not writer.isOpened():
-        raise OSError(f"cannot write {path}: does its folder exist, and may you write there?")
-    for frame in render_frames(cars, seconds=seconds, fps=fps, camera=camera, seed=seed):
-        writer.write(frame)
-    writer.release()
-    part.replace(path)
+    try:
+        writer = cv2.VideoWriter(
+            str(part), cv2.VideoWriter.fourcc(*"mp4v"), fps, (camera.width_px, camera.height_px)
+        )
+        if not writer.isOpened():
+            raise OSError(f"cannot write {path}: does its folder exist, and may you write there?")
+        frames = 0
+        for frame in render_frames(cars, seconds=seconds, fps=fps, camera=camera, seed=seed):
+            writer.write(frame)
+            frames += 1
+        writer.release()
+        if _frames_in(part) != frames:  # OpenCV tells of no failed write
+            raise OSError(f"cannot write {path}: is the disk full?")
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _frames_in(path: Path) -> int:
+    capture = cv2.VideoCapture(str(path))
+    frames = int(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+    capture.release()
+    return frames
