@@ -105,9 +105,11 @@ class CameraPipeline:
         if not math.isfinite(frame.t_s):
             return []
         restarted = self.finish() if frame.t_s < self._frame_t_s - RESTART_S else []
-        self._frame_t_s = t_s = max(frame.t_s, self._frame_t_s)
+        t_s = max(frame.t_s, self._frame_t_s)
+        seen = self._observe(frame, t_s, plates, detections, reads)
+        self._frame_t_s = t_s
         over = self._end_lost(t_s)
-        self._follow(self._observe(frame, t_s, plates, detections, reads))
+        self._follow(seen)
         return [*restarted, *over, *self._publish_due(t_s)]
 
     def tick(self, t_s: float) -> list[PlateEvent]:
@@ -152,6 +154,8 @@ class CameraPipeline:
                 x_px=plate.centre[0],
                 y_px=plate.centre[1],
                 width_px=plate.width_px,
+                height_px=plate.height_px,
+                since_s=t_s - self._frame_t_s,
                 score=min(1.0, plate.detection.score),
                 attempted=self._is_readable(plate),
                 read=usable_read(next(left)) if self._is_readable(plate) else None,

@@ -10,7 +10,19 @@ from alprd.core.matching import reachable
 from alprd.core.observe import Observation
 from alprd.core.plates import edit_distance, nearly_same
 from alprd.core.tracking import PathPoint, Track
-from alprd.core.voting import Ballot, Vote, read_weight, surely_differ, vote
+from alprd.core.voting import Ballot, Vote, read_confidence, read_weight, surely_differ, vote
+
+LONE_CONFIDENCE: Final = 0.85
+"""What a plate read in one frame only must have: nothing else speaks for it."""
+
+FLOWING_LONE_CONFIDENCE: Final = 0.97
+"""The same while frames flow: real plates are seen again, lettering that resembles one flickers."""
+
+FLOWING_S: Final = 0.18
+"""Time between frames that counts as flowing; a folder of photographs is shown more slowly."""
+
+SPARSE: Final = 10
+"""Of a plate read less often than once in so many attempts only what is as sure is believed."""
 
 GLIMPSE_EDITS: Final = 2
 """A plate seen in one frame, this near in text and in reach of another, is a misread of that."""
@@ -58,8 +70,22 @@ def vote_on(reads: Iterable[Observation]) -> Vote | None:
 
 def enough(track: Track, found: Vote, rules: PassRules) -> bool:
     """Whether the vote is good enough to be published."""
-    needed = 1 if track.attempts <= 1 else rules.min_reads
-    return found.confidence >= rules.min_confidence and track.count_of(found.plate) >= needed
+    agreeing = track.count_of(found.plate)
+    if found.confidence < rules.min_confidence or agreeing < 1:
+        return False
+    if track.attempts <= 1:
+        return rules.min_reads == 1 or _is_sure_alone(track)
+    sparse = track.attempts > SPARSE * agreeing
+    return agreeing >= rules.min_reads and (not sparse or found.confidence >= LONE_CONFIDENCE)
+
+
+def _is_sure_alone(track: Track) -> bool:
+    """Whether the only read of a pass is so sure that nothing else needs to speak for it."""
+    seen = track.first_read
+    if seen is None or seen.read is None:
+        return False
+    needed = FLOWING_LONE_CONFIDENCE if seen.since_s <= FLOWING_S else LONE_CONFIDENCE
+    return read_confidence(seen.read) >= needed
 
 
 def is_due(track: Track, t_s: float, rules: PassRules) -> bool:
@@ -103,13 +129,15 @@ def _same_vehicle(other: Track, track: Track, found: Vote, rules: PassRules) -> 
     if other.verdict is None or not nearly_same(other.verdict.plate, found.plate):
         return False
     equal = other.verdict.plate == found.plate
-    gap_s = track.first.t_s - other.last.t_s
+    # What was seen before the first read may have been anything.
+    start = track.first_read or track.first
+    gap_s = start.t_s - other.last.t_s
     if gap_s > rules.merge_s or other.first.t_s - track.last.t_s > rules.merge_s:
         return False
     if not equal and surely_differ(other.verdict, found):
         return False
     if gap_s > 0.0:
-        return reachable(other, track.first)
+        return reachable(other, start)
     # Seen at the same time: equal texts are one plate detected twice, or the plates of a car and
     # its trailer; nearly equal ones must also stand in the same place, or they are two vans of
     # one fleet side by side.

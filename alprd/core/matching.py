@@ -15,7 +15,7 @@ from typing import Final
 from alprd.core.geometry import Quad
 from alprd.core.observe import Observation
 from alprd.core.plates import clearly_different, nearly_same
-from alprd.core.tracking import Track
+from alprd.core.tracking import PathPoint, Track
 
 VELOCITY_WINDOW_S: Final = 0.6
 VELOCITY_POINTS: Final = 10
@@ -44,6 +44,12 @@ SCALE_OFF: Final = 0.25
 SCALE_PER_S: Final = 0.6
 SCALE_NEW_OFF: Final = 0.4
 SCALE_NEW_PER_S: Final = 2.5
+TREND: Final = 0.25
+# A plate faster than this, in widths a second, does not go back by more than TEXT_NEAR unseen.
+TURN_SPEED: Final = 2.0
+# Without a text, once lost for CLASH_GAP_S.
+BLIND_NEAR: Final = 2.0
+BLIND_HEIGHT_OFF: Final = 0.35
 
 # What a pair costs beyond its distance in gates.
 UNKNOWN_COST: Final = 0.3
@@ -60,59 +66,70 @@ class Forecast:
 
     Attributes:
         x_px, y_px: its centre.
-        width_px: its last width.
-        dt_s: time since it was last seen.
-        speed_px_s: its speed in the picture.
+        last: where it was last.
+        dt_s: time since then.
+        vx_px_s, vy_px_s, speed_px_s: its velocity in the picture.
         growth_per_s: change of the width's logarithm.
+        trend: change of the size's logarithm over the whole path; above 0 for one that came near.
         known: False for a track whose velocity is not known yet; it is expected to stay.
     """
 
     x_px: float
     y_px: float
-    width_px: float
+    last: PathPoint
     dt_s: float
+    vx_px_s: float
+    vy_px_s: float
     speed_px_s: float
     growth_per_s: float
+    trend: float
     known: bool
 
 
 def forecast(track: Track, t_s: float) -> Forecast:
     """Where the plate is at `t_s` if it keeps the velocity of its newest points (least squares)."""
-    newest = track.path[-1]
+    first, newest = track.path[0], track.path[-1]
     dt_s = max(0.0, t_s - newest.t_s)
     points = [p for p in track.path[-VELOCITY_POINTS:] if newest.t_s - p.t_s <= VELOCITY_WINDOW_S]
     if len(points) < 2:
         points = list(track.path[-2:])
-    times = [p.t_s - newest.t_s for p in points]
-    vx = _slope(times, [p.x_px for p in points])
-    vy = _slope(times, [p.y_px for p in points])
-    growth = _slope(times, [math.log(p.width_px) for p in points])
-    known = vx is not None and vy is not None and growth is not None
-    vx, vy, growth = vx or 0.0, vy or 0.0, growth or 0.0
+    slopes = _slopes(points)
+    vx, vy, growth = slopes or (0.0, 0.0, 0.0)
+    size = newest.width_px * newest.height_px
     return Forecast(
         x_px=newest.x_px + vx * dt_s,
         y_px=newest.y_px + vy * dt_s,
-        width_px=newest.width_px,
+        last=newest,
         dt_s=dt_s,
+        vx_px_s=vx,
+        vy_px_s=vy,
         speed_px_s=math.hypot(vx, vy),
         growth_per_s=growth,
-        known=known,
+        trend=math.log(size / (first.width_px * first.height_px)) / 2,
+        known=slopes is not None,
     )
 
 
-def _slope(times_s: Sequence[float], values: Sequence[float]) -> float | None:
-    """By least squares, per second; None when all values are of one time."""
-    mean = sum(times_s) / len(times_s)
-    spread = sum((t - mean) ** 2 for t in times_s)
+def _slopes(points: Sequence[PathPoint]) -> tuple[float, float, float] | None:
+    """x, y and the width's logarithm per second by least squares; None if all are of one time."""
+    mean = sum(p.t_s for p in points) / len(points)
+    times = [p.t_s - mean for p in points]
+    spread = sum(t * t for t in times)
     if spread <= 1e-9:
         return None
-    return sum((t - mean) * value for t, value in zip(times_s, values, strict=True)) / spread
+    x = y = growth = 0.0
+    for t, p in zip(times, points, strict=True):
+        x += t * p.x_px
+        y += t * p.y_px
+        growth += t * math.log(p.width_px)
+    return x / spread, y / spread, growth / spread
 
 
 def reachable(track: Track, seen: Observation) -> bool:
     """Whether the track's plate, known by its text, can be where `seen` is."""
     ahead = forecast(track, seen.t_s)
-    return _size_fits(ahead, seen) and _distance(ahead, seen) <= _text_gate_px(ahead, seen)
+    near = _distance(ahead, seen) <= _text_gate_px(ahead, seen)
+    return near and _size_fits(ahead, seen) and not _turns_back(ahead, seen)
 
 
 def jumps(track: Track, seen: Observation) -> bool:
@@ -158,12 +175,14 @@ def _pair_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None
     distance, gate = _distance(ahead, seen), _gate_px(ahead, seen)
     cost = distance / gate
     in_gate, in_text_gate = cost <= 1.0, distance <= _text_gate_px(ahead, seen)
-    if not (in_gate or in_text_gate) or not _size_fits(ahead, seen):
+    if not (in_gate or in_text_gate):
+        return None
+    if not _size_fits(ahead, seen) or _turns_back(ahead, seen):
         return None
     text = None if seen.read is None else seen.read.text
     known = [t for t in (track.text, track.challenge) if t is not None]
     if text is None or not known:
-        allowed, extra = in_gate, UNKNOWN_COST
+        allowed, extra = in_gate and _follows_blindly(ahead, seen), UNKNOWN_COST
     elif text in known:
         allowed, extra = True, 0.0
     elif any(nearly_same(text, t) for t in known):
@@ -173,7 +192,7 @@ def _pair_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None
     elif not all(clearly_different(text, t) for t in known):
         allowed, extra = in_gate, UNLIKE_COST
     else:
-        near = (CLASH_NEAR + CLASH_PER_S * ahead.dt_s) * max(seen.width_px, ahead.width_px)
+        near = (CLASH_NEAR + CLASH_PER_S * ahead.dt_s) * max(seen.width_px, ahead.last.width_px)
         allowed, extra = ahead.dt_s <= CLASH_GAP_S and distance <= min(gate, near), CLASH_COST
     return cost + extra if allowed else None
 
@@ -193,11 +212,53 @@ def _surely_another(track: Track, seen: Observation) -> bool:
 
 def _size_fits(ahead: Forecast, seen: Observation) -> bool:
     """Whether a plate of the track's size can have grown or shrunk to the observation's."""
-    grown = math.log(seen.width_px / ahead.width_px)
+    grown = math.log(seen.width_px / ahead.last.width_px)
     if not ahead.known:
         return abs(grown) <= SCALE_NEW_OFF + SCALE_NEW_PER_S * ahead.dt_s
     free = SCALE_OFF + (SCALE_PER_S + abs(ahead.growth_per_s)) * ahead.dt_s
-    return abs(grown - ahead.growth_per_s * ahead.dt_s) <= free
+    if abs(grown - ahead.growth_per_s * ahead.dt_s) > free:
+        return False
+    if abs(ahead.trend) < TREND or abs(grown) <= SCALE_OFF:
+        return True
+    # Out of sight a car that came near may stop, but not be far away again. A car that turns
+    # looks narrower, not lower.
+    higher = math.log(seen.height_px / ahead.last.height_px)
+    return (
+        max(grown, higher) >= -SCALE_OFF if ahead.trend > 0.0 else min(grown, higher) <= SCALE_OFF
+    )
+
+
+def _turns_back(ahead: Forecast, seen: Observation) -> bool:
+    """Whether a plate that was on its way would have to have gone back to be the observed one."""
+    last = ahead.last
+    if ahead.speed_px_s < TURN_SPEED * last.width_px:
+        return False
+    dx_px, dy_px = seen.x_px - last.x_px, seen.y_px - last.y_px
+    along_px = (dx_px * ahead.vx_px_s + dy_px * ahead.vy_px_s) / ahead.speed_px_s
+    return along_px < -TEXT_NEAR * max(seen.width_px, last.width_px)
+
+
+def _follows_blindly(ahead: Forecast, seen: Observation) -> bool:
+    """Whether `seen` continues the track although no text says so.
+
+    A plate that was lost a while ago is only taken up again where it must be by now, in its size:
+    what else stands in sight of a camera is seen again and again, whoever passed.
+    """
+    last, lost = ahead.last, ahead.dt_s > CLASH_GAP_S
+    blind_s = min(ahead.dt_s, CLASH_GAP_S)
+    growth = ahead.growth_per_s * blind_s
+    free = SCALE_OFF + (0.0 if lost else (SCALE_PER_S + abs(ahead.growth_per_s)) * blind_s)
+    if ahead.known and abs(math.log(seen.width_px / last.width_px) - growth) > free:
+        return False
+    if abs(math.log(seen.height_px / last.height_px) - growth) > free + BLIND_HEIGHT_OFF:
+        return False
+    if not lost:
+        return True
+    width_px, height_px = seen.frame_size
+    if not (0.0 <= ahead.x_px < width_px and 0.0 <= ahead.y_px < height_px):
+        return False
+    free_px = BLIND_NEAR * min(seen.width_px, last.width_px)
+    return _distance(ahead, seen) <= free_px + KNOWN_SPEED_SHARE * ahead.speed_px_s * blind_s
 
 
 def _distance(ahead: Forecast, seen: Observation) -> float:
@@ -207,7 +268,7 @@ def _distance(ahead: Forecast, seen: Observation) -> float:
 
 def _gate_px(ahead: Forecast, seen: Observation) -> float:
     """How far from the predicted place the plate may be, whatever is on it."""
-    width_px = max(seen.width_px, ahead.width_px)
+    width_px = max(seen.width_px, ahead.last.width_px)
     if not ahead.known:
         return min(NEAR + NEW_PER_S * ahead.dt_s, MAX_BLIND_WIDTHS) * width_px
     free_px = (NEAR + KNOWN_PER_S * ahead.dt_s) * width_px
@@ -216,7 +277,7 @@ def _gate_px(ahead: Forecast, seen: Observation) -> float:
 
 def _text_gate_px(ahead: Forecast, seen: Observation) -> float:
     """The same for a plate that is known by its text."""
-    width_px = max(seen.width_px, ahead.width_px)
+    width_px = max(seen.width_px, ahead.last.width_px)
     if not ahead.known:
         return (TEXT_NEAR + TEXT_NEW_PER_S * ahead.dt_s) * width_px
     free_px = (TEXT_NEAR + TEXT_KNOWN_PER_S * ahead.dt_s) * width_px

@@ -11,11 +11,21 @@ from alprd.core.tracking import PathPoint
 from alprd.core.types import Direction
 
 MIN_POINTS: Final = 2
-MIN_MOVED_WIDTHS: Final = 0.35
+MIN_MOVED_WIDTHS: Final = 0.25
 """In the picture, in plate widths; below it a plate may only be trembling."""
 
 MIN_GROWTH: Final = 0.15
-"""Change of the logarithm of the width; below it it may be noise of the corners."""
+"""Change of the logarithm of the size; below it it may be noise of the corners."""
+
+SURE_GROWTH: Final = 0.3
+"""A smaller one is not believed against a clear motion up or down the picture."""
+
+TURNED: Final = 0.05
+"""Width and height that change by more, in opposite ways, tell nothing of the distance."""
+
+DOWN_IS_NEARER: Final = 3.0
+"""A metre of road towards the camera looks a third as long as one across from ten metres away and
+three metres up."""
 
 ENDS: Final = 5
 ENDS_S: Final = 0.3
@@ -29,9 +39,10 @@ def direction_of(path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Dire
     """Label and heading from both ends of the path; None when it is too short to tell.
 
     The ends are compared instead of fitting a line through all, so a car that drives up and then
-    waits has the direction in which it came. A plate's width tells its distance (a plate is about
+    waits has the direction in which it came. A plate's size tells its distance (a plate is about
     half a metre wide everywhere), so motion towards the camera and across can be compared in the
-    same unit, plate widths; under a camera that looks down, approaching also means moving down.
+    same unit, plate widths. Where the size hardly changes, the road does: it lies below the camera,
+    so what moves down the picture comes near. None also when size and road contradict each other.
 
     Args:
         path: oldest first.
@@ -45,15 +56,14 @@ def direction_of(path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Dire
     mean_width = (start.width_px + end.width_px) / 2
     dx_px, dy_px = end.x_px - start.x_px, end.y_px - start.y_px
     moved = math.hypot(dx_px, dy_px) / mean_width
-    growth = abs(math.log(end.width_px / start.width_px))
-    if moved < MIN_MOVED_WIDTHS and growth < MIN_GROWTH:
+    growth = _growth(start, end)
+    if moved < MIN_MOVED_WIDTHS and abs(growth) < MIN_GROWTH:
         return None
-    if growth < MIN_GROWTH / 2:  # within the corners' noise: the distance has not changed
-        across, nearer = dx_px / mean_width, dy_px / mean_width
-    else:
-        (x1, y1, z1), (x2, y2, z2) = _in_widths(start, frame_size), _in_widths(end, frame_size)
-        across, nearer = x2 - x1, z1 - z2 + y2 - y1
+    across, nearer = _travelled(start, end, growth, frame_size)
     if abs(nearer) >= abs(across):
+        down = dy_px / mean_width
+        if growth * down < 0.0 and abs(growth) < SURE_GROWTH and abs(down) >= MIN_MOVED_WIDTHS:
+            return None
         label = "approaching" if nearer > 0.0 else "receding"
     else:
         label = "right" if across > 0.0 else "left"
@@ -63,6 +73,34 @@ def direction_of(path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Dire
     return Direction(label=label, heading_deg=heading_deg)
 
 
+def _growth(start: PathPoint, end: PathPoint) -> float:
+    """Change of the logarithm of the plate's size; 0 when it cannot be told.
+
+    A car that turns changes its plate's width, and corners are least sure across the text, so
+    neither side is believed alone, but the height is if the road says the same.
+    """
+    wider = math.log(end.width_px / start.width_px)
+    higher = math.log(end.height_px / start.height_px)
+    if wider * higher < 0.0 and min(abs(wider), abs(higher)) > TURNED:
+        return higher if higher * (end.y_px - start.y_px) > 0.0 else 0.0
+    return (wider + higher) / 2
+
+
+def _travelled(
+    start: PathPoint, end: PathPoint, growth: float, frame_size: tuple[int, int]
+) -> tuple[float, float]:
+    """How far to the right and how far towards the camera, in plate widths."""
+    if abs(growth) < MIN_GROWTH:
+        mean_width = (start.width_px + end.width_px) / 2
+        down = DOWN_IS_NEARER * (end.y_px - start.y_px)
+        return (end.x_px - start.x_px) / mean_width, down / mean_width
+    # The width that the plate would have there if it faced the camera.
+    facing_px = max(start.width_px, end.width_px / math.exp(growth))
+    x1, y1, z1 = _in_widths(start, facing_px, frame_size)
+    x2, y2, z2 = _in_widths(end, facing_px * math.exp(growth), frame_size)
+    return x2 - x1, z1 - z2 + y2 - y1
+
+
 def _middle(points: Sequence[PathPoint]) -> PathPoint:
     """The medians of a few points."""
     return PathPoint(
@@ -70,14 +108,17 @@ def _middle(points: Sequence[PathPoint]) -> PathPoint:
         x_px=median(p.x_px for p in points),
         y_px=median(p.y_px for p in points),
         width_px=median(p.width_px for p in points),
+        height_px=median(p.height_px for p in points),
     )
 
 
-def _in_widths(point: PathPoint, frame_size: tuple[int, int]) -> tuple[float, float, float]:
+def _in_widths(
+    point: PathPoint, plate_px: float, frame_size: tuple[int, int]
+) -> tuple[float, float, float]:
     """Right, down and away of the camera, in plate widths, by a pinhole of assumed focal length."""
     width_px, height_px = frame_size
     return (
-        (point.x_px - width_px / 2) / point.width_px,
-        (point.y_px - height_px / 2) / point.width_px,
-        FOCAL_SHARE * width_px / point.width_px,
+        (point.x_px - width_px / 2) / plate_px,
+        (point.y_px - height_px / 2) / plate_px,
+        FOCAL_SHARE * width_px / plate_px,
     )

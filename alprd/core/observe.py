@@ -59,7 +59,8 @@ class Observation:
         frame_size: (width, height), pixels.
         quad: the plate's corners.
         x_px, y_px: the plate's centre.
-        width_px: along the text.
+        width_px, height_px: along the text and across it.
+        since_s: time since the camera's frame before; infinite for its first one.
         score: the detector's.
         attempted: whether the plate was worth reading.
         read: what was read; None if nothing usable was.
@@ -73,7 +74,9 @@ class Observation:
     x_px: float
     y_px: float
     width_px: float
+    height_px: float
     score: float
+    since_s: float = math.inf
     attempted: bool = False
     read: PlateRead | None = None
     vehicle: Detection | None = None
@@ -88,6 +91,7 @@ class Plate:
     box: BoxPx
     centre: PointPx
     width_px: float
+    height_px: float
 
 
 def plausible_plates(
@@ -169,6 +173,7 @@ def _plate(detection: Detection) -> Plate | None:
         box=quad_box(quad),
         centre=quad_centre(quad),
         width_px=width_px,
+        height_px=height_px,
     )
 
 

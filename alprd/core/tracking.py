@@ -27,12 +27,13 @@ MAX_TEXTS: Final = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathPoint:
-    """Where a plate's centre was, and how wide the plate."""
+    """Where a plate's centre was, and how wide and high the plate."""
 
     t_s: float
     x_px: float
     y_px: float
     width_px: float
+    height_px: float
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -101,7 +102,13 @@ def begin(track_id: int, seen: Observation) -> Track:
 
 def see(track: Track, seen: Observation) -> Track:
     """The track with one more place; what was read there is for `own` or a challenger."""
-    point = PathPoint(t_s=seen.t_s, x_px=seen.x_px, y_px=seen.y_px, width_px=seen.width_px)
+    point = PathPoint(
+        t_s=seen.t_s,
+        x_px=seen.x_px,
+        y_px=seen.y_px,
+        width_px=seen.width_px,
+        height_px=seen.height_px,
+    )
     return replace(
         track,
         path=_thinned((*track.path, point)),

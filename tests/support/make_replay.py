@@ -210,6 +210,87 @@ def looped_clip() -> Case:
     )
 
 
+def looped_clip_with_a_pause() -> Case:
+    cars = [
+        Car(
+            plate="LS15EBC",
+            where=drive((0.3, 8.0), (0.1, -0.9), begin_s=6.1 * loop, end_s=6.1 * loop + 4.6),
+        )
+        for loop in range(3)
+    ]
+    return Case(
+        about="A clip that is played three times with pauses of 1.5 s: the car comes near, and is "
+        "far away again where it began. It cannot have gone back so fast, so each round is a pass.",
+        recording=Recording(frames=simulate(cars, times(0, 20, 15), seed=18)),
+        events=[
+            _event("LS15EBC", seen_s=(6.1 * k, 6.1 * k + 4.6), by_s=6.1 * k + 6.8) for k in range(3)
+        ],
+    )
+
+
+def looped_clip_with_a_sign() -> Case:
+    cars: list[Car] = []
+    for loop in range(3):
+        begin_s = 4.6 * loop
+        where = drive((-1.0, 8.0), (0.4, -0.9), begin_s=begin_s, end_s=begin_s + 4.6)
+        sign = drive((-3.0, 8.5), (0, 0), begin_s=begin_s + 3.2, end_s=begin_s + 3.8)
+        cars += [
+            Car(plate="LS15EBC", where=where),
+            Car(plate="-", where=sign, unreadable=True, kind=None),
+        ]
+    return Case(
+        about="A looped clip without a pause; a sign without a text is found beside the place "
+        "where the car begins, shortly before it does: the car's pass begins with the car.",
+        recording=Recording(frames=simulate(cars, times(0, 17, 15), seed=19)),
+        events=[
+            _event("LS15EBC", seen_s=(4.6 * k, 4.6 * (k + 1)), by_s=4.6 * (k + 1) + 2.2)
+            for k in range(3)
+        ],
+    )
+
+
+def another_plate_after_it_left() -> Case:
+    where = drive((-0.3, 8.5), (-0.9, -2.4), begin_s=0.5, end_s=2.0)
+    standing = drive((-4.3, 10.0), (0, 0), begin_s=3.1, end_s=8.0)
+    cars = [
+        Car(plate="34A23126", where=where, region="VN"),
+        Car(plate="-", where=standing, unreadable=True, missed=0.0, kind=None),
+    ]
+    return Case(
+        about="A car leaves to the left; a second later a standing truck's plate, half as "
+        "wide and never read, comes into sight on that side. It is not the car's.",
+        recording=Recording(frames=simulate(cars, times(0, 12, 18), seed=20)),
+        events=[_event("34A23126", seen_s=(0.5, 2.0), by_s=4.3)],
+    )
+
+
+def turns_while_it_comes_near() -> Case:
+    car = Car(
+        plate="89C20339",
+        where=drive((0.8, 9.0), (-0.55, -0.85), begin_s=0.5, end_s=4.5),
+        turned=lambda t_s: max(0.5, 1.0 - 0.16 * max(0.0, t_s - 0.5)),
+        region="VN",
+    )
+    return Case(
+        about="A car comes near and turns to the left: its plate grows higher, but not wider.",
+        recording=Recording(frames=simulate([car], times(0, 8, 15), seed=21)),
+        events=[_event("89C20339", seen_s=(0.5, 4.5), by_s=6.8)],
+    )
+
+
+def lettering_read_once() -> Case:
+    cars = [
+        approach("LS15EBC", begin_s=0.5),
+        Car(plate="NHHIEN", where=drive((-3, 9), (0, 0), begin_s=1.5, end_s=1.55), missed=0.0,
+            misreads=0.0, region=None, kind=None),
+    ]  # fmt: skip
+    return Case(
+        about="While a car passes, the lettering of a bus is taken for a plate in a single frame.",
+        recording=Recording(frames=simulate(cars, times(0, 6, 18), seed=22)),
+        events=[_event("LS15EBC", seen_s=(0.5, 2.6), by_s=4.8)],
+    )
+
+
 def too_small_to_read() -> Case:
     car = Car(plate="YP61NEX", where=drive((3.0, 45.0), (0.0, -1.0), begin_s=0, end_s=6))
     return Case(
@@ -283,6 +364,11 @@ CASES: tuple[Callable[[], Case], ...] = (
     parked_with_misreads,
     parked_with_one_odd_misread,
     looped_clip,
+    looped_clip_with_a_pause,
+    looped_clip_with_a_sign,
+    another_plate_after_it_left,
+    turns_while_it_comes_near,
+    lettering_read_once,
     too_small_to_read,
     slow_frames,
     photographs,

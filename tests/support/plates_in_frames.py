@@ -75,6 +75,7 @@ def make_observation(
         x_px=x,
         y_px=y,
         width_px=width,
+        height_px=2 * h,
         score=0.9,
         attempted=True,
         read=read,

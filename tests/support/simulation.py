@@ -39,6 +39,8 @@ class Car:
         missed: share of the frames in which the plate is not found.
         kind: label of its detection; None for a detector without vehicles.
         doubled: whether the plate is reported twice, a little displaced.
+        unreadable: whether nothing is ever read on it.
+        turned: the cosine of the angle at which its plate is seen at a time.
     """
 
     plate: str
@@ -49,6 +51,8 @@ class Car:
     kind: str | None = "car"
     region: str | None = "GB"
     doubled: bool = False
+    unreadable: bool = False
+    turned: Callable[[float], float] = lambda _: 1.0
 
 
 def drive(
@@ -120,7 +124,8 @@ def _seen(
     if rng.random() < car.missed:
         return found
     width_px, height_px = (FOCAL_PX * side / z_m for side in PLATE_M)
-    read = _read(car, rng, width_px)
+    width_px *= car.turned(t_s)
+    read = None if car.unreadable else _read(car, rng, width_px)
     found.append(
         _plate(centre, width_px, height_px, rng=rng, noise_px=noise_px, score=0.9, read=read)
     )
@@ -154,7 +159,7 @@ def _plate(
     rng: random.Random,
     noise_px: float,
     score: float,
-    read: RecordedRead,
+    read: RecordedRead | None,
 ) -> RecordedObject:
     x, y = centre
     corners = ((-1, -1), (1, -1), (1, 1), (-1, 1))

@@ -139,6 +139,33 @@ def test_a_pass_of_a_single_frame_needs_one_read() -> None:
     assert (event.reads_count, event.reads_agreeing) == (1, 1)
 
 
+def test_a_plate_read_in_one_frame_only_must_be_read_surely() -> None:
+    def once(quality: float, *, fps: float) -> list[str]:
+        line = pipeline()
+        events = run(line, 4.0, lambda t: standing(quality=quality) if t == 1.0 else [], fps)
+        return [e.plate for _, e in events] + [e.plate for e in line.finish()]
+
+    assert once(0.8, fps=2.0) == []
+    assert once(0.9, fps=2.0) == ["LS15EBC"]
+    assert once(0.9, fps=16.0) == []
+    assert once(0.98, fps=16.0) == ["LS15EBC"]
+
+
+def test_a_plate_that_can_hardly_ever_be_read_must_be_read_surely() -> None:
+    def rarely(quality: float) -> list[str]:
+        line = pipeline()
+        seen = run(
+            line,
+            4.0,
+            lambda t: standing(quality=quality) if t in (1.0, 2.0, 3.0) else standing(""),
+            fps=16.0,
+        )
+        return [e.plate for _, e in seen] + [e.plate for e in line.finish()]
+
+    assert rarely(0.5) == []
+    assert rarely(0.9) == ["LS15EBC"]
+
+
 def test_what_the_reader_is_not_sure_of_is_no_event() -> None:
     assert run(pipeline(), 8.0, lambda _: standing("EXIT20", quality=0.15)) == []
     assert run(pipeline(), 8.0, lambda _: standing("EXIT20", sure=0.6, quality=None)) == []

@@ -92,6 +92,62 @@ def test_no_car_becomes_far_away_from_one_frame_to_the_next() -> None:
     assert associate([near], [again]) == []
 
 
+def leaving(*, until_s: float = 1.5) -> Track:
+    """A plate on its way out of the picture, down to the left; 100 px wide in the end."""
+    steps = round(until_s * 18)
+    return follow(
+        1,
+        [
+            make_observation(
+                i / 18, 600 - 11 * i, 500 + 7 * i, 70 + 30 * i / steps, read=make_read("34A23126")
+            )
+            for i in range(steps)
+        ],
+    )
+
+
+def test_a_plate_without_a_text_is_not_taken_for_one_that_left() -> None:
+    track = leaving()
+    for gap_s in (0.7, 1.0, 1.3, 1.9):
+        standing = make_observation(track.last.t_s + gap_s, 120.0, 560.0, 60.0)
+        assert associate([track], [standing]) == []
+
+
+def test_a_read_plate_is_not_taken_for_one_without_a_text_that_was_lost_elsewhere() -> None:
+    sign = follow(1, [make_observation(i / 10, 361.0, 409.0, 65.0) for i in range(6)])
+    car = make_observation(1.3, 531.0, 489.0, 83.0, read=make_read())
+    assert associate([sign], [car]) == []
+
+
+def test_a_plate_without_a_text_continues_the_track_it_lies_on() -> None:
+    coming, parked = leaving(until_s=0.8), moving(1, speed_px_s=0.0, text="LS15EBC")
+    ahead = forecast(coming, coming.last.t_s + 0.1)
+    blurred = make_observation(coming.last.t_s + 0.1, ahead.x_px + 20, ahead.y_px, 97.0)
+    assert associate([coming], [blurred]) == [(0, 0)]
+    assert associate([parked], [make_observation(2.5, 310.0)]) == [(0, 0)]
+
+
+def test_a_plate_that_came_near_is_not_far_away_again_after_a_pause() -> None:
+    near = follow(
+        1,
+        [
+            make_observation(i / 10, 600.0, 300.0 + 4 * i, 80.0 + 3 * i, read=make_read())
+            for i in range(20)
+        ],
+    )
+    for pause_s in (0.1, 0.5, 1.0, 1.9):
+        again = make_observation(1.9 + pause_s, 600.0, 300.0, 80.0, read=make_read())
+        assert not reachable(near, again)
+        hidden = make_observation(1.9 + pause_s, 600.0, 380.0, 135.0, read=make_read())
+        assert reachable(near, hidden)
+
+
+def test_a_plate_that_crossed_is_not_back_where_it_began_after_a_pause() -> None:
+    crossing = moving(1, speed_px_s=500.0, text="LS15EBC")
+    assert not reachable(crossing, make_observation(2.4, 300.0, read=make_read()))
+    assert reachable(crossing, make_observation(2.4, 1250.0, read=make_read()))
+
+
 def test_ties_go_to_the_older_track_whatever_the_order() -> None:
     old, young = follow(1, [make_observation()]), follow(2, [make_observation()])
     seen = [make_observation(0.1)]

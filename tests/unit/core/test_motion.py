@@ -10,11 +10,17 @@ from alprd.core.tracking import PathPoint
 SIZE = (1280, 720)
 
 
-def path(*points: tuple[float, float, float]) -> list[PathPoint]:
+def path(*points: tuple[float, ...]) -> list[PathPoint]:
+    """Points (x, y, width) of plates of European shape, or (x, y, width, height)."""
     return [
-        PathPoint(t_s=i / 10, x_px=x, y_px=y, width_px=width)
-        for i, (x, y, width) in enumerate(points)
+        PathPoint(t_s=i / 10, x_px=x, y_px=y, width_px=width, height_px=(*h, width / 4.7)[0])
+        for i, (x, y, width, *h) in enumerate(points)
     ]
+
+
+def label_of(*points: tuple[float, ...]) -> str | None:
+    found = direction_of(path(*points), SIZE)
+    return None if found is None else found.label
 
 
 def test_a_plate_that_grows_approaches_and_one_that_shrinks_recedes() -> None:
@@ -39,6 +45,25 @@ def test_under_a_camera_that_looks_down_approaching_means_moving_down() -> None:
     down = direction_of(path(*((640, 100 + 40 * i, 60) for i in range(10))), SIZE)
     assert down is not None
     assert (down.label, down.heading_deg) == ("approaching", pytest.approx(180.0))
+
+
+def test_a_car_that_turns_while_it_comes_near_approaches() -> None:
+    turning = [(700 - 30 * i, 400 + 10 * i, 80 - i, 17 + 0.8 * i) for i in range(14)]
+    assert label_of(*turning) == "approaching"
+    assert label_of(*reversed(turning)) == "receding"
+
+
+def test_a_car_that_rolls_forward_a_little_approaches_whatever_its_corners_do() -> None:
+    rolling = [(515 - 3 * i, 678 + 2 * i, 117 + 0.5 * i, 29 - 0.3 * i) for i in range(15)]
+    assert label_of(*rolling) == "approaching"
+
+
+def test_a_road_that_slopes_a_little_is_still_side_on_traffic() -> None:
+    assert label_of(*((100 + 40 * i, 400 + 8 * i, 80) for i in range(12))) == "right"
+
+
+def test_a_size_and_a_road_that_contradict_each_other_tell_no_direction() -> None:
+    assert label_of(*((600, 400 + 12 * i, 90 - 1.5 * i) for i in range(15))) is None
 
 
 def test_a_car_that_drives_up_and_waits_keeps_the_direction_it_came_in() -> None:
