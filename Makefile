@@ -4,47 +4,55 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCE ?=
+# Asked for by running them: behind pyenv's shims tox alone would not find them.
+INTERPRETERS = $(shell for v in 3.10 3.11 3.12; do \
+	python$$v -c 'import sys; print(sys.executable)' 2>/dev/null; done)
 
 .PHONY: help run test check lint format quick clean
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
-run: .setup/run ## show alprd at work (SOURCE=clip.mp4 or an RTSP URL for your own input)
-	@$(BIN)/alprd demo --out demo-out $(if $(SOURCE),"$(SOURCE)")
+# A camera's password may hold $ and quotes: it goes through the environment as it is, and neither
+# make nor the shell looks into it.
+unexport SOURCE
+run: export DEMO_SOURCE = $(value SOURCE)
+run: $(BIN)/alprd ## show alprd at work (SOURCE=clip.mp4 or an RTSP URL for your own input)
+	@$(BIN)/alprd demo --out demo-out -- $${DEMO_SOURCE:+"$$DEMO_SOURCE"}
 
-test: .setup/test ## install what the tests need, then `make check`
+test: $(VENV)/.test ## install what the tests need, then `make check`
 	@$(MAKE) --no-print-directory check
 
-check: .setup/dev lint ## lint, then the whole suite from the built wheel on every Python here
-	@$(BIN)/tox run $(if $(TOX_ENV),-e $(TOX_ENV))
+check: $(VENV)/.dev lint ## lint, then the whole suite from the built wheel on every Python here
+	@$(BIN)/tox run $(addprefix --discover ,$(INTERPRETERS)) $(if $(TOX_ENV),-e $(TOX_ENV))
 
-lint: .setup/dev ## formatting, lint, types and import contracts
+lint: $(VENV)/.dev ## formatting, lint, types and import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
 
-format: .setup/dev ## let ruff format and mend
+format: $(VENV)/.dev ## let ruff format and mend
 	@$(BIN)/ruff format .
 	@$(BIN)/ruff check --fix .
 
-quick: .setup/dev ## the suite on the working tree, without system tests
+quick: $(VENV)/.dev ## the suite on the working tree, without system tests
 	@$(BIN)/pytest tests/unit tests/adapters -q
 
-.setup/run: packaging/system-packages pyproject.toml
-	@packaging/system-packages run
+# What stands for a finished installation lies inside the virtual environment: both go together.
+$(BIN)/alprd: packaging/system-packages packaging/virtualenv pyproject.toml
+	@packaging/system-packages run "$(PYTHON)"
 	@packaging/virtualenv "$(PYTHON)" $(VENV) .
-	@mkdir -p .setup && touch $@
+	@touch $@
 
-.setup/dev: packaging/system-packages pyproject.toml
-	@packaging/system-packages run
+$(VENV)/.dev: packaging/system-packages packaging/virtualenv pyproject.toml
+	@packaging/system-packages run "$(PYTHON)"
 	@packaging/virtualenv "$(PYTHON)" $(VENV) . --group lint --group test
-	@mkdir -p .setup && touch $@ .setup/run
+	@touch $(BIN)/alprd $@
 
-.setup/test: packaging/system-packages
-	@packaging/system-packages test
-	@mkdir -p .setup && touch $@
+$(VENV)/.test: packaging/system-packages $(VENV)/.dev
+	@packaging/system-packages test "$(PYTHON)"
+	@touch $@
 
 clean: ## forget everything that was built or installed here
-	rm -rf $(VENV) .setup .tox dist build demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
+	rm -rf $(VENV) .tox dist build demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
