@@ -323,7 +323,7 @@ def test_a_missing_self_test_picture_is_named(tmp_path: Path) -> None:
     tiny_models.write_models(tmp_path)
     (tmp_path / "plate-reader" / "selftest.png").unlink()
 
-    with pytest.raises(EngineError, match=r"selftest\.png cannot be read .*restore it"):
+    with pytest.raises(EngineError, match=r"selftest\.png does not exist.*restore it"):
         load_models(settings(tmp_path))
 
 
