@@ -95,7 +95,7 @@ def forecast(track: Track, t_s: float) -> Forecast:
         points = list(track.path[-2:])
     slopes = _slopes(points)
     vx, vy, growth = slopes or (0.0, 0.0, 0.0)
-    size = newest.width_px * newest.height_px
+    grown = newest.width_px * newest.height_px / (first.width_px * first.height_px)
     return Forecast(
         x_px=newest.x_px + vx * dt_s,
         y_px=newest.y_px + vy * dt_s,
@@ -105,7 +105,8 @@ def forecast(track: Track, t_s: float) -> Forecast:
         vy_px_s=vy,
         speed_px_s=math.hypot(vx, vy),
         growth_per_s=growth,
-        trend=math.log(size / (first.width_px * first.height_px)) / 2,
+        # Challengers may be another car, whose size says nothing of this one's.
+        trend=0.0 if track.challengers else math.log(grown) / 2,
         known=slopes is not None,
     )
 
