@@ -10,7 +10,9 @@ MASK = "***"
 # Everything between "://" and the last "@" of the same word, even past a "/": a password with an
 # unescaped slash must not show, and hiding too much of an odd path costs nothing. One slash is what
 # a file name made of a URL keeps.
-_USERINFO = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{1,20}:/{1,2})(?P<userinfo>(?:(?!://)\S)*)@")
+_USERINFO = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]{1,20}:/{1,2})(?P<userinfo>(?:(?!://)\S)*)@"
+)
 
 # A URL's query. Every maker has a name of its own for the password (`loginpas`, `psw`, `ticket`),
 # so every value counts as one. Punctuation at the end belongs to the sentence around the URL.
