@@ -74,6 +74,8 @@ def run(arguments: argparse.Namespace) -> int:
         find_mosquitto()
         with _sole_user_of(out):
             return Show(_rendered(out) if given is None else given, out).run()
+    except BrokenPipeError:
+        raise  # our own output's reader has gone
     except OSError as error:
         raise CommandError(str(error)) from error
 
@@ -103,11 +105,22 @@ def user_input(source: str) -> DemoInput:
 
 
 def _rendered(out: Path) -> DemoInput:
-    from alprd.demo.clip import DEMO_CARS, DEMO_SECONDS, rendered_clip  # noqa: PLC0415
+    from alprd.demo.clip import (  # noqa: PLC0415
+        DEMO_CARS,
+        DEMO_SECONDS,
+        clip_path,
+        remove_clips,
+        write_clip,
+    )
 
-    write_line(f"A street with {len(DEMO_CARS)} vehicles, {DEMO_SECONDS:.0f} s, rendered:")
-    clip = rendered_clip(out)
-    write_line(f"  {clip}")
+    clip = clip_path(out)
+    street = f"a street with {len(DEMO_CARS)} vehicles, {DEMO_SECONDS:.0f} s"
+    if clip.exists():
+        write_line(f"Using {clip}, {street}.")
+    else:
+        write_line(f"Rendering {clip}, {street} ...")
+        remove_clips(out)
+        write_clip(clip)
     return DemoInput(
         source=str(clip), recording=clip, expected=tuple(car.text for car in DEMO_CARS)
     )

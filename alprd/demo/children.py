@@ -39,7 +39,8 @@ class Children:
 
     Inside it a stop signal is a piece of news instead of an interruption. Each child has a session
     of its own, so that the terminal's Ctrl-C does not reach it: the demonstration ends its children
-    in the right order. Should the demonstration be killed, the kernel ends them.
+    in the right order. Should the demonstration be killed, the kernel ends them; only a Mosquitto
+    that root has started stays, because it changes its user, and that makes the kernel forget.
 
     Args:
         news: gets `Ended` and `StopAsked`. Its `put` may be called in a signal handler.

@@ -73,20 +73,18 @@ def render_frames(
         yield np.clip(picture + grain[number % len(grain)], 0, 255).astype(np.uint8)
 
 
-def rendered_clip(folder: Path) -> Path:
-    """The demo clip in `folder`: rendered now, or by an earlier run of the same code.
+def clip_path(folder: Path) -> Path:
+    """Where the demo clip lies in `folder`; what is there was rendered by the same code.
 
-    Its name holds a digest of everything that it is made from; a clip of other code is removed.
-
-    Raises:
-        OSError: the file cannot be written.
+    The name holds a digest of everything that the clip is made from.
     """
-    path = folder / f"demo-{_recipe()[:8]}.mp4"
-    if not path.exists():
-        for old in folder.glob("demo-????????.mp4"):
-            old.unlink()
-        write_clip(path)
-    return path
+    return folder / f"demo-{_recipe()[:8]}.mp4"
+
+
+def remove_clips(folder: Path) -> None:
+    """Take the clips away that other versions of the code have rendered."""
+    for old in folder.glob("demo-????????.mp4"):
+        old.unlink()
 
 
 def _recipe() -> str:
