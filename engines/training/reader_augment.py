@@ -17,6 +17,12 @@ MARGIN_X, MARGIN_Y = 0.04, 0.08
 OUT_H, OUT_W = 64, 160
 
 
+SMALLEST_PX = 30.0
+"""Narrowest crop that a camera delivers: the plate itself is 28 pixels wide then."""
+
+WIDTHS = math.log(160 / SMALLEST_PX)
+
+
 def _u(count: int, low: float, high: float, device: torch.device) -> Tensor:
     return torch.rand(count, device=device) * (high - low) + low
 
@@ -284,8 +290,8 @@ def camera(x: Tensor, *, low_res: bool) -> Tensor:
     """
     count, device = x.shape[0], x.device
     if low_res:
-        width = int(min(160, 44 * math.exp(float(torch.rand(1)) * math.log(160 / 44))))
-        height = int(min(max(width / (2.0 + 2.2 * float(torch.rand(1))), 15), 64))
+        width = int(min(160, SMALLEST_PX * math.exp(float(torch.rand(1)) * WIDTHS)))
+        height = int(min(max(width / (2.0 + 2.2 * float(torch.rand(1))), 11), 64))
         x = functional.interpolate(
             x, (height, width), mode="bilinear", antialias=True, align_corners=False
         )
