@@ -165,7 +165,7 @@ def train(args: argparse.Namespace) -> None:
         f"loaded in {time.monotonic() - start_s:.0f}s",
         flush=True,
     )
-    average = Average(net, 0.9995)
+    average = Average(net, args.ema)
     optimiser = torch.optim.AdamW(groups(net, 0.05), lr=args.lr, betas=(0.9, 0.98))
     forward: nn.Module = torch.compile(net) if args.compile and device.type == "cuda" else net  # type: ignore[assignment]
     args.out.mkdir(parents=True, exist_ok=True)
@@ -188,13 +188,15 @@ def train(args: argparse.Namespace) -> None:
         progress = spent_s / budget_s
         if progress >= 1 or (args.steps and step >= args.steps):
             break
-        warm = min(1.0, (step + 1) / 400)
+        warm = min(1.0, (step + 1) / args.warm_steps)
         rate = args.lr * warm * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * progress)))
         for group in optimiser.param_groups:
             group["lr"] = rate
         with torch.no_grad():
             batch = pools.batch(args.batch, real=args.real_share)
-        with torch.autocast(device.type, torch.bfloat16, enabled=device.type == "cuda"):
+        with torch.autocast(
+            device.type, torch.bfloat16, enabled=device.type == "cuda" or args.bf16
+        ):
             total, parts = losses(forward, batch)
         optimiser.zero_grad(set_to_none=True)
         total.backward()
@@ -248,7 +250,10 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=0, help="stop after so many steps (dry runs)")
     parser.add_argument("--limit", type=int, default=0, help="use so many rendered plates only")
     parser.add_argument("--save-s", type=float, default=60)
+    parser.add_argument("--ema", type=float, default=0.9995)
     parser.add_argument("--resume", type=Path)
+    parser.add_argument("--warm-steps", type=int, default=400)
+    parser.add_argument("--bf16", action="store_true", help="on a CPU that computes in bfloat16")
     parser.add_argument("--compile", action="store_true")
     train(parser.parse_args())
 
