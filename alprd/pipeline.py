@@ -36,6 +36,9 @@ from alprd.core.types import Detection, Frame, PlateEvent, PlateRead, PointPx
 RESTART_S = 1.0
 """Time that goes back by more than this is a stream that began anew (a clip played again)."""
 
+BLIND_S = 30.0
+"""No longer than this without frames a plate that was in the newest ones is taken to be there."""
+
 REVOTE_S = 0.5
 """A vehicle that stays and could not be read well enough is voted on again after this long."""
 
@@ -66,7 +69,7 @@ class CameraPipeline:
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
         self._ended: tuple[Track, ...] = ()
         self._next_id = 1
-        self._frame_t_s = -math.inf
+        self._frame_t_s = self._frame_before_t_s = -math.inf
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -107,13 +110,18 @@ class CameraPipeline:
         restarted = self.finish() if frame.t_s < self._frame_t_s - RESTART_S else []
         t_s = max(frame.t_s, self._frame_t_s)
         seen = self._observe(frame, t_s, plates, detections, reads)
-        self._frame_t_s = t_s
         over = self._end_lost(t_s)
+        self._frame_t_s, self._frame_before_t_s = t_s, self._frame_t_s
         self._follow(seen)
+        # What only this frame tells to be gone; before it no frame came in which to miss it.
+        over += self._end_lost(t_s)
         return [*restarted, *over, *self._publish_due(t_s)]
 
     def tick(self, t_s: float) -> list[PlateEvent]:
         """Time passes without a frame: what is lost long enough ends, what is due is published.
+
+        A plate that was in sight when the frames ended is published like one that is lost, but
+        followed on: nobody saw it leave.
 
         Args:
             t_s: on the same axis as the frames' `t_s`; for live cameras, whose axis goes on.
@@ -126,7 +134,7 @@ class CameraPipeline:
         """The stream has ended: all tracks end now. The pipeline can be used again afterwards."""
         events = self._end(self._tracks)
         self._tracks, self._ended = (), ()
-        self._frame_t_s = -math.inf
+        self._frame_t_s = self._frame_before_t_s = -math.inf
         return events
 
     def _plates(self, frame: Frame, detections: Sequence[Detection]) -> list[Plate]:
@@ -185,10 +193,19 @@ class CameraPipeline:
 
     def _end_lost(self, t_s: float) -> list[PlateEvent]:
         """End the tracks whose plate has been away for too long."""
-        lost = [track for track in self._tracks if is_over(track, t_s, self._rules)]
+        lost = [
+            track
+            for track in self._tracks
+            if is_over(track, t_s, self._rules)
+            and (self._was_missed(track) or t_s - track.last.t_s > BLIND_S)
+        ]
         events = self._end(lost)
         self._forget()
         return events
+
+    def _was_missed(self, track: Track) -> bool:
+        """Whether the plate was in neither of the two newest frames; one may have missed it."""
+        return track.last.t_s < self._frame_before_t_s
 
     def _end(self, tracks: Sequence[Track]) -> list[PlateEvent]:
         """Take the tracks out and publish what they have to say."""

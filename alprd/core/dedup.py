@@ -89,13 +89,10 @@ def _is_sure_alone(track: Track) -> bool:
 
 
 def is_due(track: Track, t_s: float, rules: PassRules) -> bool:
-    """Whether a vehicle that stays has been held back long enough."""
-    return (
-        track.verdict is None
-        and track.first_read is not None
-        and t_s - track.first_read.t_s >= rules.hold_s
-        and t_s >= track.next_vote_t_s
-    )
+    """Whether a vehicle that stays, or of which no frames come, was held back long enough."""
+    if track.verdict is not None or track.first_read is None or t_s < track.next_vote_t_s:
+        return False
+    return t_s - track.first_read.t_s >= rules.hold_s or is_over(track, t_s, rules)
 
 
 def is_over(track: Track, t_s: float, rules: PassRules) -> bool:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from dataclasses import replace
 from datetime import timedelta
 
@@ -16,48 +15,19 @@ from alprd.config.models import TrackingSettings
 from alprd.core.events import uuid7
 from alprd.core.types import Detection, PlateEvent, PlateRead
 from alprd.pipeline import CameraPipeline
+from support.line import pipeline, run, show, standing
 from support.payloads import payload_of, problems_of
 from support.plates_in_frames import make_frame, make_plate, make_read
 from support.replay import (
     RecordedFrame,
     Recording,
     Rules,
-    event_ids,
     make_pipeline,
     replay,
     to_detection,
     to_frame,
 )
 from support.simulation import Car, drive, simulate, times
-
-Seen = Sequence[tuple[Detection, PlateRead]]
-
-
-def pipeline(
-    rules: Rules | None = None, roi: list[tuple[float, float]] | None = None
-) -> CameraPipeline:
-    noise = event_ids()
-    return CameraPipeline(
-        "gate", rules or Rules(), roi, new_event_id=lambda at: uuid7(at, next(noise))
-    )
-
-
-def show(line: CameraPipeline, t_s: float, seen: Seen = ()) -> list[PlateEvent]:
-    """One frame with plates and what is read on each."""
-    frame = make_frame(t_s)
-    selected = line.select(frame, [d for d, _ in seen])
-    reads = [next(r for d, r in seen if d is plate) for plate in selected]
-    return line.step(frame, [d for d, _ in seen], reads)
-
-
-def standing(text: str = "LS15EBC", x: float = 600.0, **read: float | None) -> Seen:
-    return [(make_plate(x), make_read(text, **read))]
-
-
-def run(
-    line: CameraPipeline, until_s: float, what: Callable[[float], Seen], fps: float = 10.0
-) -> list[tuple[float, PlateEvent]]:
-    return [(t, e) for t in times(0.0, until_s, fps) for e in show(line, t, what(t))]
 
 
 def test_the_settings_of_the_configuration_are_what_the_pipeline_takes() -> None:
