@@ -39,6 +39,9 @@ RESTART_S = 1.0
 BLIND_S = 30.0
 """No longer than this without frames a plate that was in the newest ones is taken to be there."""
 
+KEEP_S = 60.0
+"""A pass that ended longer ago than this is no part of one that is published now."""
+
 REVOTE_S = 0.5
 """A vehicle that stays and could not be read well enough is voted on again after this long."""
 
@@ -75,6 +78,11 @@ class CameraPipeline:
     def tracks(self) -> tuple[Track, ...]:
         """The plates that are followed now."""
         return self._tracks
+
+    @property
+    def passes_kept(self) -> int:
+        """Ended passes that are remembered, so that none is published twice."""
+        return len(self._ended)
 
     def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
         """The plates worth reading, best score first; `step` expects one read for each of them.
@@ -200,7 +208,7 @@ class CameraPipeline:
             and (self._was_missed(track) or t_s - track.last.t_s > BLIND_S)
         ]
         events = self._end(lost)
-        self._forget()
+        self._forget(t_s)
         return events
 
     def _was_missed(self, track: Track) -> bool:
@@ -255,10 +263,11 @@ class CameraPipeline:
             track, found, camera_id=self._camera_id, new_event_id=self._new_event_id
         )
 
-    def _forget(self) -> None:
+    def _forget(self, t_s: float) -> None:
         """Drop the ended passes that no unpublished track can be part of any more."""
         waiting = [t.first.t_s for t in self._tracks if t.verdict is None]
-        earliest_s = min(waiting, default=math.inf)
+        # A sign that is never read waits for ever.
+        earliest_s = max(min(waiting, default=math.inf), t_s - KEEP_S)
         self._ended = tuple(
             t for t in self._ended if earliest_s <= t.last.t_s + self._rules.merge_s
         )

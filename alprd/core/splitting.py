@@ -14,7 +14,7 @@ from alprd.core.dedup import PassRules, poll, vote_on
 from alprd.core.matching import jumps
 from alprd.core.observe import Observation
 from alprd.core.plates import clearly_different, edit_distance, nearly_same
-from alprd.core.tracking import Track, begin, own, see
+from alprd.core.tracking import UNREAD_S, Track, begin, own, see
 from alprd.core.types import PlateRead
 from alprd.core.voting import read_confidence, surely_differ
 
@@ -75,9 +75,10 @@ def _settle(track: Track, seen: Observation, text: str, *, next_id: int, rules: 
     if not _prevails(grown, rules):
         hopeless = len(grown.challengers) >= MAX_CHALLENGERS
         return Split(track=give_in(grown) if hopeless else grown)
-    if _is_weak(grown, rules):
-        return Split(track=give_in(grown))
     older, newer = cut(grown, next_id)
+    if _is_weak(grown, rules):
+        long_before = grown.challengers[0].t_s - track.reads[-1].t_s > UNREAD_S
+        return Split(track=replace(newer, id=track.id) if long_before else give_in(grown))
     return Split(track=older, newer=newer)
 
 
@@ -178,5 +179,8 @@ def _prevails(track: Track, rules: PassRules) -> bool:
 
 
 def _is_weak(track: Track, rules: PassRules) -> bool:
-    """Whether what was read before the challengers came is too little for a pass of its own."""
+    """Whether what was read before the challengers came is too little for a pass of its own.
+
+    Then it was misread on the challengers' plate, or long before on something else.
+    """
     return track.verdict is None and all(n < rules.min_reads for _, n, _ in track.tally)

@@ -24,6 +24,9 @@ MAX_READS: Final = 48
 MAX_TEXTS: Final = 64
 """Distinct texts that are counted."""
 
+UNREAD_S: Final = 10.0
+"""What was in a place for longer than this without being read is not what is read there then."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathPoint:
@@ -125,6 +128,8 @@ def own(track: Track, seen: Observation) -> Track:
     read = seen.read
     if read is None:
         return track
+    if track.first_read is None and seen.t_s - track.first.t_s > UNREAD_S:
+        track = _begun_anew(track, seen)
     weight = read_weight(read, seen.width_px)
     # After the verdict nothing is voted on again, so a parked car's reads are only counted.
     reads = track.reads if track.verdict is not None else _heaviest((*track.reads, seen))
@@ -134,6 +139,22 @@ def own(track: Track, seen: Observation) -> Track:
         tally=_counted(track.tally, read.text, weight),
         reads_count=track.reads_count + 1,
         first_read=seen if track.first_read is None else track.first_read,
+    )
+
+
+def _begun_anew(track: Track, seen: Observation) -> Track:
+    """The track as if it were no older than a vehicle that is first read now can be.
+
+    A sign that looks like a plate is found for hours; a vehicle that stops before it takes its
+    track over, but neither its age nor its place in the past.
+    """
+    return replace(
+        track,
+        path=tuple(p for p in track.path if seen.t_s - p.t_s <= UNREAD_S),
+        first=seen,
+        attempts=int(seen.attempted),
+        sightings=1,
+        vehicles=_voted((), seen),
     )
 
 
