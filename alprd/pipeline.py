@@ -72,6 +72,7 @@ class CameraPipeline:
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
         self._ended: tuple[Track, ...] = ()
         self._next_id = 1
+        self._sees_vehicles = False
         self._frame_t_s = self._frame_before_t_s = -math.inf
 
     @property
@@ -160,6 +161,7 @@ class CameraPipeline:
         reads: Sequence[PlateRead],
     ) -> list[Observation]:
         vehicles = sane_vehicles(detections)
+        self._sees_vehicles = self._sees_vehicles or bool(vehicles)
         left = iter(reads)
         return [
             Observation(
@@ -252,7 +254,9 @@ class CameraPipeline:
         if track.verdict is not None:
             return track, None
         found = poll(track)
-        if found is None or not enough(track, found, self._rules):
+        if found is None or not enough(
+            track, found, self._rules, sees_vehicles=self._sees_vehicles
+        ):
             return track, None
         published = [t for t in (*self._ended, *self._tracks) if t.verdict is not None]
         others = [*self._ended, *self._tracks]

@@ -21,6 +21,10 @@ FLOWING_LONE_CONFIDENCE: Final = 0.97
 FLOWING_S: Final = 0.18
 """Time between frames that counts as flowing; a folder of photographs is shown more slowly."""
 
+BARE_READS: Final = 3
+"""While frames flow, a plate that no vehicle carries must be read alike so often: painted lettering
+is surely read once or twice, where it happens to look like a plate."""
+
 SPARSE: Final = 10
 """Of a plate read less often than once in so many attempts only what is as sure is believed."""
 
@@ -68,13 +72,25 @@ def vote_on(reads: Iterable[Observation]) -> Vote | None:
     )
 
 
-def enough(track: Track, found: Vote, rules: PassRules) -> bool:
-    """Whether the vote is good enough to be published."""
+def enough(track: Track, found: Vote, rules: PassRules, *, sees_vehicles: bool) -> bool:
+    """Whether the vote is good enough to be published.
+
+    Args:
+        track: the plate.
+        found: its vote.
+        rules: the settings.
+        sees_vehicles: whether this camera's detector reports vehicles at all.
+    """
     agreeing = track.count_of(found.plate)
     if found.confidence < rules.min_confidence or agreeing < 1:
         return False
+    if rules.min_reads == 1 and track.attempts <= 1:
+        return True
+    bare = sees_vehicles and not track.vehicles
+    if bare and agreeing < BARE_READS and _is_flowing(track):
+        return False
     if track.attempts <= 1:
-        return rules.min_reads == 1 or _is_sure_alone(track)
+        return _is_sure_alone(track)
     sparse = track.attempts > SPARSE * agreeing
     return agreeing >= rules.min_reads and (not sparse or found.confidence >= LONE_CONFIDENCE)
 
@@ -84,8 +100,13 @@ def _is_sure_alone(track: Track) -> bool:
     seen = track.first_read
     if seen is None or seen.read is None:
         return False
-    needed = FLOWING_LONE_CONFIDENCE if seen.since_s <= FLOWING_S else LONE_CONFIDENCE
+    needed = FLOWING_LONE_CONFIDENCE if _is_flowing(track) else LONE_CONFIDENCE
     return read_confidence(seen.read) >= needed
+
+
+def _is_flowing(track: Track) -> bool:
+    """Whether it was read in frames that came close upon each other."""
+    return any(seen.since_s <= FLOWING_S for seen in track.reads)
 
 
 def is_due(track: Track, t_s: float, rules: PassRules) -> bool:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import timedelta
 
-from alprd.core.types import PlateEvent
+from alprd.core.types import Detection, PlateEvent
 from alprd.pipeline import CameraPipeline
-from support.line import Seen, pipeline, show
+from support.line import Seen, pipeline, show, standing
 from support.plates_in_frames import START, make_plate, make_read
 from support.simulation import times
 
@@ -73,3 +74,37 @@ def test_cars_past_a_sign_that_is_never_read_leave_nothing_behind() -> None:
         kept.append(line.passes_kept)
     assert published == 120
     assert max(kept) < 20
+
+
+CAR = Detection(label="car", score=0.8, box=(500.0, 250.0, 700.0, 480.0))
+ELSEWHERE = Detection(label="truck", score=0.8, box=(900.0, 100.0, 1200.0, 400.0))
+
+
+def glimpse(reads: int, *, others: Sequence[Detection] = (), fps: float = 16.0) -> list[str]:
+    """What is published of a plate surely read this often, in frames with other detections."""
+    line = pipeline()
+    events = show(line, 0.0, others=others)
+    for i in range(1, 60):
+        seen = standing(quality=0.99) if 8 <= i < 8 + reads else []
+        events += show(line, i / fps, seen, others=others)
+    return [e.plate for e in [*events, *line.finish()]]
+
+
+def test_lettering_that_no_vehicle_carries_must_be_read_three_times_alike() -> None:
+    assert glimpse(1, others=[ELSEWHERE]) == []
+    assert glimpse(2, others=[ELSEWHERE]) == []
+    assert glimpse(3, others=[ELSEWHERE]) == ["LS15EBC"]
+
+
+def test_a_plate_on_a_vehicle_is_believed_when_it_was_read_once_or_twice() -> None:
+    assert glimpse(1, others=[CAR]) == ["LS15EBC"]
+    assert glimpse(2, others=[CAR]) == ["LS15EBC"]
+
+
+def test_a_detector_that_knows_no_vehicles_is_not_asked_for_them() -> None:
+    assert glimpse(1) == ["LS15EBC"]
+    assert glimpse(2) == ["LS15EBC"]
+
+
+def test_where_frames_are_few_a_plate_needs_no_vehicle() -> None:
+    assert glimpse(2, others=[ELSEWHERE], fps=4.0) == ["LS15EBC"]
