@@ -268,6 +268,11 @@ class _Daemon:
             new_event_id=lambda at: uuid7(at, os.urandom(RANDOM_BYTES)),
         )
 
+    def _retuning(self, camera: CameraSettings) -> Callable[[], None]:
+        """Gives the camera's pipeline its settings; for the thread that the pipeline belongs to."""
+        pipeline, rules = self._pipelines[camera.id], self._settings.tracking_of(camera)
+        return lambda: pipeline.retune(rules, camera.roi)
+
     def _beater(self, stage: str) -> Callable[[], None]:
         self._heartbeats.add(stage, self._settings.process.stall_timeout_s)
         return self._heartbeats.beater(stage)
@@ -310,7 +315,7 @@ class _Daemon:
             "config.reloaded",
             stopped=list(plan.stop),
             started=[camera.id for camera in plan.start],
-            retuned=list(plan.new_pipelines),
+            retuned=list(plan.retuned),
         )
 
     def _change_cameras(self, plan: Plan) -> None:
@@ -326,7 +331,13 @@ class _Daemon:
             for camera in self._settings.cameras
         }
         self._inference.replace_pipelines(
-            self._pipelines, live=live_cameras(self._settings.cameras)
+            self._pipelines,
+            live=live_cameras(self._settings.cameras),
+            changes=[
+                self._retuning(camera)
+                for camera in self._settings.cameras
+                if camera.id in plan.retuned
+            ],
         )
         for camera_id in plan.removed:
             self._book.forget(camera_id)

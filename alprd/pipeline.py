@@ -65,8 +65,7 @@ class CameraPipeline:
         new_event_id: Callable[[datetime], str],
     ) -> None:
         self._camera_id = camera_id
-        self._rules = settings
-        self._roi = None if roi is None else tuple(roi)
+        self.retune(settings, roi)
         self._new_event_id = new_event_id
         self._tracks: tuple[Track, ...] = ()
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
@@ -84,6 +83,11 @@ class CameraPipeline:
     def passes_kept(self) -> int:
         """Ended passes that are remembered, so that none is published twice."""
         return len(self._ended)
+
+    def retune(self, settings: PassRules, roi: Sequence[PointPx] | None) -> None:
+        """Go by other settings from the next frame on; what is followed is followed on."""
+        self._rules = settings
+        self._roi = None if roi is None else tuple(roi)
 
     def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
         """The plates worth reading, best score first; `step` expects one read for each of them.

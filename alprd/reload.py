@@ -23,6 +23,7 @@ class Plan:
         start: cameras to start (added, changed, enabled).
         removed: ids that are no longer configured.
         new_pipelines: ids whose tracks end and whose pipeline is built anew.
+        retuned: ids whose pipeline goes on with other settings.
         needs_restart: names of settings that changed and wait for a restart.
     """
 
@@ -31,12 +32,13 @@ class Plan:
     start: tuple[CameraSettings, ...]
     removed: tuple[str, ...]
     new_pipelines: tuple[str, ...]
+    retuned: tuple[str, ...]
     needs_restart: tuple[str, ...]
 
     @property
     def changes_cameras(self) -> bool:
         """True when anything about a camera or its pipeline changes."""
-        return bool(self.stop or self.start or self.removed or self.new_pipelines)
+        return bool(self.stop or self.start or self.removed or self.new_pipelines or self.retuned)
 
 
 def plan_reload(old: Settings, new: Settings) -> Plan:
@@ -62,7 +64,8 @@ def plan_reload(old: Settings, new: Settings) -> Plan:
         stop=tuple(sorted(removed | changed)),
         start=tuple(after[camera_id] for camera_id in after if camera_id in added | changed),
         removed=tuple(sorted(removed)),
-        new_pipelines=tuple(sorted(added | changed | retuned)),
+        new_pipelines=tuple(sorted(added | changed)),
+        retuned=tuple(sorted(retuned - changed)),
         needs_restart=needs_restart,
     )
 

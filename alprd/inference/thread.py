@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from types import TracebackType
 from typing import Any, Protocol
@@ -115,6 +115,7 @@ class InferenceThread:
         self._complained_at_s: dict[str, float] = {}
         self._replacement_lock = threading.Lock()
         self._replacement: tuple[Mapping[str, Pipeline], frozenset[str]] | None = None
+        self._changes: list[Callable[[], None]] = []
         self._abandoned = threading.Event()
         # A call into a hung driver must not keep the process alive: a daemon thread.
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -142,15 +143,25 @@ class InferenceThread:
             )
 
     def replace_pipelines(
-        self, pipelines: Mapping[str, Pipeline], *, live: Collection[str]
+        self,
+        pipelines: Mapping[str, Pipeline],
+        *,
+        live: Collection[str],
+        changes: Iterable[Callable[[], None]] = (),
     ) -> None:
         """Use these from the next batch on; callable from any thread.
 
         A camera that has another pipeline than before, or none, ends its tracks and publishes
         them. Call it before a new camera starts: frames of unknown cameras are ignored.
+
+        Args:
+            pipelines: of all cameras.
+            live: ids of the cameras whose time goes on without frames.
+            changes: called then by the thread that the pipelines belong to, each one once.
         """
         with self._replacement_lock:
             self._replacement = (dict(pipelines), frozenset(live))
+            self._changes += changes
 
     def figures(self) -> dict[str, Any]:
         """Counters and stage times for health; callable from any thread."""
@@ -206,6 +217,7 @@ class InferenceThread:
     def _apply_replacement(self) -> None:
         with self._replacement_lock:
             replacement, self._replacement = self._replacement, None
+            changes, self._changes = self._changes, []
         if replacement is None:
             return
         pipelines, live = replacement
@@ -215,6 +227,8 @@ class InferenceThread:
                 self._last_frame.pop(camera_id, None)
                 self._complained_at_s.pop(camera_id, None)
         self._pipelines, self._live = dict(pipelines), live
+        for change in changes:
+            change()
 
     def _process(self, items: Sequence[Frame | EndOfStream]) -> None:
         if not items:

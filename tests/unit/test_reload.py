@@ -60,11 +60,20 @@ def test_a_changed_password_restarts_the_camera() -> None:
     ],
     ids=["roi", "own tracking", "common tracking"],
 )
-def test_a_retuned_camera_gets_a_new_pipeline_and_keeps_its_stream(new: Settings) -> None:
+def test_a_retuned_camera_keeps_its_stream_and_the_vehicles_that_it_follows(new: Settings) -> None:
     plan = plan_reload(settings(), new)
-    assert plan.new_pipelines == ("a",)
+    assert plan.changes_cameras
+    assert plan.retuned == ("a",)
+    assert plan.new_pipelines == ()
     assert plan.stop == ()
     assert plan.start == ()
+
+
+def test_a_camera_that_is_restarted_and_retuned_begins_anew() -> None:
+    new = settings([{"id": "a", "source": "/other", "tracking": {"hold_s": 3.0}}])
+    plan = plan_reload(settings(), new)
+    assert plan.new_pipelines == ("a",)
+    assert plan.retuned == ()
 
 
 def test_a_disabled_camera_is_restarted_so_that_its_thread_ends() -> None:

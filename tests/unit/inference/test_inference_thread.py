@@ -428,6 +428,31 @@ def test_replaced_pipelines_serve_the_next_batch_and_the_old_ones_end_their_trac
     assert stage.disk.saved == ["gate-end", "new-end", "ramp-end", "yard-end"]
 
 
+def test_a_change_of_a_pipeline_is_made_between_batches_in_its_own_thread() -> None:
+    stage = Stage("gate")
+    gate = stage.pipelines["gate"]
+
+    def retune(to: str) -> Callable[[], None]:
+        return lambda: gate.calls.append(f"retune {to} in {threading.current_thread().name}")
+
+    def reload_twice() -> None:
+        for to in ("3 s", "4 s"):
+            thread.replace_pipelines(dict(stage.pipelines), live=(), changes=[retune(to)])
+
+    thread = stage.thread(Script([frame("gate", seq=1)], reload_twice, [frame("gate", seq=2)]))
+    with thread:
+        pass
+
+    assert thread.failed is None
+    assert gate.calls == [
+        "step 1 T0",
+        "retune 3 s in inference",
+        "retune 4 s in inference",
+        "step 2 T0",
+        "finish",
+    ]
+
+
 def test_what_a_reload_ends_is_stored_even_if_a_model_fails_in_the_same_round() -> None:
     stage = Stage("gate", "ramp")
 
