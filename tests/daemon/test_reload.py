@@ -130,3 +130,22 @@ def test_a_disabled_camera_says_so_and_can_be_enabled_again(
     daemon.reload()
     subscriber.wait_until(lambda seen: states(seen, "gate")[-1] == "online")
     subscriber.wait_until(lambda seen: passes(seen, "gate") >= before + 2)
+
+
+def test_a_retuned_camera_goes_on_with_its_stream(
+    make_config: MakeConfig, make_daemon: MakeDaemon, subscriber: Subscriber, street: Path
+) -> None:
+    daemon = make_daemon(make_config(camera(street)))
+    daemon.start()
+    subscriber.wait_until(lambda seen: passes(seen, "gate") >= 1)
+    daemon.configure(make_config(camera(street, roi=[[0, 0], [0.01, 0], [0.01, 0.01]])))
+    daemon.reload()
+    assert daemon.wait_for_log("config.reloaded")["retuned"] == ["gate"]
+    daemon.configure(make_config(camera(street)))
+    daemon.reload()
+    before = passes(subscriber.messages, "gate")
+    subscriber.wait_until(lambda seen: passes(seen, "gate") >= before + 2)
+    assert daemon.stop()[0] == 0
+    heard = subscriber.wait_until(lambda seen: availability(seen)[-1:] == ["stopped"])
+    assert_no_gap(events(heard))
+    assert "offline" not in states(heard, "gate")[1:-1]
