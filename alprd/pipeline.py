@@ -17,6 +17,9 @@ from alprd.core.dedup import (
     is_due,
     is_over,
     is_same_pass,
+    is_settled,
+    may_be_settled,
+    next_vote_t_s,
     poll,
 )
 from alprd.core.events import make_event
@@ -41,9 +44,6 @@ BLIND_S = 30.0
 
 KEEP_S = 60.0
 """A pass that ended longer ago than this is no part of one that is published now."""
-
-REVOTE_S = 0.5
-"""A vehicle that stays and could not be read well enough is voted on again after this long."""
 
 
 class CameraPipeline:
@@ -243,21 +243,28 @@ class CameraPipeline:
         """Publish the vehicles that stay."""
         events: list[PlateEvent] = []
         for track in sorted(self._tracks, key=_by_first_read):
-            if not is_due(track, t_s, self._rules):
+            due = is_due(track, t_s, self._rules)
+            if not due and not may_be_settled(track, t_s):
                 continue
-            judged, event = self._judge(track)
+            judged, event = self._judge(track, early=not due)
             if judged.verdict is None:
-                judged = replace(judged, next_vote_t_s=t_s + REVOTE_S)
+                again_t_s = next_vote_t_s(track, t_s, self._rules)
+                judged = replace(judged, next_vote_t_s=again_t_s)
             self._tracks = tuple(judged if t.id == track.id else t for t in self._tracks)
             if event is not None:
                 events.append(event)
         return events
 
-    def _judge(self, track: Track) -> tuple[Track, PlateEvent | None]:
-        """The track with its verdict, if it is good enough, and its event, if it has none yet."""
+    def _judge(self, track: Track, *, early: bool = False) -> tuple[Track, PlateEvent | None]:
+        """The track with its verdict, if it is good enough, and its event, if it has none yet.
+
+        A verdict that is `early`, while its vehicle stays, must be a sure one.
+        """
         if track.verdict is not None:
             return track, None
         found = poll(track)
+        if early and (found is None or not is_settled(track, found)):
+            return track, None
         if found is None or not enough(
             track, found, self._rules, sees_vehicles=self._sees_vehicles
         ):

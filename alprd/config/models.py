@@ -184,7 +184,8 @@ class TrackingSettings(Section):
         default=5.0,
         ge=0.2,
         le=60.0,
-        description="a vehicle that stays is published this long after its first read, seconds",
+        description="a vehicle that stays is published at the latest this long after its first "
+        "read, seconds",
     )
     merge_s: float = Field(
         default=2.0,

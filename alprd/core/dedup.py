@@ -7,6 +7,7 @@ from collections.abc import Iterable
 from typing import Final, Protocol
 
 from alprd.core.matching import reachable
+from alprd.core.motion import direction_of, stands_still
 from alprd.core.observe import Observation
 from alprd.core.plates import edit_distance, nearly_same
 from alprd.core.tracking import PathPoint, Track
@@ -24,6 +25,17 @@ FLOWING_S: Final = 0.18
 BARE_READS: Final = 3
 """While frames flow, a plate that no vehicle carries must be read alike so often: painted lettering
 is surely read once or twice, where it happens to look like a plate."""
+
+SETTLED_READS: Final = 5
+SETTLED_S: Final = 1.0
+SETTLED_CONFIDENCE: Final = 0.95
+"""A vehicle that came and stands is not held back once so many agreeing reads over this time are
+so sure: a gate waits for it."""
+
+REVOTE_S: Final = 0.5
+MAX_REVOTE_S: Final = 8.0
+"""A vehicle that stays and could not be read well enough is voted on again after this long; the
+longer it has stayed, the more rarely."""
 
 SPARSE: Final = 10
 """Of a plate read less often than once in so many attempts only what is as sure is believed."""
@@ -114,6 +126,39 @@ def is_due(track: Track, t_s: float, rules: PassRules) -> bool:
     if track.verdict is not None or track.first_read is None or t_s < track.next_vote_t_s:
         return False
     return t_s - track.first_read.t_s >= rules.hold_s or is_over(track, t_s, rules)
+
+
+def may_be_settled(track: Track, t_s: float) -> bool:
+    """Whether a vehicle came and stands, so that there is nothing more to wait for.
+
+    Its vote must still be sure, see `is_settled`; this is what can be told without one.
+    """
+    if track.verdict is not None or track.first_read is None or t_s < track.next_vote_t_s:
+        return False
+    return (
+        not track.challengers
+        and t_s - track.first_read.t_s >= SETTLED_S
+        and any(count >= SETTLED_READS for _, count, _ in track.tally)
+        and stands_still(track.path)
+        and direction_of(track.path, track.last.frame_size) is not None
+    )
+
+
+def is_settled(track: Track, found: Vote) -> bool:
+    """Whether the vote on a standing vehicle is so sure that it need not be held back."""
+    if found.confidence < SETTLED_CONFIDENCE or track.count_of(found.plate) < SETTLED_READS:
+        return False
+    when = [o.t_s for o in track.reads if o.read is not None and o.read.text == found.plate]
+    return bool(when) and max(when) - min(when) >= SETTLED_S
+
+
+def next_vote_t_s(track: Track, t_s: float, rules: PassRules) -> float:
+    """When to vote again on a vehicle that stays and was not read well enough."""
+    first = track.first_read or track.first
+    due_t_s = first.t_s + rules.hold_s
+    if t_s < due_t_s:
+        return min(t_s + REVOTE_S, due_t_s)
+    return t_s + min(MAX_REVOTE_S, max(REVOTE_S, (t_s - due_t_s) / 2))
 
 
 def is_over(track: Track, t_s: float, rules: PassRules) -> bool:

@@ -27,6 +27,11 @@ DOWN_IS_NEARER: Final = 3.0
 """A metre of road towards the camera looks a third as long as one across from ten metres away and
 three metres up."""
 
+STILL_S: Final = 1.0
+STILL_WIDTHS: Final = 0.35
+STILL_GROWTH: Final = 0.2
+"""A plate stands that neither moved nor grew by more than this for so long."""
+
 ENDS: Final = 5
 ENDS_S: Final = 0.3
 """The median of up to 5 points within 0.3 s stands for an end of the path."""
@@ -71,6 +76,18 @@ def direction_of(path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Dire
     if moved >= MIN_MOVED_WIDTHS:
         heading_deg = math.degrees(math.atan2(dx_px, -dy_px)) % 360.0
     return Direction(label=label, heading_deg=heading_deg)
+
+
+def stands_still(path: Sequence[PathPoint]) -> bool:
+    """Whether the plate has been in one place for the last STILL_S of its path, oldest first."""
+    newest = path[-1]
+    lately = [p for p in path if newest.t_s - p.t_s <= STILL_S]
+    if newest.t_s - path[0].t_s < STILL_S or len(lately) < MIN_POINTS:
+        return False
+    free_px = STILL_WIDTHS * newest.width_px
+    return abs(math.log(newest.width_px / lately[0].width_px)) <= STILL_GROWTH and all(
+        math.dist((p.x_px, p.y_px), (newest.x_px, newest.y_px)) < free_px for p in lately
+    )
 
 
 def _growth(start: PathPoint, end: PathPoint) -> float:

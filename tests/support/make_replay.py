@@ -28,7 +28,8 @@ class Case:
     Attributes:
         about: one sentence for the reader.
         events: per event, in the order of publication: plate, the scene's truth in `seen_s` (first
-            and last time in sight), `by_s` (published at the latest then), direction and vehicle.
+            and last time in sight, or when it has stood for 1 s), `by_s` (published at the latest
+            then), direction and vehicle.
     """
 
     about: str
@@ -70,11 +71,11 @@ def two_cars_side_by_side() -> Case:
 def stops_for_a_minute() -> Case:
     path = drive_along([(1, 0.5, 20), (3, 0.5, 8), (63, 0.5, 8), (64, 0.5, 3)])
     return Case(
-        about="A car drives up, waits for 60 s before a gate and drives on: one event, after 5 s.",
+        about="A car drives up, waits for 60 s before a gate and drives on: one event, 1 s later.",
         recording=Recording(
             frames=simulate([Car(plate="B4DGE77", where=path)], times(0, 68, 8), seed=3)
         ),
-        events=[_event("B4DGE77", seen_s=(1, 6), by_s=6.3)],
+        events=[_event("B4DGE77", seen_s=(1, 4), by_s=4.3)],
     )
 
 
@@ -96,8 +97,8 @@ def similar_plates_in_a_row() -> Case:
         about="Two cars with similar plates stop in the same place, 1.5 s after one another.",
         recording=Recording(frames=simulate(cars, times(0, 13, 10), seed=5)),
         events=[
-            _event("AB12CDE", seen_s=(0.5, 5), by_s=5.8),
-            _event("AB12CDF", seen_s=(5.2, 9), by_s=10.5),
+            _event("AB12CDE", seen_s=(0.5, 3), by_s=3.3),
+            _event("AB12CDF", seen_s=(5.2, 7), by_s=7.3),
         ],
     )
 
@@ -143,11 +144,11 @@ def hard_cut() -> Case:
         Car(plate="MH12JZP", where=drive((0.55, 8.4), (0, -0.5), begin_s=4.0, end_s=7.5)),
     ]
     return Case(
-        about="A cut in the video: another car stands where the first one stood a frame before.",
+        about="A cut in the video: another car creeps where the first one crept a frame before.",
         recording=Recording(frames=simulate(cars, times(0, 12, 10), seed=9)),
         events=[
-            _event("HR26DKB", seen_s=(0.5, 4.0), by_s=6.2),
-            _event("MH12JZP", seen_s=(4.0, 7.5), by_s=9.6),
+            _event("HR26DKB", seen_s=(0.5, 2.0), by_s=3.5),
+            _event("MH12JZP", seen_s=(4.0, 5.5), by_s=7.0),
         ],
     )
 
