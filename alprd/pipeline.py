@@ -7,7 +7,7 @@ camera and one thread.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 
@@ -23,6 +23,7 @@ from alprd.core.dedup import (
     poll,
 )
 from alprd.core.events import make_event
+from alprd.core.geometry import Quad
 from alprd.core.matching import associate, canonical
 from alprd.core.observe import (
     Observation,
@@ -32,9 +33,13 @@ from alprd.core.observe import (
     sane_vehicles,
     usable_read,
 )
+from alprd.core.resting import rests
 from alprd.core.splitting import conclude, follow
 from alprd.core.tracking import Track, begin
 from alprd.core.types import Detection, Frame, PlateEvent, PlateRead, PointPx
+
+SELECTED_AHEAD = 256
+"""Frames that may be selected before they are stepped; more than any batch holds."""
 
 RESTART_S = 1.0
 """Time that goes back by more than this is a stream that began anew (a clip played again)."""
@@ -72,6 +77,8 @@ class CameraPipeline:
         self._ended: tuple[Track, ...] = ()
         self._next_id = 1
         self._sees_vehicles = False
+        # What `select` left out of frames that have not been stepped yet.
+        self._resting: dict[tuple[int, float], frozenset[Quad]] = {}
         self._frame_t_s = self._frame_before_t_s = -math.inf
 
     @property
@@ -92,11 +99,19 @@ class CameraPipeline:
     def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
         """The plates worth reading, best score first; `step` expects one read for each of them.
 
+        A vehicle that stands and has its event is left out of most frames. Several frames may be
+        selected before the first of them is stepped.
+
         Args:
             frame: the frame that the detections are of.
             detections: all of the frame, in any order.
         """
-        return [p.detection for p in self._plates(frame, detections) if self._is_readable(p)]
+        plates = self._plates(frame, detections)
+        resting = frozenset(p.quad for p in plates if rests(self._tracks, p, frame.t_s))
+        self._resting[frame.seq, frame.t_s] = resting
+        if len(self._resting) > SELECTED_AHEAD:  # some frames are never stepped
+            del self._resting[next(iter(self._resting))]
+        return [p.detection for p in plates if self._is_readable(p, resting)]
 
     def step(
         self, frame: Frame, detections: Sequence[Detection], reads: Sequence[PlateRead]
@@ -112,7 +127,9 @@ class CameraPipeline:
             reads: one per plate that `select` gave, in that order.
         """
         plates = self._plates(frame, detections)
-        expected = sum(1 for plate in plates if self._is_readable(plate))
+        resting = self._resting.pop((frame.seq, frame.t_s), frozenset())
+        readable = [self._is_readable(plate, resting) for plate in plates]
+        expected = sum(readable)
         if len(reads) != expected:
             raise ValueError(
                 f"{len(reads)} reads for {expected} selected plates of {self._camera_id}; "
@@ -122,7 +139,12 @@ class CameraPipeline:
             return []
         restarted = self.finish() if frame.t_s < self._frame_t_s - RESTART_S else []
         t_s = max(frame.t_s, self._frame_t_s)
-        seen = self._observe(frame, t_s, plates, detections, reads)
+        left = iter(reads)
+        tried = [
+            (p, next(left) if is_readable else None)
+            for p, is_readable in zip(plates, readable, strict=True)
+        ]
+        seen = self._observe(frame, t_s, tried, detections)
         over = self._end_lost(t_s)
         self._frame_t_s, self._frame_before_t_s = t_s, self._frame_t_s
         self._follow(seen)
@@ -153,20 +175,18 @@ class CameraPipeline:
     def _plates(self, frame: Frame, detections: Sequence[Detection]) -> list[Plate]:
         return plausible_plates(detections, frame_size=_size_of(frame), roi=self._roi)
 
-    def _is_readable(self, plate: Plate) -> bool:
-        return plate.width_px >= self._rules.min_plate_width_px
+    def _is_readable(self, plate: Plate, resting: Collection[Quad]) -> bool:
+        return plate.width_px >= self._rules.min_plate_width_px and plate.quad not in resting
 
     def _observe(
         self,
         frame: Frame,
         t_s: float,
-        plates: Sequence[Plate],
+        plates: Sequence[tuple[Plate, PlateRead | None]],
         detections: Sequence[Detection],
-        reads: Sequence[PlateRead],
     ) -> list[Observation]:
         vehicles = sane_vehicles(detections)
         self._sees_vehicles = self._sees_vehicles or bool(vehicles)
-        left = iter(reads)
         return [
             Observation(
                 t_s=t_s,
@@ -179,11 +199,11 @@ class CameraPipeline:
                 height_px=plate.height_px,
                 since_s=t_s - self._frame_t_s,
                 score=min(1.0, plate.detection.score),
-                attempted=self._is_readable(plate),
-                read=usable_read(next(left)) if self._is_readable(plate) else None,
+                attempted=read is not None,
+                read=None if read is None else usable_read(read),
                 vehicle=carrier(plate.centre, vehicles),
             )
-            for plate in plates
+            for plate, read in plates
         ]
 
     def _follow(self, seen: Sequence[Observation]) -> None:

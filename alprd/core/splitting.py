@@ -112,6 +112,7 @@ def cut(track: Track, next_id: int) -> tuple[Track, Track]:
         track,
         path=tuple(p for p in track.path if p.t_s < since_s) or track.path[:1],
         last=track.last_own,
+        tried=None,
         attempts=track.attempts - newer.attempts,
         sightings=track.sightings - newer.sightings,
         challengers=(),

@@ -48,6 +48,7 @@ class Track:
         path: where it was, oldest first; thinned when long.
         first, last: the first and the newest observation.
         last_own: the newest observation before the challengers came.
+        tried: the newest observation that was worth reading, where it is known to be its own.
         reads: observations with the reads that count most, oldest first.
         tally: (text, how often, weight) of what was read, in order of appearance.
         reads_count: usable reads so far, without the challengers'.
@@ -66,6 +67,7 @@ class Track:
     first: Observation
     last: Observation
     last_own: Observation
+    tried: Observation | None = None
     reads: tuple[Observation, ...] = ()
     tally: tuple[tuple[str, int, float], ...] = ()
     reads_count: int = 0
@@ -117,6 +119,7 @@ def see(track: Track, seen: Observation) -> Track:
         path=_thinned((*track.path, point)),
         last=seen,
         last_own=track.last_own if track.challengers else seen,
+        tried=seen if seen.attempted else track.tried,
         attempts=track.attempts + seen.attempted,
         sightings=track.sightings + 1,
         vehicles=_voted(track.vehicles, seen),

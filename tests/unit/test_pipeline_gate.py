@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 
+from alprd.core.dedup import next_vote_t_s
+from alprd.core.tracking import begin
 from alprd.core.types import PlateEvent
 from alprd.pipeline import CameraPipeline
 from support.line import Seen, pipeline, show
-from support.plates_in_frames import make_plate, make_read
+from support.plates_in_frames import make_frame, make_observation, make_plate, make_read
 from support.replay import Rules
 from support.simulation import times
 
@@ -76,3 +80,74 @@ def test_a_vehicle_is_not_published_while_its_place_may_be_anothers() -> None:
 
 def test_a_shorter_hold_is_kept() -> None:
     assert first_event(pipeline(Rules(hold_s=0.5)))[0] == 0.5
+
+
+def waiting(line: CameraPipeline, *, fps: float, x: float = 600.0, text: str = "LS15EBC") -> int:
+    """How many plates are read in 10 s of a standing plate; the last is shown at 10 s."""
+    chosen = 0
+    for t in times(0.0, 10.0, fps):
+        frame, plate = make_frame(t), make_plate(x)
+        reads = [make_read(text) for _ in line.select(frame, [plate])]
+        line.step(frame, [plate], reads)
+        chosen += len(reads)
+    return chosen
+
+
+def test_a_standing_plate_that_has_its_event_is_read_about_twice_a_second() -> None:
+    line = pipeline()
+    before_verdict = 5 * 20
+    assert before_verdict + 5 <= waiting(line, fps=20.0) <= before_verdict + 15
+
+
+def test_a_standing_plate_that_is_seldom_read_is_followed_in_every_frame() -> None:
+    line = pipeline()
+    waiting(line, fps=20.0)
+    (track,) = line.tracks
+    assert track.sightings == 200
+    assert track.last.t_s == pytest.approx(9.95)
+
+
+def test_a_plate_that_moves_on_is_read_again_at_once() -> None:
+    line = pipeline()
+    waiting(line, fps=20.0)
+    moved = make_plate(640.0)
+    assert line.select(make_frame(10.0), [moved]) == [moved]
+
+
+def test_a_plate_in_another_place_is_read_in_every_frame() -> None:
+    line = pipeline()
+    waiting(line, fps=20.0)
+    other = make_plate(300.0)
+    assert other in line.select(make_frame(10.0), [make_plate(600.0), other])
+
+
+def test_another_car_in_the_place_of_a_seldom_read_one_has_its_event() -> None:
+    line = pipeline()
+    waiting(line, fps=20.0)
+    events: list[PlateEvent] = []
+    for t in times(10.0, 18.0, 20.0):
+        events += show(line, t, [(make_plate(), make_read("34A36837"))])
+    assert [e.plate for e in events] == ["34A36837"]
+
+
+def test_frames_may_be_selected_ahead_of_their_steps() -> None:
+    line = pipeline()
+    waiting(line, fps=20.0)
+    frames = [make_frame(10.0 + i / 20.0) for i in range(16)]
+    chosen = [line.select(frame, [make_plate()]) for frame in frames]
+    for frame, plates in zip(frames, chosen, strict=True):
+        line.step(frame, [make_plate()], [make_read() for _ in plates])
+    assert line.tracks[0].sightings == 216
+
+
+def test_a_vehicle_that_cannot_be_read_is_voted_on_more_and_more_rarely() -> None:
+    seen = make_observation(0.0, read=make_read(quality=0.1))
+    track, when, votes = begin(1, seen), 5.0, []
+    while when < 300.0:
+        votes.append(when)
+        when = next_vote_t_s(track, when, Rules())
+    waits = [b - a for a, b in pairwise(votes)]
+    assert waits[0] == 0.5
+    assert waits == sorted(waits)
+    assert max(waits) == 8.0
+    assert len(votes) < 45
