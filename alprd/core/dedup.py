@@ -189,9 +189,12 @@ def is_same_pass(
 
 
 def _same_vehicle(other: Track, track: Track, found: Vote, rules: PassRules) -> bool:
-    if other.verdict is None or not nearly_same(other.verdict.plate, found.plate):
+    if other.verdict is None:
         return False
-    equal = other.verdict.plate == found.plate
+    # Look-alikes that a format settled in the same way are read as one or the other by chance.
+    equal = found.plate == other.verdict.plate or found.published == other.verdict.published
+    if not equal and not nearly_same(other.verdict.plate, found.plate):
+        return False
     # What was seen before the first read may have been anything.
     start = track.first_read or track.first
     gap_s = start.t_s - other.last.t_s

@@ -112,13 +112,22 @@ def cut(track: Track, next_id: int) -> tuple[Track, Track]:
         track,
         path=tuple(p for p in track.path if p.t_s < since_s) or track.path[:1],
         last=track.last_own,
-        tried=None,
         attempts=track.attempts - newer.attempts,
         sightings=track.sightings - newer.sightings,
+        vehicles=_without(track.vehicles, newer.vehicles),
         challengers=(),
         jumped=False,
     )
     return older, newer
+
+
+def _without(
+    votes: tuple[tuple[str, float], ...], theirs: tuple[tuple[str, float], ...]
+) -> tuple[tuple[str, float], ...]:
+    """The vehicle types' scores less those of the observations that went to the newer track."""
+    gone = dict(theirs)
+    left = ((label, total - gone.get(label, 0.0)) for label, total in votes)
+    return tuple((label, total) for label, total in left if total > 1e-9)
 
 
 def _challenges(track: Track, seen: Observation, known: str) -> bool:

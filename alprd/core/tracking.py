@@ -48,7 +48,7 @@ class Track:
         path: where it was, oldest first; thinned when long.
         first, last: the first and the newest observation.
         last_own: the newest observation before the challengers came.
-        tried: the newest observation that was worth reading, where it is known to be its own.
+        tried: the newest observation that was worth reading.
         reads: observations with the reads that count most, oldest first.
         tally: (text, how often, weight) of what was read, in order of appearance.
         reads_count: usable reads so far, without the challengers'.

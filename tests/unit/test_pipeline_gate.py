@@ -69,6 +69,13 @@ def test_a_vehicle_that_is_still_on_its_way_is_held_back() -> None:
     assert len(line.finish()) == 1
 
 
+def test_a_vehicle_that_comes_straight_at_the_camera_is_held_back() -> None:
+    line = pipeline()
+    for t in times(0.0, 3.0, 10.0):
+        assert show(line, t, [(make_plate(width=60.0 * 1.35**t), make_read())]) == []
+    assert len(line.finish()) == 1
+
+
 def test_a_vehicle_is_not_published_while_its_place_may_be_anothers() -> None:
     line = pipeline()
     events: list[PlateEvent] = []
