@@ -24,7 +24,7 @@ test: $(VENV)/.test ## install what the tests need, then `make check`
 	@$(MAKE) --no-print-directory check
 
 check: $(VENV)/.dev lint ## lint, then the whole suite from the built wheel on every Python here
-	@$(BIN)/tox run $(addprefix --discover ,$(INTERPRETERS)) $(if $(TOX_ENV),-e $(TOX_ENV))
+	@$(BIN)/tox run $(if $(TOX_ENV),-e $(TOX_ENV)) $(if $(INTERPRETERS),--discover $(INTERPRETERS))
 
 lint: $(VENV)/.dev ## formatting, lint, types and import contracts
 	@$(BIN)/ruff format --check .
