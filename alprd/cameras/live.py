@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import stat
+from abc import ABC, abstractmethod
 from pathlib import Path
 
 import cv2
@@ -35,7 +36,7 @@ WANTED_SIZE_PX = (1920, 1080)
 """Of V4L2 devices: OpenCV would take 640 x 480. A device without it gives its nearest size."""
 
 
-class LiveSource:
+class LiveSource(ABC):
     """A camera read through OpenCV; subclasses say how it is opened."""
 
     live = True
@@ -84,8 +85,9 @@ class LiveSource:
         """Release everything; from another thread it takes effect when the running call returns."""
         self._capture.close()
 
+    @abstractmethod
     def _connect(self) -> None:
-        raise NotImplementedError
+        """Open the capture. Raises CameraError."""
 
     def _check_silence(self, started_s: float) -> None:
         limit_s = self._settings.read_timeout_s

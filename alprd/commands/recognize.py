@@ -76,14 +76,6 @@ def run(arguments: argparse.Namespace) -> int:
         )
 
 
-def annotate_into(source: Path, folder: Path) -> None:
-    """Write the annotated picture or clip of `source` into `folder`, and print nothing."""
-    from alprd.config import InferenceSettings  # noqa: PLC0415
-
-    silent = _Screen(on_progress=None, line=lambda _text: None, error=write_error)
-    _recognize([source], InferenceSettings(), silent, annotate_dir=folder, min_confidence=0.5)
-
-
 class _Screen:
     """Where results, complaints and progress go."""
 

@@ -52,7 +52,7 @@ def make_run(tree: Path, home: str) -> tuple[subprocess.CompletedProcess[str], f
 @pytest.mark.slow
 @pytest.mark.timeout(1200)
 def test_a_fresh_clone_shows_every_vehicle_once_and_the_second_time_within_30_s(tree: Path) -> None:
-    home = "/root/first-run"
+    home = "/srv/first-run"
     clone = tree / home.lstrip("/") / "alprd"
     shutil.rmtree(clone.parent, ignore_errors=True)
     subprocess.run(
