@@ -248,7 +248,7 @@ def decode_slots(
 
 
 def decode_regions(
-    region: NDArray[np.float32], labels: Sequence[str], count: int = 3
+    region: NDArray[np.float32], labels: Sequence[str], count: int = 8
 ) -> list[tuple[tuple[str, float], ...]]:
     """The `count` most probable labels of each crop, best first; ties go by the labels' order.
 

@@ -9,7 +9,6 @@ independent ones, and the result is never surer than the reader's own `quality` 
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -18,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.plates import MAX_CHARS, clearly_different, edit_distance, rank_by_format
+from alprd.core.regions import vote_region
 from alprd.core.types import ALPHABET, BLANK, Candidate, PlateRead, Region
 
 CORRELATION: Final = 0.5
@@ -43,10 +43,6 @@ CANDIDATE_MIN: Final = 0.01
 """A further text less probable than this is not worth publishing."""
 
 MEDOID_TEXTS: Final = 8
-REGION_MIN: Final = 0.4
-"""A region less probable than this is not worth publishing."""
-
-_REGION_CODE: Final = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 _INDEX_OF: Final = {character: i for i, character in enumerate(ALPHABET)}
 
 Posteriors = NDArray[np.float64]
@@ -112,7 +108,7 @@ def vote(ballots: Sequence[Ballot]) -> Vote | None:
     ballots = [b for b in ballots if not clearly_different(b.read.text, reference)]
     weights = _with_sharpness(ballots)
     columns = _pool(ballots, weights, reference)
-    region = _vote_region(ballots, weights)
+    region = vote_region([ballot.read.regions for ballot in ballots], weights.tolist())
     found = _best_texts(columns)
     as_read = [Candidate(plate=text, confidence=p) for text, (p, _) in found.items()]
     ranked = rank_by_format(as_read, region.code if region is not None else None)
@@ -291,23 +287,3 @@ def _best_texts(columns: Posteriors) -> dict[str, tuple[float, tuple[float, ...]
         known = texts.get(text)
         texts[text] = (p, chars) if known is None else (known[0] + p, known[1])
     return dict(sorted(texts.items(), key=lambda item: (-item[1][0], item[0])))
-
-
-def _vote_region(ballots: Sequence[Ballot], weights: Posteriors) -> Region | None:
-    """The region with the greatest weighted probability over the reads that name any."""
-    total = 0.0
-    mass: dict[str, float] = {}
-    for ballot, weight in zip(ballots, weights, strict=True):
-        if not ballot.read.regions:
-            continue
-        total += weight
-        for code, probability in ballot.read.regions:
-            mass[code] = mass.get(code, 0.0) + weight * probability
-    if not mass:
-        return None
-    code = min(mass, key=lambda name: (-mass[name], name))
-    confidence = min(1.0, mass[code] / total)
-    # The reader's own "unknown" is no code and says that the region is not known.
-    if confidence < REGION_MIN or not _REGION_CODE.fullmatch(code):
-        return None
-    return Region(code=code, confidence=confidence)
