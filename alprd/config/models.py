@@ -172,6 +172,12 @@ class InferenceSettings(Section):
     max_batch: int = Field(
         default=8, ge=1, le=64, description="most frames, of all cameras, in one detector call"
     )
+    second_look: float = Field(
+        default=0.9,
+        ge=0.0,
+        le=1.0,
+        description="a plate of lower reader quality is cut out and read three more ways; 0: never",
+    )
     threads: int = Field(
         default=0, ge=0, le=64, description="CPU threads of ONNX Runtime; 0: one per core"
     )

@@ -17,6 +17,7 @@ from alprd.inference.manifest import (
 )
 from alprd.inference.onnx import OnnxNetwork
 from alprd.inference.reader import NetworkReader, reader_outputs
+from alprd.inference.second_look import SecondLook
 from alprd.inference.selftest import check_detector, check_reader
 from alprd.ports import Detector, PlateReader
 
@@ -80,7 +81,7 @@ def load_models(settings: InferenceSettings) -> Models:
     detector.detect([blank] * settings.max_batch)
     return Models(
         detector=detector,
-        reader=NetworkReader(read, reader_network),
+        reader=SecondLook(NetworkReader(read, reader_network), settings.second_look),
         input_size=(found.input.width, found.input.height),
         hashes={model.name: f"sha256:{model.sha256}" for model in (found, read)},
         backend=backend,
