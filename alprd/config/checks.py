@@ -13,7 +13,8 @@ CAMERA_ID_PATTERN = r"^[a-z0-9][a-z0-9_-]{0,62}$"
 DEVICE_ID_PATTERN = r"^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$"
 
 _SCHEME = re.compile(r"^([A-Za-z][A-Za-z0-9+.-]*)://")
-_BROKER_SCHEMES = ("mqtt", "mqtts")
+_BROKER_SCHEMES = ("mqtt", "mqtts", "ws", "wss")
+_BROKER_PATH_SCHEMES = ("ws", "wss")
 # Of these the host and port are checked; the others write their addresses in ways of their own.
 _HOST_SCHEMES = ("rtsp", "rtsps", "http", "https", "rtmp", "rtmps")
 _STREAM_SCHEMES = (*_HOST_SCHEMES, "udp", "tcp", "rtp", "srt", "file")
@@ -66,16 +67,23 @@ def check_prefix(value: str) -> str:
 
 
 def check_broker_url(value: str) -> str:
-    """mqtt://[user:password@]host[:port] or mqtts://... The value is never quoted: credentials."""
+    """mqtt://[user:password@]host[:port], mqtts://, ws://.../path or wss://.
+
+    The value is never quoted: credentials.
+    """
     scheme = _SCHEME.match(value)
     if scheme is None:
-        raise ValueError("a broker's URL starts with mqtt:// or mqtts:// (TLS)")
+        raise ValueError(
+            "a broker's URL starts with mqtt://, mqtts:// (TLS), ws:// or wss:// (WebSockets)"
+        )
     name = scheme[1].lower()
     if name not in _BROKER_SCHEMES:
         instead = _BROKER_ALIASES.get(name) or nearest(name, _BROKER_SCHEMES) or "mqtt"
         raise ValueError(f"{name}:// is no scheme for a broker; write {instead}://")
     parts = _split(value)
-    if parts.path not in ("", "/") or parts.query or parts.fragment:
+    if parts.fragment or (
+        name not in _BROKER_PATH_SCHEMES and (parts.path not in ("", "/") or parts.query)
+    ):
         raise ValueError(
             "nothing may follow the broker's host and port; remove it (a '/', '?' or '#' in a "
             "password is written %2F, %3F, %23)"

@@ -42,7 +42,7 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.e
     layers = Layers()
     _lay_files(layers, path, environ)
     _lay_environment(layers, environ)
-    file_problems = _put_secrets(layers, environ) + _ca_problems(layers.data)
+    file_problems = _put_secrets(layers, environ) + _certificate_problems(layers.data)
     settings = None
     try:
         text = json.dumps(layers.data, default=str)  # TOML's dates are the only foreign values
@@ -149,23 +149,27 @@ def _texts(value: object) -> list[str]:
     return [text for text in listed if isinstance(text, str)]
 
 
-def _ca_problems(data: Table) -> list[str]:
-    """A certificate file that cannot be read, or that no connection would use."""
+def _certificate_problems(data: Table) -> list[str]:
+    """Certificate and key files that cannot be read, or that no connection would use."""
     mqtt = data["mqtt"]
-    ca_file = mqtt.get("ca_file") if isinstance(mqtt, dict) else None
-    if not isinstance(ca_file, str):
+    if not isinstance(mqtt, dict):
         return []
+    encrypted = any(url.startswith(("mqtts://", "wss://")) for url in _texts(mqtt.get("url")))
     problems = []
-    if not any(url.startswith("mqtts://") for url in _texts(mqtt.get("url"))):
-        problems.append(
-            "mqtt.ca_file: is given, but no broker's URL starts with mqtts://; write mqtts://, or "
-            "remove the file"
-        )
-    if not os.access(ca_file, os.R_OK):
-        problems.append(
-            f"mqtt.ca_file: {ca_file} does not exist or may not be read by this user; correct the "
-            f"path, or: chmod 644 {ca_file}"
-        )
+    for key, mode in (("ca_file", "644"), ("cert_file", "644"), ("key_file", "600")):
+        file = mqtt.get(key)
+        if not isinstance(file, str):
+            continue
+        if not encrypted:
+            problems.append(
+                f"mqtt.{key}: is given, but no broker's URL starts with mqtts://; write mqtts://, "
+                "or remove the file"
+            )
+        if not os.access(file, os.R_OK):
+            problems.append(
+                f"mqtt.{key}: {file} does not exist or may not be read by this user; correct the "
+                f"path, or: chmod {mode} {file}"
+            )
     return problems
 
 

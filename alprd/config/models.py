@@ -7,14 +7,11 @@ the person at the gate.
 from __future__ import annotations
 
 import socket
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
-    ConfigDict,
     Field,
     SecretStr,
     field_validator,
@@ -23,14 +20,13 @@ from pydantic import (
 
 from alprd.config.checks import (
     CAMERA_ID_PATTERN,
-    check_broker_url,
     check_camera_id,
     check_device_id,
     check_polygon,
-    check_prefix,
     check_source,
 )
-from alprd.core.secrets import mask_credentials
+from alprd.config.delivery import MqttSettings, OutboxSettings
+from alprd.config.section import Fraction, Section
 
 __all__ = [
     "CAMERA_ID_PATTERN",
@@ -47,8 +43,6 @@ __all__ = [
     "default_device_id",
 ]
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-
 
 def default_device_id() -> str:
     """The host name, with every character that MQTT topics reserve replaced by "-"."""
@@ -56,100 +50,6 @@ def default_device_id() -> str:
     cleaned = "".join(c if (c.isascii() and c.isalnum()) or c in "-_" else "-" for c in name)
     cleaned = cleaned.strip("-_")
     return cleaned[:63] or "alprd"
-
-
-class Section(BaseModel):
-    """A table of the configuration file; unknown keys are errors, credentials never show."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, allow_inf_nan=False, hide_input_in_errors=True
-    )
-
-    def __repr_args__(self) -> Iterable[tuple[str | None, object]]:
-        for name, value in super().__repr_args__():
-            yield name, _masked(value)
-
-
-def _masked(value: object) -> object:
-    """Text with its credentials masked, also inside tuples; everything else as it is."""
-    if isinstance(value, str):
-        return mask_credentials(value)
-    if isinstance(value, tuple):
-        return tuple(_masked(item) for item in value)
-    return value
-
-
-class MqttSettings(Section):
-    """[mqtt]: the broker."""
-
-    url: str | tuple[str, ...] = Field(
-        default="mqtt://localhost:1883",
-        description="mqtt://host:port, mqtts:// for TLS, or a list of them in order of preference",
-    )
-    username: str | None = Field(
-        default=None, min_length=1, max_length=1000, description="user name at the broker"
-    )
-    password: SecretStr | None = Field(
-        default=None, description="password at the broker; a file or a credential hides it better"
-    )
-    password_file: Path | None = Field(
-        default=None, description="file that holds the password, instead of `password`"
-    )
-    ca_file: Path | None = Field(
-        default=None, description="PEM file of the authority that signed the broker's certificate"
-    )
-    prefix: Annotated[str, AfterValidator(check_prefix)] = Field(
-        default="alpr", description="first level(s) of every topic, such as site-a/alpr"
-    )
-    client_id: str | None = Field(
-        default=None,
-        min_length=1,
-        max_length=64,
-        description="MQTT client id, unique at the broker; default: alprd-<device_id>",
-    )
-    keepalive_s: int = Field(
-        default=30, ge=5, le=3600, description="a silent connection is probed this often, seconds"
-    )
-    ack_timeout_s: float = Field(
-        default=20.0,
-        ge=1.0,
-        le=600.0,
-        description="reconnect when the broker takes longer to acknowledge an event, seconds",
-    )
-    max_inflight: int = Field(
-        default=16, ge=1, le=1000, description="events sent and not yet acknowledged"
-    )
-    reconnect_max_s: float = Field(
-        default=60.0,
-        ge=1.0,
-        le=3600.0,
-        description="longest pause between attempts to connect, seconds",
-    )
-
-    @field_validator("url")
-    @classmethod
-    def _broker_urls(cls, value: str | tuple[str, ...]) -> str | tuple[str, ...]:
-        urls = (value,) if isinstance(value, str) else value
-        if not urls:
-            raise ValueError("the list is empty; name at least one broker")
-        for url in urls:
-            check_broker_url(url)
-        return value
-
-
-class OutboxSettings(Section):
-    """[outbox]: where events wait on disk until the broker has them."""
-
-    path: Path = Field(
-        default=Path("/var/lib/alprd/outbox.sqlite"),
-        description="SQLite file, on a disk that survives a restart; its folder must exist",
-    )
-    max_events: int = Field(
-        default=1_000_000,
-        ge=100,
-        le=100_000_000,
-        description="events that may wait; beyond it the oldest are dropped, counted and announced",
-    )
 
 
 class InferenceSettings(Section):

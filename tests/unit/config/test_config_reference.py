@@ -125,7 +125,7 @@ def test_the_reference_loads_as_shipped() -> None:
 
 
 def test_the_reference_loads_with_every_setting_in_force(tmp_path: Path) -> None:
-    for name in ("mqtt.password", "gate-in.password", "broker-ca.pem"):
+    for name in ("mqtt.password", "gate-in.password", "broker-ca.pem", "device.crt", "device.key"):
         (tmp_path / name).write_text("s3cret\n")
     text = uncommented(REFERENCE.read_text()).replace("/etc/alprd/", f"{tmp_path}/")
     # Alternatives of which only one may be given, and a certificate that only TLS uses.
