@@ -75,7 +75,7 @@ def test_outside_a_daemon_an_event_has_no_number() -> None:
     [
         {"extra": 1},
         {"event_id": "0193"},
-        {"event_id": str(uuid.uuid4())},
+        {"event_id": "6f1c7a52-9d3e-4b80-a1c4-0e5d2f7b9a63"},
         {"first_seen": "2026-13-41T09:00:00.000Z"},
         {"first_seen": "2026-11-21T09:00:00+01:00"},
         {"camera_id": "gate/in"},
