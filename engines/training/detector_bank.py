@@ -46,6 +46,7 @@ LEVELS = 4
 MAX_BOXES = 64
 MAX_SLOTS = 8
 PLATE_SCALE = 0.7
+SMALLEST_CUTTING_PX = 16
 
 
 @dataclass
@@ -96,11 +97,9 @@ def _photographs(job: tuple[dict[str, Any], bytes]) -> list[Picture]:
     rules = SET_RULES[name]
     photo = Picture(opaque(image), name, rules.squashed, boxes, [], record["path"], record["scale"])
     pictures = [photo]
-    plates = [box for box in boxes if box[0] in (PLATE, NOT_PLATE)]
+    plates = [box for box in boxes if box[0] == PLATE]
     area = sum((x2 - x1) * (y2 - y1) for _, x1, y1, x2, y2 in plates)
-    if not plates or not any(box[0] == PLATE for box in plates):
-        return pictures
-    if area > 0.12 * image.shape[0] * image.shape[1]:
+    if not plates or area > 0.12 * image.shape[0] * image.shape[1]:
         return pictures
     mask = np.zeros(image.shape[:2], np.uint8)
     slots = []
@@ -111,13 +110,35 @@ def _photographs(job: tuple[dict[str, Any], bytes]) -> list[Picture]:
         )
         slots.append(((x1 + x2) / 2, (y1 + y2) / 2, x2 - x1, y2 - y1, 0.0))
     clean = cv2.inpaint(np.ascontiguousarray(image), mask, 3, cv2.INPAINT_TELEA)
-    others = [box for box in boxes if box[0] not in (PLATE, NOT_PLATE)]
+    others = [box for box in boxes if box[0] != PLATE]
+    erased = "erased" if name.startswith("plates") else "erased-street"
     pictures.append(
         Picture(
-            opaque(clean), "erased", rules.squashed, others, slots, record["path"], record["scale"]
+            opaque(clean), erased, rules.squashed, others, slots, record["path"], record["scale"]
         )
     )
     return pictures
+
+
+def _cuttings(job: tuple[dict[str, Any], bytes]) -> list[Picture]:
+    """What looks like a plate in a photograph and is none, cut out with soft edges."""
+    record, encoded = job
+    image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_COLOR)[:, :, ::-1]
+    cut = []
+    for name, x1, y1, x2, y2 in record["boxes"]:
+        if CLASS_OF[name] != NOT_PLATE or x2 - x1 < SMALLEST_CUTTING_PX:
+            continue
+        rim = 0.2 * (y2 - y1) + 1
+        left, top = max(0, int(x1 - rim)), max(0, int(y1 - rim))
+        part = image[top : int(y2 + rim) + 1, left : int(x2 + rim) + 1]
+        if min(part.shape[:2]) < 6:
+            continue
+        y = np.minimum(np.arange(part.shape[0]) + 1, part.shape[0] - np.arange(part.shape[0]))
+        x = np.minimum(np.arange(part.shape[1]) + 1, part.shape[1] - np.arange(part.shape[1]))
+        cover = np.clip(np.minimum(y[:, None], x[None, :]) / rim, 0, 1)
+        soft = np.dstack([part, (cover * 255).astype(np.uint8)])
+        cut.append(Picture(soft, "decoy", False, [], []))
+    return cut
 
 
 def _drawn(seed: int) -> list[Picture]:
@@ -275,6 +296,10 @@ def build(
             photographs: list[tuple[Callable[[Any], list[Picture]], Any]] = [
                 (_photographs, r) for r in records
             ]
+            refused = [r for r in records if any(box[0] == "notplate" for box in r[0]["boxes"])]
+            cuttings: list[tuple[Callable[[Any], list[Picture]], Any]] = [
+                (_cuttings, r) for r in refused
+            ]
             drawn = [(_drawn, first + i) for i in range(int(scenes * share))]
             total = [write_bank(out / f"street-{split}", photographs + drawn, pool)]
             total.append(
@@ -287,7 +312,7 @@ def build(
             total.append(
                 write_bank(
                     out / f"decoys-{split}",
-                    [(_decoy, first + i) for i in range(int(decoys * share))],
+                    [(_decoy, first + i) for i in range(int(decoys * share))] + cuttings,
                     pool,
                 )
             )

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -18,7 +19,7 @@ from engines.training.detector_layout import PAD, StreetLayer
 from engines.training.detector_paste import IS_DECOY, IS_PLATE, PasteLayer
 from engines.training.detector_photo import Dice, develop
 
-TARGETS = 48
+TARGETS = 64
 
 
 @dataclass
@@ -41,22 +42,23 @@ class Composer:
         self, street: Bank, plates: Bank, decoys: Bank, width: int = 640, height: int = 384
     ) -> None:
         self.street = street
+        self.batches = 0
         self.base = StreetLayer(street, width, height)
         self.pasted = PasteLayer(self.base, plates, decoys)
 
     def batch(self, size: int, generator: torch.Generator, mosaic: float = 0.4) -> Batch:
         """Compose a batch; `mosaic` is the chance of four pictures in one."""
-        dice = Dice(generator)
+        host = np.random.default_rng([generator.initial_seed(), self.batches])
+        self.batches += 1
+        dice = Dice(generator, host)
         layout = self.base.layout(dice, size, mosaic)
         canvas, seen = self.base.canvas(dice, layout)
         known = self.base.boxes(layout)
         quads, kind = self.pasted.add(dice, layout, (canvas, seen), known)
         images = develop(canvas.permute(0, 3, 1, 2), dice)
-        # one picture in some 170,000 comes out as NaN, and one would poison every weight
-        images = torch.nan_to_num(images, nan=PAD, posinf=1.0, neginf=0.0).clamp(0, 1)
         # the bars around a letterboxed picture are grey in use, whatever the camera did
         keep = dice.chance(0.85, size, 1, 1, 1)
-        images = torch.where(seen[:, None] | ~keep, images, torch.full_like(images, PAD))
+        images = images.masked_fill_(~seen[:, None] & keep, PAD)
         classes, boxes, corners, has = join(known, quads, kind)
         silence = self.base.silence(layout)
         return Batch(images, classes, boxes, corners, has, layout.split, silence)

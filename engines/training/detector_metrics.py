@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.training.detector_labels import ANY_VEHICLE, IGNORE_VEHICLE, PLATE
+from engines.training.detector_labels import ANY_VEHICLE, IGNORE_PLATE, IGNORE_VEHICLE, PLATE
 
 Floats = NDArray[np.float32]
 MIN_PLATE_PX = 40.0
@@ -104,7 +104,8 @@ class PlateTally:
 def tally_plates(pairs: list[tuple[Truth, Found]], threshold: float) -> dict[str, PlateTally]:
     """Recall at IoU 0.5 of plates at least 40 px wide in the original, and false plates, per set.
 
-    A detection is not false when it overlaps any annotated plate, however small, by IoU 0.3.
+    A detection is not false when it overlaps any annotated plate, however small, by IoU 0.3, nor
+    when it overlaps a place so that somebody judged a plate or could not tell (IGNORE_PLATE).
     """
     tallies: dict[str, PlateTally] = {}
     for truth, found in pairs:
@@ -119,7 +120,8 @@ def tally_plates(pairs: list[tuple[Truth, Found]], threshold: float) -> dict[str
         tally.wanted += int(wide.sum())
         tally.hit += int((wide & (best >= 0.5)).sum())
         tally.missed += [(truth.path, box) for box in plates[wide & (best < 0.5)]]
-        touch = iou.max(0) if len(plates) else np.zeros(len(boxes), np.float32)
+        spared = np.concatenate([plates, truth.boxes[truth.classes == IGNORE_PLATE]])
+        touch = overlaps(spared, boxes).max(0, initial=0.0)
         tally.false += int((touch < 0.3).sum())
         tally.wrong += [
             (truth.path, box, float(s))

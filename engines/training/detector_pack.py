@@ -1,4 +1,4 @@
-"""Pack the real photographs into folders small enough to travel to the GPU host.
+"""Pack the real photographs into folders small enough to travel to the GPU host, one a call.
 
 Every folder holds `data.bin` (WebP images end to end) and `index.json` (one record per image: where
 its bytes lie, its set and split, and its annotations in stored pixels). Photographs wider than 960
@@ -18,9 +18,13 @@ from pathlib import Path
 
 import cv2
 
+from engines.training.detector_judge import JUDGED
+
 MAX_SIDE_PX = 960
 WEBP_QUALITY = 78
-FOLDER_BYTES = 53 * 1024 * 1024
+FOLDER_BYTES = 38 * 1024 * 1024
+SAME_PLACE_IOU = 0.3
+MOSTLY_WITHIN = 0.5
 PLATE_SETS = ("plates-ro", "plates-openimages", "plates-mixed")
 VEHICLE_SETS = ("vehicles-street", "vehicles-highway")
 
@@ -38,15 +42,51 @@ class Photograph:
         return self.path.split("/")[0]
 
 
-def read_annotations(data: Path) -> list[Photograph]:
-    """Read boxes.csv into photographs, in a stable order."""
+def read_annotations(data: Path, judged: Path = JUDGED) -> list[Photograph]:
+    """Read boxes.csv into photographs, in a stable order, and the judged places into them."""
     found: dict[str, Photograph] = {}
     with (data / "boxes.csv").open(newline="") as handle:
         for row in csv.DictReader(handle):
             photo = found.setdefault(row["image"], Photograph(row["image"], row["split"]))
             x, y, w, h = (float(row[key]) for key in ("x", "y", "w", "h"))
             photo.boxes.append((row["class"], x, y, x + w, y + h))
+    if judged.exists():
+        add_judged(found, judged)
     return [found[key] for key in sorted(found)]
+
+
+def add_judged(photos: dict[str, Photograph], judged: Path) -> None:
+    """Places where somebody looked at a detection off the annotations.
+
+    For training they are plates, refusals ("notplate") or places to leave alone ("unsure"), unless
+    an annotation or an earlier place says something there already. For validation a plate that is
+    not annotated is neutral, neither wanted nor false: the figures stay those of the annotations.
+    """
+    with judged.open(newline="") as handle:
+        for row in csv.DictReader(handle):
+            photo = photos.get(row["image"])
+            if photo is None:
+                continue
+            verdict = row["verdict"]
+            x1, y1, x2, y2 = (float(row[key]) for key in ("x1", "y1", "x2", "y2"))
+            if photo.split != "train":
+                if verdict != "notplate":
+                    photo.boxes.append(("unsure", x1, y1, x2, y2))
+                continue
+            said = [box for box in photo.boxes if box[0] in ("plate", "notplate", "unsure")]
+            if not any(same_place((x1, y1, x2, y2), box[1:]) for box in said):
+                photo.boxes.append((verdict, x1, y1, x2, y2))
+
+
+def same_place(a: tuple[float, ...], b: tuple[float, ...]) -> bool:
+    """Whether two boxes overlap well, or one lies mostly within the other."""
+    wide = min(a[2], b[2]) - max(a[0], b[0])
+    tall = min(a[3], b[3]) - max(a[1], b[1])
+    if wide <= 0 or tall <= 0:
+        return False
+    sizes = [(box[2] - box[0]) * (box[3] - box[1]) for box in (a, b)]
+    inter = wide * tall
+    return inter > SAME_PLACE_IOU * (sum(sizes) - inter) or inter > MOSTLY_WITHIN * min(sizes)
 
 
 def pack(data: Path, out: Path) -> list[Path]:

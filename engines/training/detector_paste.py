@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -14,30 +15,64 @@ from engines.training.detector_layout import SMALLEST_PLATE_PX, Layout, StreetLa
 from engines.training.detector_photo import Dice
 from engines.training.detector_sampler import paste
 
-PLATE_TRIES, DECOY_TRIES = 6, 3
+PLATE_TRIES, DECOY_TRIES = 8, 3
 IS_PLATE, IS_DECOY = 1, 2
 
 
 def tilted(dice: Dice, *, centre: Tensor, width: Tensor, aspect: Tensor, roll: Tensor) -> Tensor:
-    """Plates as a camera sees them, turned and tilted: (..., 4, 2)."""
+    """Plates as a camera sees them: (..., 4, 2), about `width` px wide once turned.
+
+    A plate turns about its upright axis, then the camera looks down on it, then the camera rolls.
+    In that order, for only so does the depth that the yaw makes become a slanting top edge between
+    upright sides, which is how a camera above the road sees a plate from the side.
+    """
     shape = width.shape
+    oblique = dice.chance(0.5, *shape)
     yaw = dice.normal(*shape).clamp(-2.2, 2.2) * 0.38
+    yaw = torch.where(oblique, dice.uniform(*shape, low=-1.05, high=1.05), yaw)
     pitch = dice.normal(*shape).clamp(-2, 2) * 0.22
-    wild = dice.chance(0.15, *shape)
+    pitch = torch.where(oblique, dice.uniform(*shape, low=-0.09, high=0.61), pitch)
+    wild = dice.chance(0.12, *shape)
     roll = roll + torch.where(
         wild, dice.uniform(*shape, low=-0.61, high=0.61), dice.normal(*shape) * 0.06
     )
-    corner = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], device=dice.device)
-    x = corner[:, 0].expand(*shape, 4)
+    distance = torch.exp(dice.uniform(*shape, low=math.log(2.0), high=math.log(14.0)))
+    width = width / torch.cos(yaw) ** 0.7
+    flat = projected(aspect=aspect, yaw=yaw, pitch=pitch, roll=roll, distance=distance)
+    return centre[..., None, :] + flat * width[..., None, None]
+
+
+def projected(
+    *, aspect: Tensor, yaw: Tensor, pitch: Tensor, roll: Tensor, distance: Tensor
+) -> Tensor:
+    """Corners (..., 4, 2) of a plate of width 1 about its middle, clockwise from its top left.
+
+    Angles in radians; `pitch` > 0 looks down; `distance` in plate widths.
+    """
+    corner = torch.tensor([[-0.5, -0.5], [0.5, -0.5], [0.5, 0.5], [-0.5, 0.5]], device=yaw.device)
+    yaw, pitch, roll, far = (v[..., None] for v in (yaw, pitch, roll, distance))
+    x = corner[:, 0] * torch.cos(yaw)
     y = corner[:, 1] * aspect[..., None]
-    zx, x = x * torch.sin(yaw)[..., None], x * torch.cos(yaw)[..., None]
-    zy, y = y * torch.sin(pitch)[..., None], y * torch.cos(pitch)[..., None]
-    distance = torch.exp(dice.uniform(*shape, 1, low=math.log(2.0), high=math.log(14.0)))
-    depth = distance / (distance + zx + zy)
+    z = corner[:, 0] * torch.sin(yaw)
+    cos, sin = torch.cos(pitch), torch.sin(pitch)
+    y, z = y * cos - z * sin, y * sin + z * cos
+    depth = far / (far + z)
     x, y = x * depth, y * depth
-    cos, sin = torch.cos(roll)[..., None], torch.sin(roll)[..., None]
-    x, y = x * cos - y * sin, x * sin + y * cos
-    return centre[..., None, :] + torch.stack([x, y], -1) * width[..., None, None]
+    cos, sin = torch.cos(roll), torch.sin(roll)
+    return torch.stack([x * cos - y * sin, x * sin + y * cos], -1)
+
+
+def joined(first: Bank, second: Bank) -> Bank:
+    """Two banks as one, so that everything is pasted in one go."""
+    return Bank(
+        torch.cat([first.words, second.words]),
+        torch.cat([first.offset, second.offset + len(first.words)]),
+        torch.cat([first.width, second.width]),
+        torch.cat([first.height, second.height]),
+        {},
+        np.concatenate([first.set_name, second.set_name]),
+        np.concatenate([first.path, second.path]),
+    )
 
 
 class PasteLayer:
@@ -47,6 +82,7 @@ class PasteLayer:
         self.base, self.plates, self.decoys = base, plates, decoys
         device = plates.words.device
         self.span = torch.tensor([base.width, base.height], device=device)
+        self.bank = joined(plates, decoys)
         self.overlay = torch.from_numpy(decoys.set_name == "overlay").to(device)
         self.aspect = plates.height[:, 0].float() / plates.width[:, 0].float()
         self.decoy_aspect = decoys.height[:, 0].float() / decoys.width[:, 0].float()
@@ -71,22 +107,19 @@ class PasteLayer:
         quads = torch.cat([quads, decoy_quads], 1)
         kind = torch.cat([(width >= SMALLEST_PLATE_PX) * IS_PLATE, wanted * IS_DECOY], 1)
         kind = self._clear(layout, quads, kind, seen, known)
-        plates_ok = kind[:, :PLATE_TRIES] == IS_PLATE
-        item = self._light(dice, canvas, quads[:, :PLATE_TRIES], plates_ok)
-        if item:
-            item["picture"] = plate[plates_ok]
-            paste(canvas, self.plates, item)
-        decoys_ok = kind[:, PLATE_TRIES:] == IS_DECOY
-        item = self._light(dice, canvas, quads[:, PLATE_TRIES:], decoys_ok)
-        if item:
-            item["picture"] = decoy[decoys_ok]
-            # an overlay is not in the scene: neither its light nor a frame touches it
-            inside = (~self.overlay[item["picture"]])[:, None]
-            item["gain"] = torch.where(inside, item["gain"], torch.ones_like(item["gain"]))
-            item["frame"] = torch.zeros_like(item["frame"])
-            for key in ("lift", "ramp", "shadow"):
-                item[key] = item[key] * inside
-            paste(canvas, self.decoys, item)
+        item = self._light(dice, canvas, quads)
+        overlay = torch.zeros_like(kind, dtype=torch.bool)
+        overlay[:, PLATE_TRIES:] = self.overlay[decoy]
+        bare = torch.ones_like(overlay)
+        bare[:, :PLATE_TRIES] = False
+        item["frame"] = item["frame"].masked_fill(bare.view(-1, 1), 0.0)
+        # an overlay is not in the scene: neither its light nor a frame touches it
+        flat = overlay.view(-1, 1)
+        item["gain"] = item["gain"].masked_fill(flat, 1.0)
+        for key in ("lift", "ramp", "shadow"):
+            item[key] = item[key].masked_fill(flat, 0.0)
+        item["picture"] = torch.cat([plate, decoy + len(self.plates)], 1).view(-1)
+        paste(canvas, self.bank, item, kind.view(-1) > 0)
         return quads, kind
 
     def _decoys(self, dice: Dice, size: int) -> tuple[Tensor, Tensor]:
@@ -125,30 +158,28 @@ class PasteLayer:
         y = spot[..., 1].clamp(0, self.base.height - 1)
         kind = kind * fits * seen[rows, y, x].all(-1)
         taken = (classes == PLATE) | (classes == NOT_PLATE) | (classes == IGNORE_PLATE)
-        for k in range(quads.shape[1]):
-            gap = 2 + 0.06 * (last[:, k] - first[:, k])
-            low, high = first[:, k] - gap, last[:, k] + gap
-            hit = ((boxes[..., :2] < high[:, None]) & (boxes[..., 2:] > low[:, None])).all(-1)
-            clash = (hit & taken).any(1)
-            for j in range(k):
-                over = ((first[:, j] < high) & (last[:, j] > low)).all(-1)
-                clash = clash | (over & (kind[:, j] > 0))
-            inside = (first[:, k, None] >= layout.low) & (last[:, k, None] <= layout.high)
-            kind[:, k] = kind[:, k] * (~clash & inside.all(-1).any(1))
-        return kind
+        gap = 2 + 0.06 * (last - first)
+        low, high = (first - gap)[:, :, None], (last + gap)[:, :, None]
+        hit = ((boxes[:, None, :, :2] < high) & (boxes[:, None, :, 2:] > low)).all(-1)
+        clash = (hit & taken[:, None]).any(2)
+        inside = (first[:, :, None] >= layout.low[:, None]) & (
+            last[:, :, None] <= layout.high[:, None]
+        )
+        kind = kind * (~clash & inside.all(-1).any(2))
+        # of two that overlap, the earlier one stays
+        over = ((first[:, None] < high) & (last[:, None] > low)).all(-1) & (kind[:, None] > 0)
+        return kind * ~over.tril(-1).any(2)
 
-    def _light(self, dice: Dice, canvas: Tensor, quads: Tensor, ok: Tensor) -> dict[str, Tensor]:
-        """Light each pasted thing like its surroundings; empty when there is nothing to paste."""
-        image, slot = ok.nonzero(as_tuple=True)
+    def _light(self, dice: Dice, canvas: Tensor, quads: Tensor) -> dict[str, Tensor]:
+        """Light each pasted thing (B, K) like its surroundings; everything flat (B K, ...)."""
+        image = torch.arange(len(quads), device=quads.device).repeat_interleave(quads.shape[1])
+        quad = quads.flatten(0, 1)
         n = len(image)
-        if n == 0:
-            return {}
         small = functional.avg_pool2d(canvas.permute(0, 3, 1, 2), 16)
         luma = small.mean(1).flatten(1)
         bright = luma.kthvalue(int(luma.shape[1] * 0.9), dim=1).values[image]
         dark = luma.kthvalue(max(1, int(luma.shape[1] * 0.05)), dim=1).values[image]
-        quad = quads[image, slot]
-        centre = (quad.mean(1) / 16).long()
+        centre = (quad.mean(1).nan_to_num() / 16).long()
         local = small[
             image,
             :,
@@ -257,13 +288,13 @@ class PasteLayer:
         )
         big = torch.exp(dice.uniform(size, n, low=math.log(14.0), high=math.log(400.0)))
         zero = torch.zeros(size, n, device=dice.device)
-        chosen = torch.where(dice.chance(0.22, size, n), dice.uniform(size, n) + 1.5, zero - 1)
+        chosen = torch.where(dice.chance(0.3, size, n), dice.uniform(size, n) + 1.5, zero - 1)
         rows.append((at, big, zero, zero, chosen))
         centre, width, wish, roll, priority = (
             torch.cat(parts, 1) for parts in zip(*rows, strict=True)
         )
         best, index = priority.topk(PLATE_TRIES, dim=1)
-        dropped = dice.chance(0.15, size, PLATE_TRIES) | (best < 0)
+        dropped = dice.chance(0.2, size, PLATE_TRIES) | (best < 0)
         width = torch.where(dropped, zero[:, :1], width.gather(1, index))
         return (
             centre.gather(1, index[..., None].expand(-1, -1, 2)),

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
@@ -15,14 +16,17 @@ LUMA = (0.299, 0.587, 0.114)
 
 
 class Dice:
-    """Random numbers from one generator on one device."""
+    """Random numbers from one generator on one device, and a few on the host.
 
-    def __init__(self, generator: torch.Generator) -> None:
-        self.generator = generator
+    The host decides how many pictures something happens to, so that nobody waits for the device.
+    """
+
+    def __init__(self, generator: torch.Generator, host: np.random.Generator) -> None:
+        self.generator, self.host = generator, host
         self.device = generator.device
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
-        return torch.rand(shape, generator=self.generator, device=self.device) * (high - low) + low
+        return torch.empty(shape, device=self.device).uniform_(low, high, generator=self.generator)
 
     def normal(self, *shape: int) -> Tensor:
         return torch.randn(shape, generator=self.generator, device=self.device)
@@ -33,38 +37,43 @@ class Dice:
     def chance(self, probability: float, *shape: int) -> Tensor:
         return torch.rand(shape, generator=self.generator, device=self.device) < probability
 
-    def scalar(self) -> float:
-        return float(torch.rand((), generator=self.generator, device=self.device))
-
-
-def _subset(dice: Dice, count: int, probability: float) -> Tensor:
-    return dice.chance(probability, count).nonzero()[:, 0]
+    def some(self, count: int, probability: float) -> Tensor:
+        """Which of `count` pictures: as many as expected, in random order."""
+        chosen = int(count * probability + self.host.random())
+        return self.uniform(count).argsort()[:chosen]
 
 
 def _colour(images: Tensor, dice: Dice) -> Tensor:
-    """Exposure, contrast, gamma, colour cast, saturation, grey and infrared, night."""
-    n = images.shape[0]
-    column = (n, 1, 1, 1)
-    gamma = torch.exp(dice.uniform(*column, low=-0.4, high=0.4))
-    night = dice.chance(0.10, *column)
-    gamma = torch.where(night, gamma * dice.uniform(*column, low=1.2, high=2.4), gamma)
-    x = images.clamp(1e-3, 1) ** gamma
-    mean = x.mean((1, 2, 3), keepdim=True)
-    x = (x - mean) * torch.exp(dice.uniform(*column, low=-0.45, high=0.35)) + mean
-    x = x * torch.exp(dice.uniform(*column, low=-0.35, high=0.3))
-    x = torch.where(night, x * dice.uniform(*column, low=0.35, high=0.9), x)
-    cast = dice.normal(n, 3, 1, 1) * 0.09 * dice.chance(0.7, *column)
-    strong = dice.normal(n, 3, 1, 1) * 0.4 * dice.chance(0.07, *column)
-    x = x * torch.exp((cast + strong).clamp(-1, 0.8))
-    luma = (x * x.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1, keepdim=True)
-    saturation = dice.uniform(*column, low=0.3, high=1.5)
-    saturation = torch.where(dice.chance(0.12, *column), torch.zeros_like(saturation), saturation)
-    return luma + (x - luma) * saturation
+    """Exposure, contrast, gamma, colour cast, saturation, grey and infrared, night.
+
+    Everything after the gamma is linear in the colour: one 3x3 matrix and an offset a picture.
+    """
+    n, _, height, width = images.shape
+    gamma = torch.exp(dice.uniform(n, low=-0.4, high=0.4))
+    night = dice.chance(0.10, n)
+    gamma = torch.where(night, gamma * dice.uniform(n, low=1.2, high=2.4), gamma)
+    x = images.permute(0, 2, 3, 1).reshape(n, height * width, 3)
+    x = x.clamp(1e-3, 1).pow_(gamma[:, None, None])
+    mean = x.mean((1, 2))
+    contrast = torch.exp(dice.uniform(n, low=-0.45, high=0.35))
+    gain = torch.exp(dice.uniform(n, low=-0.35, high=0.3))
+    gain = torch.where(night, gain * dice.uniform(n, low=0.35, high=0.9), gain)
+    cast = dice.normal(n, 3) * 0.09 * dice.chance(0.7, n, 1)
+    strong = dice.normal(n, 3) * 0.4 * dice.chance(0.07, n, 1)
+    cast = torch.exp((cast + strong).clamp(-1, 0.8)) * gain[:, None]
+    saturation = dice.uniform(n, low=0.3, high=1.5)
+    saturation = torch.where(dice.chance(0.12, n), torch.zeros_like(saturation), saturation)
+    grey = x.new_tensor(LUMA)[:, None].expand(3, 3)
+    keep = saturation[:, None, None]
+    mix = cast[:, :, None] * (torch.eye(3, device=x.device) * keep + grey * (1 - keep))
+    offset = (mean * (1 - contrast))[:, None, None] * mix.sum(1, keepdim=True)
+    x = torch.baddbmm(offset, x, mix * contrast[:, None, None])
+    return x.view(n, height, width, 3).permute(0, 3, 1, 2)
 
 
 def _glare(images: Tensor, dice: Dice) -> Tensor:
     """Headlamps: one to three bright blobs with a coloured halo."""
-    chosen = _subset(dice, images.shape[0], 0.07)
+    chosen = dice.some(images.shape[0], 0.07)
     if len(chosen) == 0:
         return images
     _, _, height, width = images.shape
@@ -79,14 +88,13 @@ def _glare(images: Tensor, dice: Dice) -> Tensor:
         d = ((xs - cx) ** 2 + (ys - cy) ** 2).sqrt() / r
         tint = 1 - 0.4 * dice.uniform(k, 3, 1, 1) * dice.chance(0.6, k, 1, 1, 1)
         part = part + torch.exp(-d * 0.8) * tint * dice.uniform(k, 1, 1, 1, low=0.4, high=1.6)
-    images = images.clone()
     images[chosen] = part
     return images
 
 
 def _blur(images: Tensor, dice: Dice) -> Tensor:
     """Focus and motion blur with one 9x9 kernel per picture."""
-    chosen = _subset(dice, images.shape[0], 0.28)
+    chosen = dice.some(images.shape[0], 0.28)
     k = len(chosen)
     if k == 0:
         return images
@@ -105,40 +113,37 @@ def _blur(images: Tensor, dice: Dice) -> Tensor:
     part = functional.conv2d(
         functional.pad(part, (4, 4, 4, 4), mode="replicate"), weight, groups=k * 3
     )
-    images = images.clone()
     images[chosen] = part.view(k, 3, height, width)
     return images
 
 
 def _low_resolution(images: Tensor, dice: Dice) -> Tensor:
     """Shrunk and enlarged again: cheap zooms and substreams."""
-    chosen = _subset(dice, images.shape[0], 0.10)
+    chosen = dice.some(images.shape[0], 0.10)
     if len(chosen) == 0:
         return images
     _, _, height, width = images.shape
-    factor = 0.4 + 0.45 * dice.scalar()
+    factor = 0.4 + 0.45 * dice.host.random()
     small = functional.interpolate(
         images[chosen], size=(int(height * factor), int(width * factor)), mode="area"
     )
-    mode = "bilinear" if dice.scalar() < 0.8 else "nearest"
-    images = images.clone()
+    mode = "bilinear" if dice.host.random() < 0.8 else "nearest"
     images[chosen] = functional.interpolate(small, size=(height, width), mode=mode)
     return images
 
 
 def _noise(images: Tensor, dice: Dice) -> Tensor:
-    chosen = _subset(dice, images.shape[0], 0.4)
+    chosen = dice.some(images.shape[0], 0.4)
     k = len(chosen)
     if k == 0:
         return images
     _, _, height, width = images.shape
     sigma = torch.exp(dice.uniform(k, 1, 1, 1, low=math.log(0.006), high=math.log(0.09)))
     part = images[chosen] + dice.normal(k, 3, height, width) * sigma
-    salted = dice.chance(0.15, k, 1, 1, 1)
+    k = int(k * 0.15 + dice.host.random())
     rate = dice.uniform(k, 1, 1, 1, low=0.003, high=0.05)
-    specks = (dice.uniform(k, 1, height, width) < rate) & salted
-    part = torch.where(specks, dice.chance(0.5, k, 1, height, width).to(part.dtype), part)
-    images = images.clone()
+    specks = dice.uniform(k, 1, height, width) < rate
+    part[:k] = torch.where(specks, dice.chance(0.5, k, 1, height, width).to(part.dtype), part[:k])
     images[chosen] = part
     return images
 
@@ -152,7 +157,7 @@ _QUANTA = (
 
 def _compress(images: Tensor, dice: Dice) -> Tensor:
     """JPEG's loss: 8x8 cosine transform, quantised, in luma and chroma."""
-    chosen = _subset(dice, images.shape[0], 0.3)
+    chosen = dice.some(images.shape[0], 0.3)
     k = len(chosen)
     if k == 0:
         return images
@@ -162,31 +167,30 @@ def _compress(images: Tensor, dice: Dice) -> Tensor:
     basis = torch.cos((2 * index[None, :] + 1) * index[:, None] * math.pi / 16) * 0.5
     basis[0] *= math.sqrt(0.5)
     quanta = torch.tensor(_QUANTA, device=device).float()
-    quality = dice.uniform(k, 1, 1, 1, 1, 1, low=12, high=75)
+    quality = dice.uniform(k, 1, 1, 1, 1, low=12, high=75)
     factor = torch.where(quality < 50, 50 / quality, 2 - quality / 50).clamp(min=0.05)
     rgb = images[chosen].float() * 255
     luma = (rgb * rgb.new_tensor(LUMA).view(1, 3, 1, 1)).sum(1)
     planes = torch.stack([luma - 128, (rgb[:, 2] - luma) * 0.564, (rgb[:, 0] - luma) * 0.713], 1)
-    tiles = planes.view(k, 3, height // 8, 8, width // 8, 8).permute(0, 1, 2, 4, 3, 5)
-    table = torch.stack([quanta, quanta.clamp(min=17) * 1.3, quanta.clamp(min=17) * 1.3]).view(
-        1, 3, 1, 1, 8, 8
-    )
-    step = (table * factor).clamp(min=1)
-    waves = basis @ tiles @ basis.T
-    tiles = basis.T @ (torch.round(waves / step) * step) @ basis
-    planes = tiles.permute(0, 1, 2, 4, 3, 5).reshape(k, 3, height, width)
-    y, cb, cr = planes[:, 0] + 128, planes[:, 1], planes[:, 2]
+    tiles = planes.view(k, 3, height // 8, 8, width // 8, 8).transpose(3, 4).flatten(-2)
+    table = torch.stack([quanta, quanta.clamp(min=17) * 1.3, quanta.clamp(min=17) * 1.3])
+    step = (table.view(1, 3, 1, 1, 64) * factor).clamp(min=1)
+    waves = torch.kron(basis, basis)  # the whole 8x8 transform as one product
+    tiles = (torch.round(tiles @ waves.T / step) * step) @ waves
+    tiles = tiles.view(k, 3, height // 8, width // 8, 8, 8).transpose(3, 4)
+    y, cb, cr = tiles.reshape(k, 3, height, width).unbind(1)
+    y = y + 128
     rgb = torch.stack([y + 1.402 * cr, y - 0.344 * cb - 0.714 * cr, y + 1.772 * cb], 1) / 255
-    images = images.clone()
     images[chosen] = rgb.to(images.dtype)
     return images
 
 
 def develop(images: Tensor, dice: Dice) -> Tensor:
-    """Put (N, 3, H, W) in 0..1 through a random camera."""
-    x = _glare(_colour(images, dice), dice)
-    x = _blur(x, dice)
-    x = _low_resolution(x, dice).clamp(0, 1)
-    x = _noise(x, dice).clamp(0, 1)
-    x = _compress(x, dice).clamp(0, 1)
-    return torch.round(x * 255) / 255
+    """Put (N, 3, H, W) in 0..1 through a random camera; gives a new tensor in 0..1."""
+    x = _blur(_glare(_colour(images, dice), dice), dice)
+    x = _low_resolution(x, dice).clamp_(0, 1)
+    x = _noise(x, dice).clamp_(0, 1)
+    x = _compress(x, dice)
+    # one picture in some 170,000 comes out as NaN, and one would poison every weight
+    x = torch.nan_to_num_(x, nan=0.45, posinf=1.0, neginf=0.0).clamp_(0, 1)
+    return x.mul_(255).round_().div_(255)

@@ -7,56 +7,42 @@ from torch import Tensor
 
 from engines.training.detector_bank import LEVELS, Bank
 
-PATCHES = ((40, 24), (96, 56), (224, 144), (640, 384))
-
-
-def unpack(words: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """int32 RGBA words -> four half precision planes 0..255 (half holds these exactly)."""
-    return (
-        (words & 255).half(),
-        ((words >> 8) & 255).half(),
-        ((words >> 16) & 255).half(),
-        ((words >> 24) & 255).half(),
-    )
+PATCHES = ((40, 24), (96, 56), (224, 144), (384, 232), (640, 384))
+PATCH_PIXELS = 40_000_000  # blended at once on a large card; a tenth of it on a processor
 
 
 def bilinear(
     words: Tensor, offset: Tensor, width: Tensor, height: Tensor, u: Tensor, v: Tensor
 ) -> Tensor:
-    """RGBA (..., 4) in 0..1 at level pixels (u, v), clamped to the picture's edge.
+    """RGBA (..., 4) in 0..255, half precision, at level pixels (u, v), clamped to the picture.
 
-    Tables broadcast.
+    `width` and `height` are whole numbers in float; tables broadcast.
     """
-    u = torch.minimum(u.clamp(min=0.0), (width - 1).float())
-    v = torch.minimum(v.clamp(min=0.0), (height - 1).float())
-    u0, v0 = u.floor(), v.floor()
-    fu, fv = u - u0, v - v0
-    left, top = u0.long(), v0.long()
-    right = torch.minimum(left + 1, width - 1)
-    below = torch.minimum(top + 1, height - 1)
-    row0 = offset + top * width
-    row1 = offset + below * width
-    total = None
-    for index, weight in (
-        (row0 + left, (1 - fu) * (1 - fv)),
-        (row0 + right, fu * (1 - fv)),
-        (row1 + left, (1 - fu) * fv),
-        (row1 + right, fu * fv),
-    ):
-        part = torch.stack(unpack(words[index]), -1) * weight[..., None].half()
-        total = part if total is None else total + part
-    return total.float() * (1.0 / 255.0)
+    u = torch.minimum(u.clamp(min=0.0), width - 1)
+    v = torch.minimum(v.clamp(min=0.0), height - 1)
+    left, top = u.long(), v.long()
+    fu, fv = u - left, v - top
+    stride = width.long()
+    first = torch.addcmul(offset + left, top, stride)
+    beside = (left + 1 < stride).long()
+    below = (top + 1 < height) * stride
+    index = torch.stack([first, first + beside, first + below, first + beside + below])
+    both = fu * fv
+    weight = torch.stack([1 - fu - fv + both, fu - both, fv - both, both]).half()
+    # an int32 word holds R, G, B, A from its lowest byte up; half holds 0..255 exactly
+    pixels = words[index].view(torch.uint8).view(*index.shape, 4)
+    return (pixels * weight[..., None]).sum(0)
 
 
 def level_tables(bank: Bank, picture: Tensor, lod: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """offset, width, height (each like `picture`) of the nearest mip level, and that.
+    """offset (int64), width, height (float), each like `picture`, of the nearest mip level, and
 
-    Level's scale.
+    that level's scale.
     """
     level = lod.round().clamp(0, LEVELS - 1).long()
-    take = (picture, level)
-    scale = bank.width[take].float() / bank.width[picture, 0].float()
-    return bank.offset[take], bank.width[take], bank.height[take], scale
+    width = bank.width[picture, level].float()
+    scale = width / bank.width[picture, 0]
+    return bank.offset[picture, level], width, bank.height[picture, level].float(), scale
 
 
 def homography(quad: Tensor) -> Tensor:
@@ -93,77 +79,80 @@ def homography(quad: Tensor) -> Tensor:
     ).reshape(-1, 3, 3)  # fmt: skip
 
 
-def paste(canvas: Tensor, bank: Bank, item: dict[str, Tensor]) -> None:
-    """Blend flat pictures onto canvas (B, H, W, 3) in place.
+def paste(canvas: Tensor, bank: Bank, item: dict[str, Tensor], ok: Tensor) -> None:
+    """Blend flat pictures onto canvas (B, H, W, 3) in place, those that `ok` (P,) names.
 
     item: image (P,) canvas index; picture (P,) bank index; quad (P, 4, 2) px; gain and lift (P, 3);
     ramp (P, 2) shading across and down; shadow (P, 3) a darkened half plane (nx, ny, strength);
     blur (P,) mip levels too coarse; frame (P, 4) margin as a share of the width, and its colour.
     """
-    height, width = canvas.shape[1:3]
-    flat = canvas.view(-1, 3)
     quad = item["quad"]
     low, high = quad.amin(1), quad.amax(1)
-    margin = item["frame"][:, 0] * (high[:, 0] - low[:, 0]) + 2
-    low, high = (low - margin[:, None]).floor(), (high + margin[:, None]).ceil()
+    margin = item["frame"][:, :1] * (high - low)[:, :1] + 2
+    low, high = (low - margin).floor(), (high + margin).ceil()
     extent = high - low
-    inverse = homography(quad)
-    length = (quad[:, 1] - quad[:, 0]).norm(dim=-1) * 0.5 + (quad[:, 2] - quad[:, 3]).norm(
-        dim=-1
-    ) * 0.5
+    length = (quad[:, 1] - quad[:, 0] + quad[:, 2] - quad[:, 3]).norm(dim=-1) * 0.5
     lod = torch.log2(bank.width[item["picture"], 0].float() / length.clamp(min=1.0)) + item["blur"]
     offset, level_w, level_h, _ = level_tables(bank, item["picture"], lod)
-    done = torch.zeros_like(item["image"], dtype=torch.bool)
-    for patch_w, patch_h in PATCHES:
-        fits = (extent[:, 0] <= patch_w) & (extent[:, 1] <= patch_h) & ~done
-        if (patch_w, patch_h) == PATCHES[-1]:
-            fits = ~done
-        done = done | fits
-        chosen = fits.nonzero()[:, 0]
-        for part in chosen.split(max(1, 4_000_000 // (patch_w * patch_h))):
-            if len(part) == 0:
-                continue
-            rows = torch.arange(patch_h, device=canvas.device)
-            columns = torch.arange(patch_w, device=canvas.device)
-            px = low[part, 0, None, None] + columns[None, None, :]
-            py = low[part, 1, None, None] + rows[None, :, None]
-            cx, cy = px + 0.5, py + 0.5
-            m = inverse[part][:, :, :, None, None]
-            w = m[:, 2, 0] * cx + m[:, 2, 1] * cy + m[:, 2, 2]
-            s = (m[:, 0, 0] * cx + m[:, 0, 1] * cy + m[:, 0, 2]) / w
-            t = (m[:, 1, 0] * cx + m[:, 1, 1] * cy + m[:, 1, 2]) / w
-            lw, lh = level_w[part, None, None], level_h[part, None, None]
-            colour = bilinear(
-                bank.words, offset[part, None, None], lw, lh, s * lw - 0.5, t * lh - 0.5
-            )
-            rgb, alpha = colour[..., :3], colour[..., 3]
-            # edge coverage: distance to the border in canvas pixels
-            size_x = length[part, None, None]
-            size_y = size_x * (level_h[part].float() / level_w[part].float())[:, None, None]
-            inside_x = torch.minimum(s, 1 - s) * size_x + 0.5
-            inside_y = torch.minimum(t, 1 - t) * size_y + 0.5
-            edge = inside_x.clamp(0, 1) * inside_y.clamp(0, 1)
-            alpha = alpha * edge
-            frame = item["frame"][part][:, :, None, None]
-            rim = frame[:, 0] * size_x
-            around = (inside_x + rim).clamp(0, 1) * (inside_y + rim).clamp(0, 1) * (frame[:, 0] > 0)
-            rgb = rgb * alpha[..., None] + frame[:, 1:].permute(0, 2, 3, 1) * (1 - alpha[..., None])
-            cover = torch.where(frame[:, 0] > 0, torch.maximum(around, alpha), alpha)
-            rgb = torch.where((frame[:, 0] > 0)[..., None], rgb, colour[..., :3])
-            ramp = item["ramp"][part][:, :, None, None]
-            light = 1 + ramp[:, 0] * (s - 0.5) + ramp[:, 1] * (t - 0.5)
-            shadow = item["shadow"][part][:, :, None, None]
-            dark = torch.sigmoid((shadow[:, 0] * (s - 0.5) + shadow[:, 1] * (t - 0.5)) * 12.0)
-            light = light * (1 - shadow[:, 2] * dark)
-            rgb = (
-                rgb * light[..., None] * item["gain"][part][:, None, None, :]
-                + item["lift"][part][:, None, None, :]
-            )
-            seen = (px >= 0) & (px < width) & (py >= 0) & (py < height) & (w > 0)
-            cover = cover * seen * ((px - low[part, 0, None, None]) <= extent[part, 0, None, None])
-            index = item["image"][part, None, None] * (height * width)
-            index = (
-                index + py.clamp(0, height - 1).long() * width + px.clamp(0, width - 1).long()
-            ).reshape(-1)
-            delta = (rgb.clamp(0, 1) - flat[index].view_as(rgb)) * cover[..., None]
-            flat.index_add_(0, index, delta.view(-1, 3))
+    table = torch.cat(
+        [
+            homography(quad).flatten(1), low, extent[:, :1], level_w[:, None], level_h[:, None],
+            length[:, None], (length * level_h / level_w)[:, None], item["frame"], item["ramp"],
+            item["shadow"], item["gain"], item["lift"],
+        ],
+        1,
+    )  # fmt: skip
+    limits = torch.tensor(PATCHES[:-1], device=canvas.device)
+    bucket = (extent[:, None] > limits).any(-1).sum(1)
+    bucket = torch.where(ok, bucket, len(PATCHES))
+    order = torch.argsort(bucket)
+    # the only place in composing where the host waits for the device
+    counts = torch.bincount(bucket, minlength=len(PATCHES) + 1)[:-1].tolist()
+    groups = order[: sum(counts)].split(counts)
+    for patch, group in zip(PATCHES, groups, strict=True):
+        at_once = PATCH_PIXELS if canvas.is_cuda else PATCH_PIXELS // 10
+        for part in group.split(max(1, at_once // (patch[0] * patch[1]))):
+            if len(part):
+                _blend(canvas, bank, patch, (item["image"][part], offset[part], table[part]))
+
+
+def _blend(
+    canvas: Tensor, bank: Bank, patch: tuple[int, int], rows: tuple[Tensor, Tensor, Tensor]
+) -> None:
+    """Blend things that fit one patch size."""
+    height, width = canvas.shape[1:3]
+    flat = canvas.view(-1, 3)
+    image, offset, table = rows
+    image, offset = image[:, None, None], offset[:, None, None]
+    column = table.t()[:, :, None, None].unbind(0)
+    m, (left, top, wide, lw, lh, size_x, size_y) = column[:9], column[9:16]
+    rim, ramp_x, ramp_y = column[16] * size_x, column[20], column[21]
+    shadow_x, shadow_y, shadow = column[22:25]
+    frame, gain, lift = (table[:, None, None, a : a + 3] for a in (17, 25, 28))
+    px = left + torch.arange(patch[0], device=canvas.device)
+    py = top + torch.arange(patch[1], device=canvas.device)[:, None]
+    cx, cy = px + 0.5, py + 0.5
+    w = m[6] * cx + (m[7] * cy + m[8])
+    s = ((m[0] * cx + (m[1] * cy + m[2])) / w).nan_to_num(-9.0, -9.0, -9.0)
+    t = ((m[3] * cx + (m[4] * cy + m[5])) / w).nan_to_num(-9.0, -9.0, -9.0)
+    colour = bilinear(bank.words, offset, lw, lh, s * lw - 0.5, t * lh - 0.5).float() * (1 / 255)
+    own, alpha = colour[..., :3], colour[..., 3]
+    # edge coverage: distance to the border in canvas pixels
+    inside_x = 0.5 + torch.minimum(s, 1 - s) * size_x
+    inside_y = 0.5 + torch.minimum(t, 1 - t) * size_y
+    alpha = alpha * inside_x.clamp(0, 1) * inside_y.clamp(0, 1)
+    framed = rim > 0
+    around = (inside_x + rim).clamp(0, 1) * (inside_y + rim).clamp(0, 1) * framed
+    rgb = torch.where(
+        framed[..., None], torch.lerp(frame.expand_as(own), own, alpha[..., None]), own
+    )
+    cover = torch.maximum(around, alpha)
+    s, t = s - 0.5, t - 0.5
+    dark = torch.sigmoid((shadow_x * s + shadow_y * t) * 12.0)
+    light = (1 + ramp_x * s + ramp_y * t) * (1 - shadow * dark)
+    rgb = torch.addcmul(lift.expand_as(rgb), rgb * light[..., None], gain).clamp(0, 1)
+    seen = (px >= 0) & (px < width) & (px - left <= wide) & (py >= 0) & (py < height) & (w > 0)
+    place = py.clamp(0, height - 1).long() * width + px.clamp(0, width - 1).long()
+    index = (image * (height * width) + place).reshape(-1)
+    delta = (rgb - flat[index].view_as(rgb)) * (cover * seen)[..., None]
+    flat.index_add_(0, index, delta.view(-1, 3))

@@ -21,6 +21,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from engines.training.detector_ahead import source
 from engines.training.detector_compose import Batch, load_composer
 from engines.training.detector_loss import DetectorLoss
 from engines.training.detector_net import HEIGHT_PX, SIZES, WIDTH_PX, DecodedDetector, PlateDetector
@@ -38,19 +39,17 @@ class Average:
         self.net = copy.deepcopy(net).eval().requires_grad_(False)
         self.decay = decay
         self.updates = 0
+        own, new = self.net.state_dict(), net.state_dict()
+        smooth = [key for key, value in own.items() if value.dtype.is_floating_point]
+        # state_dict's tensors share the nets' memory, which stays where it is
+        self.mine = [own[key] for key in smooth]
+        self.theirs = [new[key].detach() for key in smooth]
 
     @torch.no_grad()
-    def update(self, net: nn.Module) -> None:
+    def update(self) -> None:
         self.updates += 1
         decay = self.decay * (1 - math.exp(-self.updates / 400))
-        mine, theirs = [], []
-        for own, new in zip(self.net.state_dict().values(), net.state_dict().values(), strict=True):
-            if own.dtype.is_floating_point:
-                mine.append(own)
-                theirs.append(new.detach())
-            else:
-                own.copy_(new)
-        torch._foreach_lerp_(mine, theirs, 1 - decay)
+        torch._foreach_lerp_(self.mine, self.theirs, 1 - decay)
 
 
 def parameter_groups(net: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
@@ -105,15 +104,17 @@ class Run:
             parameter_groups(self.net, 0.03),
             lr=args.lr,
             betas=(0.9, 0.99),
-            fused=self.device.type == "cuda",
+            fused=True,
         )
-        self.step, self.spent_s, self.skipped = 0, 0.0, 0
+        self.step, self.spent_s = 0, 0.0
+        self.skipped = torch.zeros((), device=self.device)
         if args.state and args.state.exists():
             self._resume(torch.load(args.state, map_location=self.device))
         self.generator = torch.Generator(self.device).manual_seed(args.seed * 7919 + self.step)
         self.composer = load_composer(args.banks, "train", self.device)
         self.loss = DetectorLoss(WIDTH_PX, HEIGHT_PX, self.device)
-        self.forward: Any = torch.compile(self.net) if args.compile else self.net
+        self.net.train()
+        self.forward: Any = self._compiled() if args.compile else self.net
 
     def _resume(self, state: dict[str, Any]) -> None:
         self.net.load_state_dict(state["net"])
@@ -147,6 +148,26 @@ class Run:
             }
             save(self.args.state, full)
 
+    def _compiled(self) -> Any:
+        """The compiled net, or the net itself where the compiler fails: tried in both directions.
+
+        The trial leaves no trace: not in the weights, not in the norms' averages.
+        """
+        before = {key: value.clone() for key, value in self.net.state_dict().items()}
+        shape = (self.args.batch, 3, HEIGHT_PX, WIDTH_PX)
+        images = torch.full(shape, 0.45, device=self.device)
+        compiled: Any = torch.compile(self.net)
+        try:
+            with torch.autocast(self.device.type, dtype=torch.bfloat16):
+                outputs = compiled(images.to(memory_format=torch.channels_last))
+            sum(value.float().mean() for value in outputs).backward()
+        except Exception as error:  # noqa: BLE001 - compilers raise whatever their parts raise
+            print(f"--compile failed, going on without: {error!r:.300}", flush=True)
+            compiled = self.net
+        self.net.load_state_dict(before)
+        self.optimiser.zero_grad(set_to_none=True)
+        return compiled
+
     def learn(self, batch: Batch, progress: float) -> Tensor:
         """One step; gives the losses as one tensor so that nothing waits for the GPU."""
         for group in self.optimiser.param_groups:
@@ -158,14 +179,19 @@ class Run:
         self.optimiser.zero_grad(set_to_none=True)
         losses.total.backward()
         norm = nn.utils.clip_grad_norm_(self.net.parameters(), 10.0)
-        if torch.isfinite(norm):
-            self.optimiser.step()
-            self.average.update(self.net)
-        else:
-            self.skipped += 1
+        # the fused optimiser reads this on the device and leaves every weight as it was
+        bad = (~torch.isfinite(norm)).float()
+        self.optimiser.found_inf = bad  # type: ignore[attr-defined]
+        self.optimiser.grad_scale = None  # type: ignore[attr-defined]
+        self.optimiser.step()
+        self.average.update()
+        self.skipped += bad
         self.step += 1
-        parts = (losses.total.detach(), losses.score, losses.box, losses.corner)
+        parts = (losses.total.detach(), losses.score, losses.box, losses.corner, losses.type)
         return torch.nan_to_num(torch.stack([*parts, losses.positives.float()]))
+
+    def compose(self, mosaic: float) -> Batch:
+        return self.composer.batch(self.args.batch, self.generator, mosaic)
 
     def train(self) -> None:
         args = self.args
@@ -173,21 +199,17 @@ class Run:
         began = time.monotonic() - self.spent_s
         validation = Validation(args.banks, self.device, args.val_limit)
         logged = saved = checked = time.monotonic()
-        logged_step, total = self.step, torch.zeros(5, device=self.device)
-        compose_s = 0.0
+        logged_step, total = self.step, torch.zeros(6, device=self.device)
+        waited_s = 0.0
+        batches = source(self.compose, self.device, args.prefetch)
         figures: dict[str, float] = {}
         self.net.train()
         while self.spent_s < plan_s and (not args.steps or self.step < args.steps):
             progress = self.spent_s / plan_s
-            mosaic = 0.45 if progress < CALM_FROM else 0.1
-            timed = self.step % 20 == 0
-            if timed and self.device.type == "cuda":
-                torch.cuda.synchronize()
-            start = time.monotonic()
-            batch = self.composer.batch(args.batch, self.generator, mosaic)
-            if timed and self.device.type == "cuda":
-                torch.cuda.synchronize()
-            compose_s = time.monotonic() - start if timed else compose_s
+            batches.mosaic = 0.45 if progress < CALM_FROM else 0.1
+            asked = time.monotonic()
+            batch = batches.next()
+            waited_s += time.monotonic() - asked
             total += self.learn(batch, progress)
             if self.step % 10 == 0 and self.device.type == "cuda":
                 torch.cuda.synchronize()
@@ -202,17 +224,18 @@ class Run:
                 )
                 print(
                     f"{args.size} {self.spent_s:6.0f} s step {self.step} {rate:.0f} img/s"
-                    f" compose {compose_s * 1e3:.0f} ms loss {mean[0]:.3f} score {mean[1]:.3f}"
+                    f" waited {waited_s / steps * 1e3:.0f} ms loss {mean[0]:.3f} score {mean[1]:.3f}"
                     f" box {mean[2]:.3f} corner {mean[3]:.4f}"
-                    f" positives {mean[4] / args.batch:.1f} mem {memory:.0f} GiB",
+                    f" type {mean[4]:.3f} positives {mean[5] / args.batch:.1f} mem {memory:.0f} GiB",
                     flush=True,
                 )
-                if self.skipped > MOST_SKIPPED:
+                if int(self.skipped) > MOST_SKIPPED:
                     raise FloatingPointError(
-                        f"{self.skipped} steps without a finite gradient; resume from the last "
+                        f"{int(self.skipped)} steps without a finite gradient; resume from the last "
                         "state with a smaller --lr"
                     )
-                logged, logged_step, total = now, self.step, torch.zeros(5, device=self.device)
+                logged, logged_step, total = now, self.step, torch.zeros(6, device=self.device)
+                waited_s = 0.0
             if now - checked > args.val_s:
                 figures = validation.run(DecodedDetector(self.average.net).to(self.device))
                 print(
@@ -225,6 +248,7 @@ class Run:
             if now - saved > 60:
                 self.keep(figures)
                 saved = time.monotonic()
+        batches.close()
         figures = validation.run(DecodedDetector(self.average.net).to(self.device))
         print(args.size, "end", " ".join(f"{k} {v:.4f}" for k, v in figures.items()), flush=True)
         self.keep(figures)
@@ -248,6 +272,7 @@ def main() -> None:
     parser.add_argument("--log-s", type=float, default=10.0)
     parser.add_argument("--val-s", type=float, default=180.0)
     parser.add_argument("--val-limit", type=int, default=0)
+    parser.add_argument("--prefetch", type=int, default=2, help="batches composed ahead on a GPU")
     parser.add_argument("--compile", action="store_true")
     Run(parser.parse_args()).train()
 
