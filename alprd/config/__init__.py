@@ -3,11 +3,15 @@
 from alprd.config.load import ConfigError, load_settings, public_dump
 from alprd.config.models import (
     CameraSettings,
+    CommandsSettings,
     HealthSettings,
+    HomeAssistantSettings,
     InferenceSettings,
+    ListSettings,
     LogSettings,
     MqttSettings,
     OutboxSettings,
+    PrivacySettings,
     ProcessSettings,
     Settings,
     TrackingSettings,
@@ -15,12 +19,16 @@ from alprd.config.models import (
 
 __all__ = [
     "CameraSettings",
+    "CommandsSettings",
     "ConfigError",
     "HealthSettings",
+    "HomeAssistantSettings",
     "InferenceSettings",
+    "ListSettings",
     "LogSettings",
     "MqttSettings",
     "OutboxSettings",
+    "PrivacySettings",
     "ProcessSettings",
     "Settings",
     "TrackingSettings",

@@ -51,6 +51,16 @@ def check_device_id(value: str) -> str:
     return value
 
 
+def check_list_name(value: str) -> str:
+    """A list's name goes into events, and into other systems' rules from there."""
+    if not re.match(CAMERA_ID_PATTERN, value) or value.endswith("\n"):
+        raise ValueError(
+            f"{value!r} cannot be a list's name; use a-z, 0-9, '_' and '-', starting with a letter "
+            "or digit, at most 63 characters"
+        )
+    return value
+
+
 def check_prefix(value: str) -> str:
     """The topics' first levels: what MQTT forbids or reserves is refused."""
     if not 1 <= len(value) <= 100:

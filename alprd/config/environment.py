@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, get_args
+from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
@@ -115,6 +115,8 @@ def _names(model: type[BaseModel], above: str = "") -> Iterator[str]:
 
 def inner_model(field: FieldInfo) -> type[BaseModel] | None:
     """The table that a field holds, if it holds one (a list of tables is none)."""
+    if get_origin(field.annotation) is tuple:
+        return None
     for kind in (field.annotation, *get_args(field.annotation)):
         if isinstance(kind, type) and issubclass(kind, BaseModel):
             return kind

@@ -24,7 +24,12 @@ KeyPath = tuple[str, ...]
 """Keys from the top to one value; a camera is named by its id, an item by its index."""
 
 # Two ways to say one thing: the layer that says it one way takes back the other.
-_ALTERNATIVES = {"password": "password_file", "password_file": "password"}
+_ALTERNATIVES = {
+    "password": "password_file",
+    "password_file": "password",
+    "key": "key_file",
+    "key_file": "key",
+}
 
 
 class ConfigError(Exception):

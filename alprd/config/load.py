@@ -3,7 +3,8 @@
 Later wins: the file, `conf.d/*.toml` beside it in the order of their names, `ALPRD_*` variables. A
 password may stand in the configuration (`password`), in a file that it names (`password_file`) or
 in a credential that systemd hands over (`mqtt.password`, `camera.<id>.password` in
-$CREDENTIALS_DIRECTORY); a credential wins over the other two, which exclude each other.
+$CREDENTIALS_DIRECTORY); a credential wins over the other two, which exclude each other. The key of
+the pseudonyms is found in the same ways (`privacy.key`).
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ from pydantic import ValidationError
 from alprd.config.environment import VariableError, table_of, variables
 from alprd.config.layers import ConfigError, Layers, Table, camera_name, drop_ins, read_toml
 from alprd.config.models import Settings
+from alprd.config.plate_lists import read_plates
 from alprd.config.problems import problem_lines
+from alprd.core.lists import PlateListError
 from alprd.core.secrets import MASK, has_credentials, mask_credentials
 
 __all__ = ["ConfigError", "load_settings", "public_dump"]
@@ -42,7 +45,8 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.e
     layers = Layers()
     _lay_files(layers, path, environ)
     _lay_environment(layers, environ)
-    file_problems = _put_secrets(layers, environ) + _certificate_problems(layers.data)
+    file_problems = _put_secrets(layers, environ) + _put_key(layers.data, environ)
+    file_problems += _certificate_problems(layers.data)
     settings = None
     try:
         text = json.dumps(layers.data, default=str)  # TOML's dates are the only foreign values
@@ -50,6 +54,8 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.e
     except ValidationError as error:
         layers.problems += problem_lines(error, layers)
     layers.problems += file_problems
+    if settings is not None:
+        layers.problems += _list_problems(settings)
     # Raised out here, so that no traceback drags along an error that quotes a value.
     if settings is None or layers.problems:
         raise ConfigError(list(dict.fromkeys(layers.problems)))
@@ -144,6 +150,39 @@ def _put_secrets(layers: Layers, environ: Mapping[str, str]) -> list[str]:
     return problems
 
 
+def _put_key(data: Table, environ: Mapping[str, str]) -> list[str]:
+    """Put the key of the pseudonyms into its table; returns the problems."""
+    table = data.get("privacy", {})
+    if not isinstance(table, dict):
+        return []
+    folder = environ.get("CREDENTIALS_DIRECTORY")
+    source, name = table.get("key_file"), "privacy.key_file"
+    if "key" in table and source is not None:
+        return [f"{name}: the key is also given as privacy.key; keep one"]
+    if folder and os.path.lexists(os.path.join(folder, "privacy.key")):
+        source, name = os.path.join(folder, "privacy.key"), "credential privacy.key"
+    if not isinstance(source, str):
+        return []
+    try:
+        data.setdefault("privacy", table)["key"] = _read_secret(Path(source))
+    except ConfigError as error:
+        # What is missing because of it is no further problem.
+        table["plates"] = "plain"
+        return [f"{name}: {error}"]
+    return []
+
+
+def _list_problems(settings: Settings) -> list[str]:
+    """Plate lists that cannot be used."""
+    problems = []
+    for each in settings.lists:
+        try:
+            read_plates(each.file)
+        except PlateListError as error:
+            problems.append(f"lists[{each.name}].file: {each.file}: {error}")
+    return problems
+
+
 def _texts(value: object) -> list[str]:
     listed = value if isinstance(value, list) else [value]
     return [text for text in listed if isinstance(text, str)]
@@ -211,5 +250,5 @@ def _public(key: str, value: object) -> object:
     if isinstance(value, list):
         return [_public(key, item) for item in value]
     if isinstance(value, str):
-        return MASK if key == "password" else mask_credentials(value)
+        return MASK if key in ("password", "key") else mask_credentials(value)
     return value

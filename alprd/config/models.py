@@ -26,16 +26,26 @@ from alprd.config.checks import (
     check_source,
 )
 from alprd.config.delivery import MqttSettings, OutboxSettings
+from alprd.config.policy import (
+    CommandsSettings,
+    HomeAssistantSettings,
+    ListSettings,
+    PrivacySettings,
+)
 from alprd.config.section import Fraction, Section
 
 __all__ = [
     "CAMERA_ID_PATTERN",
     "CameraSettings",
+    "CommandsSettings",
     "HealthSettings",
+    "HomeAssistantSettings",
     "InferenceSettings",
+    "ListSettings",
     "LogSettings",
     "MqttSettings",
     "OutboxSettings",
+    "PrivacySettings",
     "ProcessSettings",
     "Section",
     "Settings",
@@ -232,6 +242,10 @@ class Settings(Section):
     outbox: OutboxSettings = OutboxSettings()
     inference: InferenceSettings = InferenceSettings()
     tracking: TrackingSettings = TrackingSettings()
+    privacy: PrivacySettings = PrivacySettings()
+    lists: tuple[ListSettings, ...] = Field(default=(), description="[[lists]]: plate lists")
+    commands: CommandsSettings = CommandsSettings()
+    homeassistant: HomeAssistantSettings = HomeAssistantSettings()
     health: HealthSettings = HealthSettings()
     log: LogSettings = LogSettings()
     process: ProcessSettings = ProcessSettings()
@@ -246,6 +260,18 @@ class Settings(Section):
             if camera.id in seen:
                 raise ValueError(f"two cameras have the id {camera.id!r}; ids must be unique")
             seen.add(camera.id)
+        return self
+
+    @model_validator(mode="after")
+    def _lists_that_are_there(self) -> Settings:
+        names = [each.name for each in self.lists]
+        if len(set(names)) < len(names):
+            raise ValueError("two lists have the same name; names must be unique")
+        if self.privacy.drop_unlisted and not names:
+            raise ValueError(
+                "privacy.drop_unlisted without a list publishes nothing; add a [[lists]] table, or "
+                "set it to false"
+            )
         return self
 
     def tracking_of(self, camera: CameraSettings) -> TrackingSettings:

@@ -14,11 +14,11 @@ from pydantic_core import ErrorDetails as Details
 from alprd.config.checks import nearest
 from alprd.config.environment import inner_model
 from alprd.config.layers import Layers, camera_name
-from alprd.config.models import CameraSettings, Settings
+from alprd.config.models import CameraSettings, ListSettings, Settings
 from alprd.core.secrets import mask_credentials
 
 # Fields whose value may hold a password even where it is malformed: never quoted.
-_NEVER_QUOTED = frozenset({"password", "url", "source"})
+_NEVER_QUOTED = frozenset({"password", "key", "url", "source"})
 
 _WRONG_TYPE = {
     "int_type": "a whole number",
@@ -34,6 +34,7 @@ _WRONG_TYPE = {
 _WRONG_TYPE_AT = {
     ("mqtt", "url"): "a URL in quotes, or a list of them",
     ("cameras",): "a list of tables: [[cameras]], with double brackets",
+    ("lists",): "a list of tables: [[lists]], with double brackets",
 }
 _OUT_OF_RANGE = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 _BAD_LENGTH = frozenset({"string_too_short", "string_too_long", "too_short", "too_long"})
@@ -79,6 +80,9 @@ class _Place:
                 name = camera_name(data["cameras"][part], part)
                 place._step(name, f"[{name}]")
                 model, place.field = CameraSettings, None
+            elif place.key == ("lists",) and isinstance(part, int):
+                place._step(str(part), f"[{_list_name(data['lists'][part], part)}]")
+                model, place.field = ListSettings, None
             elif isinstance(part, int):
                 place._step(str(part), f"[{part}]")
             else:
@@ -154,6 +158,11 @@ def _missing_remedy(key: tuple[str, ...]) -> str:
     if "roi" in key:
         return "write each point as [x, y]"
     return f"add {key[-1]} = ..."
+
+
+def _list_name(table: object, index: int) -> str:
+    name = table.get("name") if isinstance(table, dict) else None
+    return name if isinstance(name, str) and name else str(index)
 
 
 def _other_cameras(data: Mapping[str, Any], name: str) -> list[str]:

@@ -135,7 +135,7 @@ def to_payload(
         "vehicle": _vehicle(event.vehicle),
         "quad": [[round(x, 1), round(y, 1)] for x, y in event.quad],
         "frame_size": list(event.frame_size),
-        "lists": [],
+        "lists": list(event.lists),
         "image": None,
         "software": software,
         "models": dict(models),

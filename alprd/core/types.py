@@ -149,7 +149,7 @@ class PlateEvent:
 
     `quad` is ((x, y) * 4), `frame_size` is (width, height); `reads_count` plates were read over the
     pass and `reads_agreeing` of them gave `plate`, as it is or before the region's format settled
-    its look-alikes.
+    its look-alikes. `lists` names the plate lists that it is on.
     """
 
     event_id: str
@@ -169,6 +169,7 @@ class PlateEvent:
     vehicle: Vehicle | None
     quad: tuple[PointPx, ...]
     frame_size: tuple[int, int]
+    lists: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

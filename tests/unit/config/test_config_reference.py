@@ -16,7 +16,7 @@ from pydantic.fields import FieldInfo
 
 from alprd.config import load_settings
 from alprd.config.environment import inner_model
-from alprd.config.models import CameraSettings, Settings
+from alprd.config.models import CameraSettings, ListSettings, Settings
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -33,9 +33,13 @@ def uncommented(text: str) -> str:
     return re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", text)
 
 
+TABLES: dict[str, type[BaseModel]] = {"cameras": CameraSettings, "lists": ListSettings}
+
+
 def settings_of(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        inner = CameraSettings if (model, name) == (Settings, "cameras") else inner_model(field)
+        inner = TABLES.get(name) if model is Settings else None
+        inner = inner or inner_model(field)
         if inner is None:
             yield above + name, field
         else:
@@ -50,7 +54,7 @@ def documented() -> dict[str, Any]:
         if isinstance(value, dict):
             for key, inner in value.items():
                 yield from flat(inner, f"{above}.{key}" if above else key)
-        elif above == "cameras" and isinstance(value, list):
+        elif above in TABLES and isinstance(value, list):
             yield from flat(value[0], above)
         else:
             yield above, value
@@ -127,9 +131,11 @@ def test_the_reference_loads_as_shipped() -> None:
 def test_the_reference_loads_with_every_setting_in_force(tmp_path: Path) -> None:
     for name in ("mqtt.password", "gate-in.password", "broker-ca.pem", "device.crt", "device.key"):
         (tmp_path / name).write_text("s3cret\n")
+    (tmp_path / "privacy.key").write_text("k" * 32)
+    (tmp_path / "staff.txt").write_text("LS15 EBC\n")
     text = uncommented(REFERENCE.read_text()).replace("/etc/alprd/", f"{tmp_path}/")
     # Alternatives of which only one may be given, and a certificate that only TLS uses.
-    text = re.sub(r"(?m)^password = .*$", "", text).replace('"mqtt://', '"mqtts://')
+    text = re.sub(r"(?m)^(password|key) = .*$", "", text).replace('"mqtt://', '"mqtts://')
     path = tmp_path / "alprd.toml"
     path.write_text(text)
     settings = load_settings(path, environ={})

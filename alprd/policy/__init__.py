@@ -1,0 +1,1 @@
+"""What becomes of an event before it is counted: plate lists, dropping, pseudonyms."""
