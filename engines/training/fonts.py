@@ -39,6 +39,8 @@ class FaceSpec:
     file: str
     stretch: tuple[float, float]
     weight: tuple[float, float]
+    serif_i: float = 0.15  # how often a font file's I gets bars at top and bottom
+    glyphs: tuple[tuple[str, tuple[int, ...]], ...] = ()  # strokes: variants to choose from
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,6 +54,7 @@ class Face:
     flat: bool  # strokes: ends cut flat instead of round
     variants: tuple[tuple[str, int], ...]  # strokes: glyph variant by character
     slash_zero: bool
+    serif_i: float = 0.0  # font file: width of the bars on I, parts of the cap height
 
 
 def font_dirs() -> list[Path]:
@@ -96,7 +99,13 @@ def families() -> dict[str, tuple[FaceSpec, ...]]:
     data = tomllib.loads((DESIGNS / "fonts.toml").read_text(encoding="utf-8"))["family"]
     table = {
         name: tuple(
-            FaceSpec(file=e["file"], stretch=tuple(e["stretch"]), weight=tuple(e["weight"]))
+            FaceSpec(
+                file=e["file"],
+                stretch=tuple(e["stretch"]),
+                weight=tuple(e["weight"]),
+                serif_i=e.get("serif_i", 0.15),
+                glyphs=tuple((char, tuple(few)) for char, few in e.get("glyphs", {}).items()),
+            )
             for e in entries
         )
         for name, entries in data.items()
@@ -114,9 +123,40 @@ def _strokes() -> tuple[dict[str, list[str]], dict[str, float]]:
     return data["glyphs"], data["width"]
 
 
-def choose_face(rng: np.random.Generator, family: str) -> Face:
+PLAIN_ONE, PLAIN_I = 1, 0  # variants of strokes.toml that are one and the same bar
+BROAD_ZERO, NARROW_ZEROS, SLASHED_ZERO = 0, (1, 2), 3
+
+
+def twins(face: Face) -> bool:
+    """Whether 1 and I, or 0 and O, are one glyph: then only a format tells them apart."""
+    if face.file != FALLBACK:
+        return False
+    chosen = dict(face.variants)
+    bars = chosen["1"] == PLAIN_ONE and chosen["I"] == PLAIN_I
+    return bars or chosen["0"] == BROAD_ZERO
+
+
+def _variants(
+    rng: np.random.Generator, spec: FaceSpec, *, slash: bool, distinct: bool
+) -> tuple[tuple[str, int], ...]:
+    few = dict(spec.glyphs)
+    chosen = {}
+    for char, options in _strokes()[0].items():
+        allowed = few.get(char, tuple(range(len(options))))
+        chosen[char] = allowed[int(rng.integers(len(allowed)))]
+    narrow = NARROW_ZEROS[int(rng.integers(len(NARROW_ZEROS)))]
+    if slash:
+        chosen["0"] = SLASHED_ZERO
+    elif distinct or chosen["0"] == SLASHED_ZERO:
+        chosen["0"] = narrow
+    if distinct and chosen["1"] == PLAIN_ONE and chosen["I"] == PLAIN_I:
+        chosen["I"] = 1 + int(rng.integers(2))
+    return tuple(chosen.items())
+
+
+def choose_face(rng: np.random.Generator, family: str, *, distinct: bool = True) -> Face:
     """Draw one face of a family. One plate in seven borrows the stroke alphabet whatever the
-    family.
+    family. `distinct` = 1 and I, 0 and O must differ, for no format tells them apart.
     """
     specs = families()[family]
     spec = specs[int(rng.integers(len(specs)))]
@@ -132,20 +172,16 @@ def choose_face(rng: np.random.Generator, family: str) -> Face:
             float(rng.uniform(0.42, 0.7)),
             float(rng.uniform(0.1, 0.17)),
         )
-    glyphs, _ = _strokes()
     slash = bool(rng.random() < 0.06)
-    variants = tuple(
-        (char, int(rng.integers(len(options))) if char != "0" else (3 if slash else 0))
-        for char, options in glyphs.items()
-    )
     return Face(
         file=name,
         stretch=stretch,
         weight=weight,
         radius=float(rng.uniform(0.22, 0.5)),
         flat=bool(rng.random() < 0.6),
-        variants=variants,
+        variants=_variants(rng, spec, slash=slash, distinct=distinct),
         slash_zero=slash,
+        serif_i=float(rng.uniform(0.28, 0.5)) if rng.random() < spec.serif_i else 0.0,
     )
 
 
@@ -189,13 +225,16 @@ def _stroke_glyph(
 ) -> Mask:
     glyphs, widths = _strokes()
     stroke = weight_pc / 100 * CAP_PX
-    width = widths.get(char, widths["default"]) * stretch_pc / 100 * CAP_PX
     options = glyphs[char]
     path = options[variant % len(options)]
-    serif = 0.35 * stretch_pc / 100 * CAP_PX if char == "I" and "-.3" in path else 0.0
+    relative = widths.get(char, widths["default"])
+    if path.startswith("["):  # a variant with a width of its own
+        own, path = path[1:].split("]")
+        relative = float(own)
+    width = relative * stretch_pc / 100 * CAP_PX
     margin = stroke / 2
-    canvas = np.zeros((CANVAS_PX * 2, int(2 * (width + 2 * serif + CAP_PX * 0.06)) + 4), np.uint8)
-    x_off, y_off = serif + CAP_PX * 0.03 + margin, CAP_PX * PAD_TOP + margin
+    canvas = np.zeros((CANVAS_PX * 2, int(2 * (width + CAP_PX * 0.06)) + 4), np.uint8)
+    x_off, y_off = CAP_PX * 0.03 + margin, CAP_PX * PAD_TOP + margin
     inner_w, inner_h = max(width - stroke, 1.0), CAP_PX - stroke
     radius = radius_pc / 100 * 1.25 * min(inner_w, inner_h * 0.9)
     for part in path.split(";"):
@@ -221,7 +260,7 @@ def _stroke_glyph(
             cv2.LINE_AA,
             4,
         )
-    if flat and char not in "QI":
+    if flat and char != "Q":
         canvas[: round((y_off - margin) * 2)] = 0
         canvas[round((y_off - margin + CAP_PX) * 2) :] = 0
         canvas[:, : round((x_off - margin) * 2)] = 0
@@ -253,6 +292,22 @@ def _file_glyph(path: Path, char: str) -> Mask:
         (-x0, CAP_PX * (1 + PAD_TOP)), char, fill=255, font=font, anchor="ls"
     )
     return np.asarray(image, np.float32) / 255
+
+
+def _with_bars(bar: Mask, width: int) -> Mask:
+    """An upright I given bars at its top and bottom."""
+    ink = np.flatnonzero(bar.max(axis=0) > 0.5)
+    if ink.size == 0 or ink.size > CAP_PX * 0.3:  # has bars already
+        return bar
+    out = np.zeros((CANVAS_PX, width + 12), np.float32)
+    stem = bar[:, ink[0] : ink[-1] + 1]
+    left = (out.shape[1] - stem.shape[1]) // 2
+    out[:, left : left + stem.shape[1]] = stem
+    thick = max(round(stem.shape[1] * 0.85), 4)
+    top, base = round(CAP_PX * PAD_TOP), round(CAP_PX * (1 + PAD_TOP))
+    out[top : top + thick, 6:-6] = 1.0
+    out[base - thick : base, 6:-6] = 1.0
+    return out
 
 
 def glyph(face: Face, char: str) -> Mask:
@@ -294,6 +349,8 @@ def glyph(face: Face, char: str) -> Mask:
     out = cv2.resize(
         mask, (max(round(mask.shape[1] * stretch), 2), CANVAS_PX), interpolation=cv2.INTER_AREA
     )
+    if face.serif_i and char == "I":
+        out = _with_bars(out, max(round(face.serif_i * CAP_PX), 6))
     if face.slash_zero and char == "0":
         xs = np.flatnonzero(out.max(axis=0) > 0.5)
         if xs.size:

@@ -10,7 +10,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.training import fonts
-from engines.training.plate_designs import LETTERS
 
 Image = NDArray[np.float32]  # (h, w, 3) RGB 0..255
 Colour = tuple[float, float, float]
@@ -42,7 +41,7 @@ def soft_noise(
     return cv2.resize(coarse, (width, height), interpolation=cv2.INTER_CUBIC)
 
 
-def _random_colour(rng: np.random.Generator, low: float = 60, high: float = 255) -> Colour:
+def random_colour(rng: np.random.Generator, low: float = 60, high: float = 255) -> Colour:
     return tuple(float(v) for v in rng.uniform(low, high, 3))  # type: ignore[return-value]
 
 
@@ -52,7 +51,7 @@ def paint_graphic(rng: np.random.Generator, image: Image, kind: str) -> None:
     """
     h, w = image.shape[:2]
     ys = np.linspace(0, 1, h, dtype=np.float32)[:, None]
-    tint = np.array(_random_colour(rng, 90, 255), np.float32)
+    tint = np.array(random_colour(rng, 90, 255), np.float32)
     strength = float(rng.uniform(0.25, 0.8))
     if kind == "fade":  # colour at top and bottom, pale in the middle
         amount = np.clip(np.abs(ys - rng.uniform(0.35, 0.6)) * 2 - rng.uniform(0.1, 0.5), 0, 1)
@@ -115,8 +114,9 @@ def paint_band(
     """A vertical band: EU stars or a flag above the country letters."""
     h = image.shape[0]
     inset = int(h * 0.03)
-    background = colour_of(band.get("colour", "#003399"))
-    image[inset : h - inset, x0:x1] = np.array(background, np.float32) + rng.uniform(-12, 12)
+    if band.get("colour") != "none":
+        background = colour_of(band.get("colour", "#003399"))
+        image[inset : h - inset, x0:x1] = np.array(background, np.float32) + rng.uniform(-12, 12)
     cx, width = (x0 + x1) / 2, x1 - x0
     ink = colour_of(band.get("ink", "#ffffff"))
     if band.get("stars", False):
@@ -141,16 +141,13 @@ def paint_band(
     if band.get("text"):
         choices = band["text"] if isinstance(band["text"], tuple | list) else [band["text"]]
         text = choices[int(rng.integers(len(choices)))]
-        small_text(
-            rng,
-            image,
-            text,
-            "sans",
-            ink,
-            (cx, h * float(band.get("text_y", 0.76))),
-            h * float(band.get("text_height", 0.17)),
-            width * 0.8,
-        )
+        y, cap = h * float(band.get("text_y", 0.76)), h * float(band.get("text_height", 0.17))
+        if band.get("stack", False):  # one letter under another
+            for place, char in enumerate(text):
+                at = y + (place - (len(text) - 1) / 2) * cap * 1.35
+                small_text(rng, image, char, "sans", ink, (cx, at), cap, width * 0.8)
+        else:
+            small_text(rng, image, text, "sans", ink, (cx, y), cap, width * 0.8)
 
 
 def paint_caption(
@@ -182,58 +179,6 @@ def paint_caption(
     )
 
 
-def paint_stickers(rng: np.random.Generator, image: Image) -> None:
-    """Month and year stickers in corners."""
-    h, w = image.shape[:2]
-    for corner in rng.permutation(4)[: int(rng.integers(1, 3))]:
-        sw, sh = int(w * rng.uniform(0.09, 0.15)), int(h * rng.uniform(0.12, 0.2))
-        x0 = int(w * 0.02) if corner % 2 == 0 else w - sw - int(w * 0.02)
-        y0 = int(h * 0.03) if corner < 2 else h - sh - int(h * 0.03)
-        image[y0 : y0 + sh, x0 : x0 + sw] = np.array(_random_colour(rng, 0, 255), np.float32)
-        months = [
-            "JAN",
-            "FEB",
-            "MAR",
-            "APR",
-            "MAY",
-            "JUN",
-            "JUL",
-            "AUG",
-            "SEP",
-            "OCT",
-            "NOV",
-            "DEC",
-        ]
-        text = (
-            months[int(rng.integers(12))] if rng.random() < 0.4 else str(int(rng.integers(10, 99)))
-        )
-        ink = (255.0, 255.0, 255.0) if rng.random() < 0.5 else (10.0, 10.0, 10.0)
-        small_text(rng, image, text, "sans", ink, (x0 + sw / 2, y0 + sh / 2), sh * 0.5, sw * 0.9)
-
-
-def paint_seal(
-    rng: np.random.Generator, image: Image, cx: float, cy: float, size: float, kind: str
-) -> None:
-    """Seals between the groups: German pair, a single disc, or a small crest."""
-    discs = [(cy - size * 0.3, 0.23), (cy + size * 0.28, 0.19)] if kind == "pair" else [(cy, 0.2)]
-    for y, r in discs:
-        radius = max(int(size * r), 2)
-        cv2.circle(
-            image, (round(cx), round(y)), radius, _random_colour(rng, 120, 235), -1, cv2.LINE_AA
-        )
-        cv2.circle(
-            image,
-            (round(cx), round(y)),
-            max(radius - 2, 1),
-            _random_colour(rng, 60, 235),
-            1,
-            cv2.LINE_AA,
-        )
-        if rng.random() < 0.7:
-            dot = _random_colour(rng, 0, 200)
-            cv2.circle(image, (round(cx), round(y)), max(radius // 2, 1), dot, -1, cv2.LINE_AA)
-
-
 def paint_bolts(rng: np.random.Generator, image: Image, clear: tuple[float, float]) -> None:
     """Screw heads near the edges, mirrored; `clear` = y range (parts) taken by the text where
     they may also sit.
@@ -245,7 +190,7 @@ def paint_bolts(rng: np.random.Generator, image: Image, clear: tuple[float, floa
     if 0.25 < y / h < 0.75:
         dx = w * rng.uniform(0.015, 0.03)
     colour = (
-        _random_colour(rng, 20, 220) if rng.random() < 0.3 else (float(rng.uniform(20, 230)),) * 3
+        random_colour(rng, 20, 220) if rng.random() < 0.3 else (float(rng.uniform(20, 230)),) * 3
     )
     rows = [y] if rng.random() < 0.6 else [y, h - y]
     for row in rows:
@@ -259,53 +204,3 @@ def paint_bolts(rng: np.random.Generator, image: Image, clear: tuple[float, floa
                 1,
                 cv2.LINE_AA,
             )
-
-
-def add_frame(
-    rng: np.random.Generator,
-    image: NDArray[np.float32],
-    text_y: tuple[float, float],
-    text_x: tuple[float, float],
-) -> NDArray[np.float32]:
-    """A dealer frame (h, w, 4 in and out): grows outwards and covers the plate's edges, never
-    the text.
-    """
-    h, w = image.shape[:2]
-    out_top, out_bottom, out_side = (int(h * v) for v in rng.uniform(0.02, [0.14, 0.22, 0.06]))
-    grey = float(rng.choice([12, 25, 40, 150, 200]))
-    colour = np.array([grey] * 3 if rng.random() < 0.8 else _random_colour(rng, 0, 255), np.float32)
-    cover_top = int(min(max(text_y[0] - 0.02, 0.0), 0.2) * h * rng.uniform(0, 1))
-    cover_bottom = int(min(max(1 - text_y[1] - 0.02, 0.0), 0.2) * h * rng.uniform(0, 1))
-    cover_side = int(
-        min(max(min(text_x[0], 1 - text_x[1]) - 0.01, 0.0), 0.05) * w * rng.uniform(0, 0.9)
-    )
-    full = np.empty((h + out_top + out_bottom, w + 2 * out_side, 4), np.float32)
-    full[..., :3] = colour + soft_noise(rng, full.shape[0], full.shape[1], 4)[..., None] * 12
-    full[..., 3] = 255
-    top, left = out_top + cover_top, out_side + cover_side
-    inner = image[cover_top : h - cover_bottom, cover_side : w - cover_side]
-    full[top : top + inner.shape[0], left : left + inner.shape[1], :3] = inner[..., :3]
-    bright = 255.0 if colour.mean() < 110 else 20.0
-    ink: Colour = (bright, bright, bright) if rng.random() < 0.7 else _random_colour(rng, 0, 255)
-    for y0, y1, chance in (
-        (0, top, 0.5),
-        (full.shape[0] - out_bottom - cover_bottom, full.shape[0], 0.8),
-    ):
-        if y1 - y0 >= 7 and rng.random() < chance:
-            words = "".join(
-                LETTERS[int(rng.integers(26))] if rng.random() > 0.15 else " "
-                for _ in range(int(rng.integers(6, 22)))
-            )
-            picture = np.ascontiguousarray(full[..., :3])
-            small_text(
-                rng,
-                picture,
-                words,
-                "caption",
-                ink,
-                (full.shape[1] / 2, (y0 + y1) / 2),
-                (y1 - y0) * 0.55,
-                w * 0.8,
-            )
-            full[..., :3] = picture
-    return full

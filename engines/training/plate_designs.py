@@ -3,7 +3,8 @@
 A format is a short pattern: ``#`` digit, ``%`` digit but 0, ``@`` letter of the design, ``&``
 letter or digit, ``{name}`` one of the design's codes, a space a gap, ``~`` a narrow gap, ``*`` a
 gap with a seal, ``-`` ``.`` ``+`` drawn separators (hyphen, point, middle dot), ``|`` the break
-to the second line, anything else itself.
+to the second line, anything else itself. ``A^B^C`` sets A above B, both small, and C large beside
+them.
 """
 
 from __future__ import annotations
@@ -23,7 +24,106 @@ LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 DIGITS = "0123456789"
 CONFUSED_DIGITS = "0018815526673"
 CONFUSED_LETTERS = "OOIIBBSSZZQDGTUVYEFMNWHCLJPRA"
-VOWELS = "AEIOU"
+ONSETS = [
+    "B",
+    "BL",
+    "BR",
+    "C",
+    "CH",
+    "CL",
+    "CR",
+    "D",
+    "DR",
+    "F",
+    "FL",
+    "FR",
+    "G",
+    "GL",
+    "GR",
+    "H",
+    "J",
+    "K",
+    "L",
+    "M",
+    "N",
+    "P",
+    "PL",
+    "PR",
+    "QU",
+    "R",
+    "S",
+    "SH",
+    "SK",
+    "SL",
+    "SM",
+    "SN",
+    "SP",
+    "ST",
+    "T",
+    "TH",
+    "TR",
+    "V",
+    "W",
+    "WH",
+    "X",
+    "Y",
+    "Z",
+]
+NUCLEI = [
+    "A",
+    "A",
+    "E",
+    "E",
+    "I",
+    "I",
+    "O",
+    "O",
+    "U",
+    "U",
+    "Y",
+    "AI",
+    "AY",
+    "EA",
+    "EE",
+    "IE",
+    "OA",
+    "OO",
+    "OU",
+]
+CODAS = [
+    "B",
+    "CK",
+    "D",
+    "F",
+    "G",
+    "H",
+    "K",
+    "L",
+    "LL",
+    "LD",
+    "M",
+    "MP",
+    "N",
+    "ND",
+    "NG",
+    "NK",
+    "NT",
+    "P",
+    "R",
+    "RD",
+    "RK",
+    "RT",
+    "S",
+    "SS",
+    "ST",
+    "T",
+    "TT",
+    "W",
+    "X",
+    "Y",
+    "Z",
+]
+LEET = dict(zip("OIZESGTBALAEO", "0123567841430", strict=True))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +158,9 @@ class Design:
         Mapping[str, Any], ...
     ] = ()  # small fixed inscriptions beside the text (IND, GP, ...)
     stickers: float = 0.0
-    seal: str = ""
+    seal: str = ""  # what a "*" of the format may be, several kinds with spaces between
+    picture: float = 0.0  # probability of a picture beside the text
+    pale: float = 0.06  # probability of an ink hardly darker or lighter than its ground
     bolts: float = 0.35
     frame: float = 0.15
     vanity: float = 0.0
@@ -138,38 +240,62 @@ def _digit(rng: np.random.Generator) -> str:
     return pool[int(rng.integers(len(pool)))]
 
 
+def syllables(rng: np.random.Generator, length: int) -> str:
+    """A made-up word that can be spoken."""
+
+    def one(pool: list[str]) -> str:
+        return pool[int(rng.integers(len(pool)))]
+
+    word = one(ONSETS) if rng.random() < 0.75 else ""
+    while len(word) < length:
+        word += one(NUCLEI)
+        word += one(CODAS) if rng.random() < 0.45 else one(ONSETS)
+    return word[:length]
+
+
 def vanity_text(rng: np.random.Generator, shortest: int, longest: int) -> str:
     """A word-like or wholly random text; digits stand in for letters now and then, as people do."""
-    length = int(rng.integers(shortest, longest + 1))
+    length = max(int(rng.integers(shortest, longest + 1)), int(rng.integers(shortest, longest + 1)))
     kind = rng.random()
-    if kind < 0.3:
+    if kind < 0.25:
         return "".join(
             _letter(rng, LETTERS) if rng.random() < 0.55 else _digit(rng) for _ in range(length)
         )
-    chars: list[str] = []
-    vowel = bool(rng.random() < 0.4)
-    for _ in range(length):
-        pool = VOWELS if vowel and rng.random() < 0.85 else LETTERS
-        chars.append(pool[int(rng.integers(len(pool)))])
-        vowel = not vowel if rng.random() < 0.8 else vowel
-    if kind < 0.65:
-        swap = dict(zip("OIZESGTBA", "012356784", strict=True))
+    if kind < 0.45:  # abbreviations: letters without a rule
+        chars = [_letter(rng, LETTERS) for _ in range(length)]
+    elif kind < 0.55 and length > 3:  # a letter again and again
+        chars = list(syllables(rng, length))
+        start = int(rng.integers(0, length - 2))
+        stop = min(start + int(rng.integers(2, 5)), length)
+        chars[start:stop] = chars[start] * (stop - start)
+    else:
+        chars = list(syllables(rng, length))
+    if rng.random() < 0.3:
         for index in range(length):
-            if rng.random() < 0.15:
-                chars[index] = swap.get(chars[index], _digit(rng))
-    if rng.random() < 0.3 and length > 3:
-        count = int(rng.integers(1, 4))
-        chars[length - count :] = [_digit(rng) for _ in range(count)]
+            if rng.random() < 0.25:
+                chars[index] = LEET.get(chars[index], _digit(rng))
+    if rng.random() < 0.2 and length > 2:
+        count = int(rng.integers(1, min(4, length)))
+        digits = [_digit(rng) for _ in range(count)]
+        chars = digits + chars[count:] if rng.random() < 0.4 else chars[:-count] + digits
     return "".join(chars)
 
 
+def without_twins(text: str) -> str:
+    """A free text for a face whose 1 and I, 0 and O are one glyph: what most of it is made of."""
+    letters, digits = sum(c in LETTERS for c in text), sum(c in DIGITS for c in text)
+    return text.translate(
+        str.maketrans("01", "OI") if letters >= digits else str.maketrans("OI", "01")
+    )
+
+
 def free_text(rng: np.random.Generator, *, lines: int = 1) -> str:
-    """A pattern-free text of 4 to 10 characters with random gaps and separators."""
-    length = int(rng.integers(4, 11))
+    """A pattern-free text, mostly of 4 to 10 characters, with random gaps and separators."""
+    length = int(rng.integers(4, 11)) if rng.random() < 0.92 else int(rng.integers(lines, 4))
     kind = rng.random()
-    if kind < 0.2:
+    if kind < 0.3 and length > 3:
         text = vanity_text(rng, 3, 8)
-    elif kind < 0.3:
+    elif kind < 0.4:
         text = "".join(_digit(rng) for _ in range(min(length, 8)))
     else:
         share = float(rng.choice([0.3, 0.5, 0.7]))
@@ -187,7 +313,7 @@ def free_text(rng: np.random.Generator, *, lines: int = 1) -> str:
         else []
     )
     seps = [" ", " ", "-", "~", ".", "*", "+"]
-    middle = len(text) // 2 + int(rng.integers(-1, 2)) if lines == 2 else -1
+    middle = max(len(text) // 2 + int(rng.integers(-1, 2)), 1) if lines == 2 else -1
     out = []
     for index, char in enumerate(text):
         if index == middle and index > 0:
@@ -200,15 +326,22 @@ def free_text(rng: np.random.Generator, *, lines: int = 1) -> str:
 
 def expand(rng: np.random.Generator, design: Design) -> str:
     """A text of the design, gaps and separators still in it."""
+    return draw_text(rng, design)[0]
+
+
+def draw_text(rng: np.random.Generator, design: Design) -> tuple[str, bool]:
+    """A text of the design, and whether a format says which of its characters are letters."""
     pattern = design.formats[int(rng.integers(len(design.formats)))]
     if pattern.startswith("free"):
-        return free_text(rng, lines=2 if pattern == "free2" else 1)
+        return free_text(rng, lines=2 if pattern == "free2" else 1), False
     if design.vanity and rng.random() < design.vanity and "|" not in pattern:
         text = vanity_text(rng, *design.vanity_length)
-        if len(text) < design.vanity_length[1] and len(text) > 3 and rng.random() < 0.25:
+        if len(text) > 3 and rng.random() < 0.25:
             cut = int(rng.integers(1, len(text)))
-            text = f"{text[:cut]} {text[cut:]}"
-        return text
+            text = f"{text[:cut]}{'* -'[int(rng.integers(3))]}{text[cut:]}"
+            if len(text) > 6 and rng.random() < 0.3:
+                text = text.replace(" ", "  ")
+        return text, False
     out: list[str] = []
     index = 0
     while index < len(pattern):
@@ -229,7 +362,7 @@ def expand(rng: np.random.Generator, design: Design) -> str:
         else:
             out.append(char)
         index += 1
-    return "".join(out)
+    return "".join(out), "&" not in pattern
 
 
 def plain(text: str) -> str:

@@ -12,8 +12,15 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.training import fonts, plate_decor
-from engines.training.plate_designs import Design, choose_design, expand, load_designs, plain
+from engines.training import fonts, plate_decor, plate_marks
+from engines.training.plate_designs import (
+    Design,
+    choose_design,
+    draw_text,
+    load_designs,
+    plain,
+    without_twins,
+)
 
 __all__ = ["Design", "FlatPlate", "load_designs", "render_plate"]
 
@@ -51,33 +58,69 @@ def _items(line: str, gap: float) -> tuple[list[str], list[int]]:
     return items, seals
 
 
+@dataclass(frozen=True, slots=True)
+class _Row:
+    """One line of the text: its place in px and the room it has."""
+
+    text: str
+    cap: float
+    top: float
+    middle_x: float
+    room: float
+
+
+def _rows(
+    rng: np.random.Generator, design: Design, text: str, h: int, left: int, right: int
+) -> list[_Row]:
+    """The lines of a text between two x, placed."""
+    width = right - left
+    room = width * (design.text_x[1] - design.text_x[0])
+    x_mid = left + width * (design.text_x[0] + design.text_x[1]) / 2
+    block = float(rng.uniform(*design.text_height)) * h
+    y = design.text_y * h - block / 2
+    if "^" in text:  # two short lines, and the number large beside them
+        first, second, beside = text.split("^")
+        part, cap = float(rng.uniform(0.3, 0.45)) * room, block * float(rng.uniform(0.36, 0.44))
+        start = x_mid - room / 2
+        return [
+            _Row(first, cap, y, start + part / 2, part),
+            _Row(second, cap, y + block - cap, start + part / 2, part),
+            _Row(
+                beside,
+                block * 0.92,
+                y + block * 0.04,
+                start + part + (room - part) * 0.53,
+                (room - part) * float(rng.uniform(0.8, 0.94)),
+            ),
+        ]
+    lines = text.split("|")
+    if len(lines) == 1:
+        return [_Row(text, block, y, x_mid, room)]
+    share = design.line_heights
+    caps = [block * part / sum(share) * 0.86 for part in share]
+    return [
+        _Row(lines[0], caps[0], y, x_mid, room),
+        _Row(lines[1], caps[1], y + block - caps[1], x_mid, room),
+    ]
+
+
 def _draw_text(
     rng: np.random.Generator,
     design: Design,
     image: NDArray[np.float32],
-    text: str,
     ink: plate_decor.Colour,
-    left: int,
-    right: int,
+    rows: list[_Row],
+    face: fonts.Face,
 ) -> tuple[float, float, float, float]:
-    """Draw the main text between two x; returns its box in parts of the plate (x0, y0, x1, y1)."""
+    """Draw the main text; returns its box in parts of the plate (x0, y0, x1, y1)."""
     h, w = image.shape[:2]
-    face = fonts.choose_face(rng, design.fonts[int(rng.integers(len(design.fonts)))])
-    lines = text.split("|")
-    share = design.line_heights if len(lines) == 2 else (1.0,)
-    room = (right - left) * (design.text_x[1] - design.text_x[0])
-    x_mid = left + (right - left) * (design.text_x[0] + design.text_x[1]) / 2
-    height = float(rng.uniform(*design.text_height))
-    block = height * h
-    caps = [block * part / sum(share) * (0.86 if len(lines) == 2 else 1.0) for part in share]
-    spare = block - sum(caps)
-    y = design.text_y * h - block / 2
     tracking = float(rng.uniform(*design.tracking))
     wear = float(rng.uniform(0, 0.3)) if rng.random() < 0.3 else 0.0
     full = np.zeros((h, w), np.float32)
     box = [1.0, 1.0, 0.0, 0.0]
-    for index, (line, cap) in enumerate(zip(lines, caps, strict=True)):
-        items, seals = _items(line, design.gap * float(rng.uniform(0.8, 1.2)))
+    for row in rows:
+        cap, room = row.cap, row.room
+        items, seals = _items(row.text, design.gap * float(rng.uniform(0.8, 1.2)))
         mask, spans = fonts.set_line(face, items, cap, room, tracking, cell=design.cell)
         if mask.shape[1] < room * 0.9 and design.fill and len(items) > 2:
             extra = (
@@ -85,25 +128,24 @@ def _draw_text(
                 / (len(items) - 1)
                 / cap
                 * design.fill
-                * float(rng.uniform(0.3, 1.0))
+                * float(rng.uniform(0.0, 1.0))
             )
             mask, spans = fonts.set_line(
                 face, items, cap, room, min(tracking + extra, 0.45), cell=design.cell
             )
-        x0, y0 = round(x_mid - mask.shape[1] / 2), round(y - cap * fonts.PAD_TOP)
+        x0, y0 = round(row.middle_x - mask.shape[1] / 2), round(row.top - cap * fonts.PAD_TOP)
         plane = np.zeros((h, w, 1), np.float32)
         plate_decor.blend(plane, mask, (1.0, 1.0, 1.0)[:1], x0, y0)  # type: ignore[arg-type]
         np.maximum(full, plane[..., 0], out=full)
         for item in seals:
             centre = x0 + sum(spans[item]) / 2
-            plate_decor.paint_seal(rng, image, centre, y + cap / 2, cap, design.seal)
+            plate_marks.paint_seal(rng, image, centre, row.top + cap / 2, cap, design.seal)
         box = [
             min(box[0], x0 / w),
-            min(box[1], y / h),
+            min(box[1], row.top / h),
             max(box[2], (x0 + mask.shape[1]) / w),
-            max(box[3], (y + cap) / h),
+            max(box[3], (row.top + cap) / h),
         ]
-        y += cap + (spare if index == 0 and len(lines) == 2 else 0.0)
     if wear and rng.random() < 0.5:
         full *= 1 - wear * np.clip(plate_decor.soft_noise(rng, h, w, 12) + 0.3, 0, 1)
     elif wear:
@@ -174,7 +216,11 @@ def _tags(
 def render_plate(rng: np.random.Generator, design: Design | None = None) -> FlatPlate:
     """Draw one plate: of the given design, or of one chosen by weight."""
     design = choose_design(rng) if design is None else design
-    text = expand(rng, design)
+    text, bound = draw_text(rng, design)
+    family = design.fonts[int(rng.integers(len(design.fonts)))]
+    face = fonts.choose_face(rng, family, distinct=not bound and bool(rng.random() < 0.8))
+    if not bound and fonts.twins(face):
+        text = without_twins(text)
     stretch = 1 + float(rng.uniform(-design.size_jitter, design.size_jitter)) * 2
     w, h = round(design.size_mm[0] * PX_PER_MM * stretch), round(design.size_mm[1] * PX_PER_MM)
     free = design.region == "unknown" and design.colours == ("random",)
@@ -185,6 +231,8 @@ def render_plate(rng: np.random.Generator, design: Design | None = None) -> Flat
         parts = design.colours[int(rng.integers(len(design.colours)))].split("/")
         back, ink = plate_decor.colour_of(parts[0]), plate_decor.colour_of(parts[1])
         edge = plate_decor.colour_of(parts[2]) if len(parts) > 2 else ink
+    if rng.random() < design.pale:
+        ink = _pale(rng, back, ink)
     jitter = rng.normal(0, 6, 3)
     image = np.empty((h, w, 3), np.float32)
     image[:] = np.array(back, np.float32) + jitter.astype(np.float32)
@@ -206,23 +254,41 @@ def render_plate(rng: np.random.Generator, design: Design | None = None) -> Flat
             plate_decor.paint_band(rng, image, band, right - width, right)
             right -= width
     _tags(rng, design, image, ink)
-    box = _draw_text(rng, design, image, text, ink, left, right)
+    if rng.random() < design.picture:
+        wide = round((right - left) * float(rng.uniform(0.16, 0.28)))
+        if rng.random() < 0.75:
+            plate_marks.paint_picture(rng, image, left + round(0.02 * w), left + wide)
+            left += wide
+        else:
+            plate_marks.paint_picture(rng, image, right - wide, right - round(0.02 * w))
+            right -= wide
+    rows = _rows(rng, design, text, h, left, right)
+    box = _draw_text(rng, design, image, ink, rows, face)
     if rng.random() < design.border:
         _border(rng, design, image, edge)
     if rng.random() < design.stickers:
-        plate_decor.paint_stickers(rng, image)
+        plate_marks.paint_stickers(rng, image, box)
     if rng.random() < design.bolts:
         plate_decor.paint_bolts(rng, image, (box[1] * 0.8, box[3]))
     full = np.dstack([image, _corner_alpha(h, w, int(design.radius_mm * PX_PER_MM))])
     if rng.random() < design.frame:
-        full = plate_decor.add_frame(rng, full, (box[1], box[3]), (box[0], box[2]))
+        full = plate_marks.add_frame(rng, full, (box[1], box[3]), (box[0], box[2]))
     return FlatPlate(
         image=np.clip(full, 0, 255).astype(np.uint8),
         text=plain(text),
-        lines=text.count("|") + 1,
+        lines=2 if "|" in text or "^" in text else 1,
         design=design.id,
         region=design.region,
     )
+
+
+def _pale(
+    rng: np.random.Generator, back: plate_decor.Colour, ink: plate_decor.Colour
+) -> plate_decor.Colour:
+    """The ink moved towards the ground it stands on."""
+    share = float(rng.uniform(0.25, 0.55))
+    r, g, b = (low + (high - low) * share for low, high in zip(back, ink, strict=True))
+    return r, g, b
 
 
 def _random_pair(rng: np.random.Generator) -> tuple[plate_decor.Colour, plate_decor.Colour]:
