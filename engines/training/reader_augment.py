@@ -1,5 +1,5 @@
 """Batched augmentation of plate crops on the device, in plain torch: what cameras, weather and
-detectors do to plates.
+detectors do to plates. The shapes are in reader_geometry.
 
 Every function takes and gives (B, 3, H, W) float 0..1; randomness comes from the device's
 default generator.
@@ -8,14 +8,13 @@ default generator.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
-MARGIN_X, MARGIN_Y = 0.04, 0.08
-OUT_H, OUT_W = 64, 160
-
+from engines.training.reader_geometry import OUT_H, OUT_W
 
 SMALLEST_PX = 30.0
 """Narrowest crop that a camera delivers: the plate itself is 28 pixels wide then."""
@@ -29,115 +28,6 @@ def _u(count: int, low: float, high: float, device: torch.device) -> Tensor:
 
 def _maybe(count: int, chance: float, device: torch.device) -> Tensor:
     return torch.rand(count, device=device) < chance
-
-
-def homography(source: Tensor, target: Tensor) -> Tensor:
-    """(B, 4, 2) -> (B, 4, 2) point pairs -> (B, 3, 3) matrices taking source to target."""
-    x, y = source.unbind(-1)
-    u, v = target.unbind(-1)
-    one, zero = torch.ones_like(x), torch.zeros_like(x)
-    top = torch.stack((x, y, one, zero, zero, zero, -u * x, -u * y), -1)
-    low = torch.stack((zero, zero, zero, x, y, one, -v * x, -v * y), -1)
-    # solve_ex neither waits for the device nor stops the run at a degenerate quadrilateral.
-    solved, _ = torch.linalg.solve_ex(torch.cat((top, low), 1), torch.cat((u, v), 1)[..., None])
-    solved = torch.nan_to_num(solved[..., 0], 0.0, 1e3, -1e3)
-    return torch.cat((solved, torch.ones_like(solved[:, :1])), 1).reshape(-1, 3, 3)
-
-
-def unit_corners(count: int, device: torch.device) -> Tensor:
-    """(B, 4, 2) corners of the unit square, clockwise from the top left."""
-    return (
-        torch.tensor([[0.0, 0], [1, 0], [1, 1], [0, 1]], device=device).expand(count, 4, 2).clone()
-    )
-
-
-def rectified_corners(aspect: Tensor) -> Tensor:
-    """Where a rectified plate's corners land in the crop (0..1) when the detector's corners are
-    off.
-    """
-    count, device = aspect.shape[0], aspect.device
-    margin = torch.tensor([MARGIN_X, MARGIN_Y], device=device)
-    corners = unit_corners(count, device) * (1 - 2 * margin) + margin
-    heavy = torch.where(_maybe(count, 0.15, device), 2.2, 1.0)[:, None]
-    per_height = (aspect.clamp(1, 4.5) * 0.015).clamp(max=0.055)
-    sigma = torch.stack((torch.full_like(aspect, 0.014), per_height), -1) * heavy
-    shift = torch.randn(count, 1, 2, device=device) * sigma[:, None] * 0.8
-    scale = 1 + torch.randn(count, 1, 2, device=device) * sigma[:, None] * 1.2
-    noise = torch.randn(count, 4, 2, device=device) * sigma[:, None]
-    return ((corners - 0.5) * scale + 0.5 + shift + noise.clamp(-0.16, 0.16)).float()
-
-
-def boxed_corners(aspect: Tensor) -> Tensor:
-    """Corners of a tilted plate in a crop of its upright box, as annotations without corners
-    give it.
-    """
-    count, device = aspect.shape[0], aspect.device
-    squash = torch.where(_maybe(count, 0.5, device), _u(count, 0.5, 1.0, device), 1.0)
-    wide = (aspect * squash).clamp(min=0.8)
-    corners = unit_corners(count, device) - 0.5
-    corners = corners * torch.stack((wide, torch.ones_like(wide)), -1)[:, None]
-    angle = (torch.randn(count, device=device) * math.radians(6)).clamp(-0.38, 0.38)
-    shear = torch.randn(count, device=device) * 0.1
-    x = corners[..., 0] + corners[..., 1] * shear[:, None]
-    y = corners[..., 1]
-    keystone = 1 + torch.randn(count, device=device)[:, None] * 0.05 * torch.sign(x)
-    y = y * keystone
-    cos, sin = angle.cos()[:, None], angle.sin()[:, None]
-    corners = torch.stack((x * cos - y * sin, x * sin + y * cos), -1)
-    low, high = corners.amin(1, keepdim=True), corners.amax(1, keepdim=True)
-    pad = _u(count * 2, -0.02, 0.13, device).reshape(count, 1, 2)
-    loose = torch.where(_maybe(count, 0.15, device), 2.0, 1.0)[:, None, None]
-    low, high = low - pad * (high - low) * loose, high + pad * (high - low) * loose
-    shift = torch.randn(count, 1, 2, device=device) * 0.015
-    return ((corners - low) / (high - low) + shift).float()
-
-
-def real_corners(count: int, device: torch.device) -> Tensor:
-    """Where the corners of an annotated box land: widened by about 10 %, now and then much
-    looser, tilted a little.
-    """
-    corners = unit_corners(count, device)
-    pad = _u(count * 2, -0.015, 0.12, device).reshape(count, 1, 2)
-    corners = (corners + pad) / (1 + 2 * pad) - 0.5
-    angle = (torch.randn(count, device=device) * math.radians(3.5)).clamp(-0.2, 0.2)[:, None]
-    shear = (torch.randn(count, device=device) * 0.08)[:, None]
-    x, y = corners.unbind(-1)
-    x, y = x + y * shear * 0.4, y + x * shear
-    corners = torch.stack(
-        (x * angle.cos() - y * angle.sin() * 0.4, y * angle.cos() + x * angle.sin() * 2.5), -1
-    )
-    noise = torch.randn(count, 4, 2, device=device) * torch.tensor([0.012, 0.03], device=device)
-    shift = torch.randn(count, 1, 2, device=device) * torch.tensor([0.015, 0.025], device=device)
-    return (corners + 0.5 + noise + shift).float()
-
-
-def sample_quad(
-    texture: Tensor, corners: Tensor, inner: Tensor, *, padding: str
-) -> tuple[Tensor, Tensor]:
-    """Warp textures (B, 3, h, w) so that their rectangle `inner` (x0 y0 x1 y1, 0..1) lands on
-    `corners` of the crop.
-
-    Returns the crop and a mask (B, 1, H, W) that is 1 inside the texture.
-    """
-    count, device = texture.shape[0], texture.device
-    ys, xs = torch.meshgrid(
-        (torch.arange(OUT_H, device=device) + 0.5) / OUT_H,
-        (torch.arange(OUT_W, device=device) + 0.5) / OUT_W,
-        indexing="ij",
-    )
-    points = torch.stack((xs, ys, torch.ones_like(xs)), -1).reshape(-1, 3)
-    matrix = homography(corners, unit_corners(count, device))
-    mapped = points @ matrix.transpose(1, 2)
-    unit = mapped[..., :2] / mapped[..., 2:].clamp(min=1e-3)
-    place = inner[:2] + unit * (inner[2:] - inner[:2])
-    grid = (place * 2 - 1).reshape(count, OUT_H, OUT_W, 2)
-    crop = functional.grid_sample(
-        texture, grid, mode="bilinear", padding_mode="border", align_corners=False
-    )
-    if padding == "border":
-        return crop, torch.ones_like(crop[:, :1])
-    edge = torch.minimum(unit, 1 - unit).amin(-1).reshape(count, 1, OUT_H, OUT_W)
-    return crop, (edge * 60 + 0.5).clamp(0, 1)
 
 
 def light(x: Tensor) -> Tensor:
@@ -189,7 +79,7 @@ def light(x: Tensor) -> Tensor:
     x = torch.where(pick(0.4), x * cast, x)
     x = torch.where(pick(0.08), x * strong, x)
     x = torch.where(
-        pick(0.1), x * pink[:, :, None, None] + gain(0.0, 0.15) * pink[:, :, None, None], x
+        pick(0.12), x * pink[:, :, None, None] + gain(0.0, 0.15) * pink[:, :, None, None], x
     )
     x = torch.where(pick(0.3), x * gain(0.25, 1.5), x)
     for chance, top in ((0.09, True), (0.07, False)):
@@ -229,7 +119,7 @@ def blur(x: Tensor, strength: Tensor) -> Tensor:
     r = torch.arange(size, device=device).float() - size // 2
     dy, dx = torch.meshgrid(r, r, indexing="ij")
     sigma = (
-        torch.where(_maybe(count, 0.45, device), _u(count, 0.5, 2.0, device), 0.25) * strength
+        torch.where(_maybe(count, 0.45, device), _u(count, 0.5, 2.6, device), 0.25) * strength
     ).clamp(min=0.2)
     kernel = torch.exp(-(dx**2 + dy**2)[None] / (2 * sigma[:, None, None] ** 2))
     angle = (
@@ -292,21 +182,24 @@ def camera(x: Tensor, *, low_res: bool) -> Tensor:
     if low_res:
         width = int(min(160, SMALLEST_PX * math.exp(float(torch.rand(1)) * WIDTHS)))
         height = int(min(max(width / (2.0 + 2.2 * float(torch.rand(1))), 11), 64))
-        x = functional.interpolate(
-            x, (height, width), mode="bilinear", antialias=True, align_corners=False
-        )
+        shrink = ("bilinear", "bicubic", "area")[int(torch.randint(3, (1,)))]
+        smooth = {} if shrink == "area" else {"antialias": True, "align_corners": False}
+        x = functional.interpolate(x, (height, width), mode=shrink, **smooth)
     h, w = x.shape[2:]
     level = torch.where(_maybe(count, 0.6, device), _u(count, 0.0, 0.09, device) ** 1.3, 0.0)[
         :, None, None, None
     ]
     mono = torch.randn(count, 1, h, w, device=device)
+    level = level * min(1.0, 0.4 + w / 160)
     x = x + level * (0.6 * mono + 0.7 * torch.randn_like(x))
     peppered = _maybe(count, 0.12, device)[:, None, None, None]
     dots = torch.rand(count, 1, h, w, device=device)
     share = _u(count, 0.001, 0.03, device)[:, None, None, None]
     white = (torch.rand(count, 1, h, w, device=device) < 0.7).to(x.dtype)
     x = torch.where(peppered & (dots < share), white, x).clamp(0, 1)
-    damaged = blocks(x, torch.rand(count, device=device) ** 0.5)
+    # Eight by eight blocks are a third of a small plate: there they may not be as coarse.
+    spared = min(max((90 - w) / 100, 0.0), 0.6)
+    damaged = blocks(x, spared + (1 - spared) * torch.rand(count, device=device) ** 0.5)
     x = torch.where(_maybe(count, 0.45, device)[:, None, None, None], damaged, x)
     if low_res:
         mode = ("bilinear", "bilinear", "bicubic", "nearest")[int(torch.randint(4, (1,)))]
@@ -316,11 +209,19 @@ def camera(x: Tensor, *, low_res: bool) -> Tensor:
     return x.clamp(0, 1)
 
 
-def degrade(x: Tensor, strength: Tensor, *, low_res: float, chunks: int = 8) -> Tensor:
+def degrade(
+    x: Tensor,
+    strength: Tensor,
+    *,
+    low_res: float,
+    chunks: int = 8,
+    lit: Callable[[Tensor], Tensor] = light,
+) -> Tensor:
     """The whole chain after geometry. `strength` (B,) 0..1 weakens the blur (real crops are
-    already blurred); `low_res` is the share of chunks that pass through a smaller picture.
+    already blurred); `low_res` is the share of chunks that pass through a smaller picture; `lit`
+    is `light` or its compiled self.
     """
-    x = occlude(light(x))
+    x = occlude(lit(x))
     x = blur(x, strength)
     parts = [camera(part, low_res=bool(torch.rand(1) < low_res)) for part in x.chunk(chunks)]
     x = torch.cat(parts)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -19,7 +20,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from engines.training import reader_augment as aug
-from engines.training.reader_pack import CONTEXT
+from engines.training import reader_geometry as geo
+from engines.training.reader_geometry import CONTEXT
 from engines.training.render_flat import BLANK, MASKED, SLOTS, slots_of
 
 CANVAS_H, CANVAS_W = 144, 320
@@ -52,6 +54,7 @@ class RealCrops:
     script: NDArray[np.str_]
     image: NDArray[np.str_]
     width_px: NDArray[np.float32]
+    quads: NDArray[np.float32]  # (n, 4, 2) of our own detector, parts of the canvas; NaN = none
 
 
 def is_held_out(text: str) -> bool:
@@ -103,21 +106,38 @@ def load_real(path: Path, labels: list[str]) -> tuple[RealCrops, NDArray[np.uint
         script=data["script"],
         image=data["image"],
         width_px=data["width_px"].astype(np.float32),
+        quads=data["quads"].astype(np.float32).reshape(-1, 4, 2),
     )
-    return crops, _decode(data["patches"], data["patch_ends"], (aug.OUT_W, aug.OUT_H))
+    return crops, _decode(data["patches"], data["patch_ends"], (geo.OUT_W, geo.OUT_H))
+
+
+def _textures(
+    crops: RealCrops, index: NDArray[np.int64], device: torch.device
+) -> tuple[Tensor, Tensor]:
+    texture = torch.from_numpy(crops.canvases[index]).to(device).permute(0, 3, 1, 2).float() / 255
+    return texture, geo.rectangle(torch.tensor(INNER, device=device), len(index))
 
 
 def boxed(
     crops: RealCrops, index: NDArray[np.int64], device: torch.device, *, widen: float = 0.10
 ) -> Tensor:
     """Evaluation crops: the annotated box widened by `widen` of its size in all, no jitter."""
-    texture = torch.from_numpy(crops.canvases[index]).to(device).permute(0, 3, 1, 2).float() / 255
+    texture, box = _textures(crops, index, device)
     pad = widen / 2
-    corners = (aug.unit_corners(len(index), device) + pad) / (1 + 2 * pad)
-    crop, _ = aug.sample_quad(
-        texture, corners, torch.tensor(INNER, device=device), padding="border"
-    )
-    return crop
+    corners = (geo.unit_corners(len(index), device) + pad) / (1 + 2 * pad)
+    return geo.sample_quad(texture, corners, box, padding="border")[0]
+
+
+def rectified(crops: RealCrops, index: NDArray[np.int64], device: torch.device) -> Tensor:
+    """Evaluation crops as the daemon makes them: our detector's quad (where it found none, the
+    box) inset by the margins.
+    """
+    texture, box = _textures(crops, index, device)
+    quads = torch.from_numpy(crops.quads[index]).to(device)
+    source = torch.where(quads.isfinite(), quads, box)
+    margin = torch.tensor([geo.MARGIN_X, geo.MARGIN_Y], device=device)
+    corners = geo.unit_corners(len(index), device) * (1 - 2 * margin) + margin
+    return geo.sample_quad(texture, corners, source, padding="border")[0]
 
 
 class Pools:
@@ -138,30 +158,36 @@ class Pools:
         self.aspect = torch.from_numpy(meta["aspect"][:count].astype(np.float32)).to(device)
         self.crops, patches = load_real(real, self.labels)
         self.patches = torch.from_numpy(patches).to(device)
-        use = (
-            (self.crops.split == "train")
-            & (self.crops.quality != "unreadable")
-            & (self.crops.text != "")
-        )
+        train = self.crops.split == "train"
         latin = np.array(
             [
                 script != "other" or sum(c.isalnum() for c in t) >= 4
                 for script, t in zip(self.crops.script, self.crops.text, strict=True)
             ]
         )
-        self.real_index = np.flatnonzero(use & latin)
+        self.real_index = np.flatnonzero(
+            train & latin & (self.crops.quality != "unreadable") & (self.crops.text != "")
+        )
         seen = Counter(self.crops.text[self.real_index])
         weight = np.array([seen[t] ** -0.6 for t in self.crops.text[self.real_index]])
         self.real_weight = torch.from_numpy(weight / weight.sum()).to(device)
-        self.real = torch.from_numpy(self.crops.canvases[self.real_index]).to(device)
-        self.real_slots = torch.from_numpy(self.crops.slots[self.real_index].astype(np.int64)).to(
-            device
-        )
-        self.real_region = torch.from_numpy(self.crops.region[self.real_index].astype(np.int64)).to(
-            device
-        )
-        self.inner = torch.tensor(INNER, device=device)
+        # No plate at all: annotated so upstream, or taken for one by our detector.
+        self.none_index = np.flatnonzero(train & (self.crops.quality == "notplate"))
+        # One table for both, plates first.
+        table = np.concatenate((self.real_index, self.none_index))
+        self.real = torch.from_numpy(self.crops.canvases[table]).to(device)
+        self.real_slots = torch.from_numpy(self.crops.slots[table].astype(np.int64)).to(device)
+        self.real_region = torch.from_numpy(self.crops.region[table].astype(np.int64)).to(device)
+        inner = torch.tensor(INNER, device=device)
+        self.real_box = geo.rectangle(inner, len(table))
+        quads = torch.from_numpy(self.crops.quads[table]).to(device)
+        self.has_quad = quads.isfinite().flatten(1).all(1)
+        self.real_quad = torch.where(self.has_quad[:, None, None], quads, self.real_box)
         self.whole = torch.tensor([0.0, 0, 1, 1], device=device)
+        self.light: Callable[[Tensor], Tensor] = aug.light
+
+    def _canvases(self, chosen: Tensor) -> Tensor:
+        return self.real[chosen].permute(0, 3, 1, 2).float() / 255
 
     def _background(self, count: int) -> Tensor:
         pick = torch.randint(len(self.patches), (count,), device=self.device)
@@ -170,33 +196,76 @@ class Pools:
         paint = torch.rand(count, device=self.device)[:, None, None, None]
         return torch.where(paint < 0.5, plain * 0.75 + patch * 0.25, patch)
 
-    def batch(self, size: int, *, real: float, negative: float = 0.03) -> Batch:
-        """`size` crops: the given shares of real crops and of patches without a plate, the rest
+    def _surroundings(self, corners: Tensor) -> Tensor:
+        """Real crops whose own plate (or what was taken for one) hides under `corners`."""
+        chosen = torch.randint(len(self.real), (len(corners),), device=self.device)
+        middle = corners.mean(1, keepdim=True)
+        inside = (corners - middle) * 0.93 + middle
+        return geo.sample_quad(
+            self._canvases(chosen), inside, self.real_quad[chosen], padding="border"
+        )[0]
+
+    def _rendered(self, count: int) -> tuple[Tensor, Tensor]:
+        """Crops of rendered plates before the camera, and which they are."""
+        pick = torch.randint(len(self.flat), (count,), device=self.device)
+        texture = self.flat[pick].permute(0, 3, 1, 2).float() / 255
+        aspect = self.aspect[pick]
+        tilted = torch.rand(count, device=self.device)[:, None, None] < 0.38
+        corners = torch.where(tilted, geo.boxed_corners(aspect), geo.rectified_corners(aspect))
+        crop, mask = geo.sample_quad(
+            texture, corners, geo.rectangle(self.whole, count), padding="none"
+        )
+        behind = self._background(count)
+        vehicles = int(count * 0.45)
+        if len(self.real):
+            behind[:vehicles] = self._surroundings(corners[:vehicles])
+        return behind * (1 - mask) + crop * mask, pick
+
+    def _photographed(self, chosen: Tensor) -> Tensor:
+        """Real crops, from the detector's quad or from the annotated box."""
+        count = len(chosen)
+        exact = self.has_quad[chosen] & (torch.rand(count, device=self.device) < 0.5)
+        exact = exact[:, None, None]
+        aspect = torch.full((count,), 3.0, device=self.device)
+        corners = torch.where(
+            exact, geo.rectified_corners(aspect), geo.real_corners(count, self.device)
+        )
+        source = torch.where(exact, self.real_quad[chosen], self.real_box[chosen])
+        return geo.sample_quad(self._canvases(chosen), corners, source, padding="border")[0]
+
+    def batch(self, size: int, *, real: float, negative: float = 0.05) -> Batch:
+        """`size` crops: the given shares of real crops and of pictures without a plate, the rest
         rendered.
         """
         device = self.device
         n_real, n_none = int(size * real), int(size * negative)
+        n_judged = n_none * 2 // 3 if len(self.none_index) else 0
         n_flat = size - n_real - n_none
-        pick = torch.randint(len(self.flat), (n_flat,), device=device)
-        texture = self.flat[pick].permute(0, 3, 1, 2).float() / 255
-        aspect = self.aspect[pick]
-        tilted = torch.rand(n_flat, device=device)[:, None, None] < 0.38
-        corners = torch.where(tilted, aug.boxed_corners(aspect), aug.rectified_corners(aspect))
-        crop, mask = aug.sample_quad(texture, corners, self.whole, padding="none")
-        crop = self._background(n_flat) * (1 - mask) + crop * mask
-        crop = torch.cat((crop, self._background(n_none)))
-        crop = aug.degrade(crop, torch.ones(len(crop), device=device), low_res=0.65)
-        parts, slots, region = [crop], [self.flat_slots[pick]], [self.flat_region[pick]]
-        slots.append(torch.full((n_none, SLOTS), BLANK, device=device))
-        region.append(torch.full((n_none,), MASKED, device=device))
-        if n_real:
+        crop, pick = self._rendered(n_flat)
+        clean = [crop, self._background(n_none - n_judged)]
+        slots = [
+            self.flat_slots[pick],
+            torch.full((n_none - n_judged, SLOTS), BLANK, device=device),
+        ]
+        region = [
+            self.flat_region[pick],
+            torch.full((n_none - n_judged,), MASKED, device=device),
+        ]
+        chosen = torch.zeros(0, dtype=torch.long, device=device)
+        if n_real and len(self.real_index):
             chosen = torch.multinomial(self.real_weight, n_real, replacement=True)
-            texture = self.real[chosen].permute(0, 3, 1, 2).float() / 255
-            shot, _ = aug.sample_quad(
-                texture, aug.real_corners(n_real, device), self.inner, padding="border"
-            )
-            parts.append(aug.degrade(shot, torch.full((n_real,), 0.35, device=device), low_res=0.3))
+        if n_judged:
+            first = len(self.real_index)
+            none = torch.randint(first, len(self.real), (n_judged,), device=device)
+            chosen = torch.cat((chosen, none))
+        if len(chosen):
+            clean.append(self._photographed(chosen))
             slots.append(self.real_slots[chosen])
             region.append(self.real_region[chosen])
-        all_slots = torch.cat(slots)
-        return Batch(torch.cat(parts), all_slots, torch.cat(region), (all_slots != MASKED).all(1))
+        # Mixed, so that every chunk of the camera sees every kind; real crops are blurred already.
+        strength = torch.ones(size, device=device)
+        strength[size - len(chosen) :] = 0.6
+        order = torch.randperm(size, device=device)
+        images = aug.degrade(torch.cat(clean)[order], strength[order], low_res=0.6, lit=self.light)
+        all_slots = torch.cat(slots)[order]
+        return Batch(images, all_slots, torch.cat(region)[order], (all_slots != MASKED).all(1))

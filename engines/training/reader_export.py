@@ -21,8 +21,8 @@ import torch
 from torch import Tensor, nn
 
 from engines.training.plates import load_designs, render_plate
-from engines.training.reader_augment import MARGIN_X, MARGIN_Y
 from engines.training.reader_data import RealCrops, load_real
+from engines.training.reader_geometry import MARGIN_X, MARGIN_Y
 from engines.training.reader_net import HEIGHT_PX, WIDTH_PX, ReaderNet, count_macs, count_parameters
 from engines.training.reader_score import fit_temperature, report, score
 from engines.training.render_flat import ALPHABET, BLANK

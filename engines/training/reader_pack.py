@@ -2,8 +2,9 @@
 engines.training.reader_pack --out DIR`.
 
 DIR gets crops.npz (JPEGs of every annotated plate with a text, box widened by CONTEXT on each
-side, train and val marked) and fonts/. Real photographs stay out of the repository: DIR must be
-an ignored folder.
+side, train and val marked, and the quad that our own detector finds there; what it took for a
+plate and a person judged to be none; patches of background) and fonts/. Real photographs stay
+out of the repository: DIR must be an ignored folder.
 """
 
 from __future__ import annotations
@@ -18,18 +19,26 @@ import numpy as np
 import tomllib
 
 from engines.training import fonts
+from engines.training.detector_eval import OnnxDetector
+from engines.training.detector_labels import PLATE
+from engines.training.detector_metrics import overlaps
+from engines.training.reader_geometry import CONTEXT
 from engines.training.render_flat import SLOTS
 
-CONTEXT = 0.4
 MAX_WIDTH_PX = 360
 PATCHES = 3000
+NEGATIVE_WIDTH_PX = 200
+SCORE, IOU = 0.25, 0.5
+NO_QUAD = np.full(8, np.nan, np.float32)
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
 
 
-def widened(image: np.ndarray, x: float, y: float, w: float, h: float) -> np.ndarray:
+def widened(
+    image: np.ndarray, x: float, y: float, w: float, h: float, limit_px: int = MAX_WIDTH_PX
+) -> np.ndarray:
     """The box with CONTEXT around it; beyond the photograph its edge is repeated."""
     x0, y0, x1, y1 = x - CONTEXT * w, y - CONTEXT * h, x + (1 + CONTEXT) * w, y + (1 + CONTEXT) * h
-    scale = min(1.0, MAX_WIDTH_PX / (x1 - x0))
+    scale = min(1.0, limit_px / (x1 - x0))
     width, height = max(round((x1 - x0) * scale), 8), max(round((y1 - y0) * scale), 8)
     height = min(height, 220)
     matrix = np.array([[width / (x1 - x0), 0, 0], [0, height / (y1 - y0), 0]])
@@ -45,7 +54,58 @@ def _jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     return cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, quality])[1].ravel()
 
 
-def pack_crops(data: Path, out: Path) -> None:
+class Quads:
+    """The quads that our own detector finds in a photograph, kept while rows name the same one."""
+
+    def __init__(self, detector: OnnxDetector) -> None:
+        self.detector = detector
+        self.name, self.boxes, self.corners = "", np.zeros((0, 4)), np.zeros((0, 8))
+
+    def of(
+        self, name: str, image: np.ndarray, box: tuple[float, float, float, float]
+    ) -> np.ndarray:
+        """(8,) corners in parts of the widened box, or NaN where none overlaps the box enough."""
+        if name != self.name:
+            found = self.detector(image, SCORE)
+            plates = found.labels == PLATE
+            self.name, self.boxes, self.corners = name, found.boxes[plates], found.corners[plates]
+        x, y, w, h = box
+        if not len(self.boxes):
+            return NO_QUAD
+        shared = overlaps(np.array([[x, y, x + w, y + h]], np.float32), self.boxes)[0]
+        best = int(shared.argmax())
+        if shared[best] < IOU:
+            return NO_QUAD
+        corners = self.corners[best].reshape(4, 2)
+        low, size = np.array([x - CONTEXT * w, y - CONTEXT * h]), np.array([w, h])
+        return ((corners - low) / (size * (1 + 2 * CONTEXT))).astype(np.float32).ravel()
+
+
+def judged_negatives(tiles: Path, labels: list[Path]) -> list[tuple[str, list[float]]]:
+    """Detections of train photographs that a person judged to be no plate: (image, x y w h).
+
+    `tiles` lists them (id, split, image, x1, y1, x2, y2); each line of `labels` is a sheet's
+    number and a letter for each of its 64 tiles, N where there is no plate.
+    """
+    verdict: dict[int, str] = {}
+    for path in labels:
+        for line in path.read_text(encoding="utf-8").splitlines():
+            words = line.split()
+            if len(words) == 2 and words[0].isdigit():
+                verdict.update({int(words[0]) * 64 + n: c for n, c in enumerate(words[1])})
+    out = []
+    with tiles.open(newline="", encoding="utf-8") as file:
+        for r in csv.DictReader(file):
+            if r["split"] == "train" and verdict.get(int(r["id"])) == "N":
+                x1, y1, x2, y2 = (float(r[key]) for key in ("x1", "y1", "x2", "y2"))
+                if x2 - x1 >= 12 and y2 - y1 >= 4:
+                    out.append((r["image"], [x1, y1, x2 - x1, y2 - y1]))
+    return out
+
+
+def pack_crops(
+    data: Path, out: Path, detector: OnnxDetector, negatives: list[tuple[str, list[float]]]
+) -> None:
     with (data / "boxes.csv").open(newline="", encoding="utf-8") as file:
         rows = list(csv.DictReader(file))
     wanted = [
@@ -54,10 +114,13 @@ def pack_crops(data: Path, out: Path) -> None:
         if (r["class"] == "plate" and r["text"] and len(r["text"]) <= SLOTS)
         or (r["class"] == "notplate" and r["split"] == "train")
     ]
-    blobs, table = [], []
+    wanted.sort(key=lambda r: r["image"])
+    blobs, table, quads = [], [], []
+    finder = Quads(detector)
     for r in wanted:
         image = cv2.imread(str(data / r["image"]))
         x, y, w, h = (float(r[key]) for key in "xywh")
+        quads.append(finder.of(r["image"], image, (x, y, w, h)))
         blobs.append(_jpeg(widened(image, x, y, w, h), 95))
         text = r["text"] if r["class"] == "plate" else ""
         table.append(
@@ -73,6 +136,11 @@ def pack_crops(data: Path, out: Path) -> None:
                 r["image"],
             ]
         )
+    for name, (x, y, w, h) in negatives:
+        image = cv2.imread(str(data / name))
+        blobs.append(_jpeg(widened(image, x, y, w, h, NEGATIVE_WIDTH_PX), 88))
+        table.append(["train", name.split("/")[0], "", "notplate", "", "", "", f"{w:.1f}", name])
+        quads.append(NO_QUAD)
     rng = np.random.default_rng(5)
     streets = sorted(
         {
@@ -111,10 +179,12 @@ def pack_crops(data: Path, out: Path) -> None:
         ends=np.cumsum([b.size for b in blobs]),
         patches=np.concatenate(patches),
         patch_ends=np.cumsum([b.size for b in patches]),
+        quads=np.stack(quads),
         **{name: columns[:, i] for i, name in enumerate(names)},
     )
     print(
-        f"{len(blobs)} crops, {len(patches)} patches, "
+        f"{len(wanted)} crops, {int(np.isfinite(np.stack(quads)[:, 0]).sum())} with a quad, "
+        f"{len(negatives)} judged no plate, {len(patches)} patches, "
         f"{(out / 'crops.npz').stat().st_size / 2**20:.1f} MiB"
     )
 
@@ -137,10 +207,16 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--data", type=Path, default=DATA)
+    parser.add_argument(
+        "--detector", type=Path, default=fonts.DESIGNS.parents[1] / "plate-detector"
+    )
+    parser.add_argument("--tiles", type=Path, help="detections that were judged by eye (CSV)")
+    parser.add_argument("--labels", type=Path, nargs="*", default=[], help="their judgements")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     pack_fonts(args.out)
-    pack_crops(args.data, args.out)
+    negatives = judged_negatives(args.tiles, args.labels) if args.tiles else []
+    pack_crops(args.data, args.out, OnnxDetector(args.detector / "model.onnx", 2), negatives)
 
 
 if __name__ == "__main__":
