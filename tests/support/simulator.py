@@ -104,9 +104,11 @@ class PinholeCamera:
             t_s: when the middle row is exposed.
         """
         px = self.project(where(t_s))
-        if self.readout_s == 0.0 or np.isnan(px).all():
+        if self.readout_s == 0.0:
             return px
         for _ in range(2):
+            if np.isnan(px).all():
+                break
             row = float(np.nanmean(px[:, 1])) / self.size[1] - 0.5
             px = self.project(where(t_s + self.readout_s * min(0.5, max(-0.5, row))))
         return px
