@@ -240,16 +240,15 @@ class DetectorLoss:
         total = told.quality.sum().clamp(min=8.0)
         score_loss = self._score_loss(batch, logits, boxes.detach(), told, total)
         share = told.quality / total
-        rows = torch.arange(len(logits), device=logits.device)[:, None]
-        near, wanted = boxes[rows, told.cell], batch.boxes[:, told.target]
+        near, wanted = at_cells(boxes, told.cell), batch.boxes[:, told.target]
         box_loss = ((1 - box_iou(near, wanted, 1)) * share).sum()
-        types = logits[rows, told.cell][..., 1:]
+        types = at_cells(logits, told.cell)[..., 1:]
         type_share = share * self.type_weights[told.label] * (told.kind < ANY_VEHICLE)
         type_error = functional.cross_entropy(
             types.flatten(0, 1), (told.label - 1).clamp(min=0).flatten(), reduction="none"
         )
         type_loss = (type_error * type_share.flatten()).sum()
-        points = decode_corners(near, corners[rows, told.cell])
+        points = decode_corners(near, at_cells(corners, told.cell))
         error = corner_errors(points, batch, told.target, wanted)
         corner_loss = (error * share * (told.kind == PLATE)).sum()
         loss = score_loss * 1.5 + box_loss * 2.5 + corner_loss * 6.0 + type_loss * 0.5
@@ -261,6 +260,11 @@ class DetectorLoss:
             type_loss.detach(),
             told.wins.sum(),
         )
+
+
+def at_cells(values: Tensor, cell: Tensor) -> Tensor:
+    """Values (B, A, C) at cells (B, K): (B, K, C)."""
+    return values.gather(1, cell[..., None].expand(-1, -1, values.shape[-1]))
 
 
 def corner_errors(points: Tensor, batch: Batch, target: Tensor, wanted: Tensor) -> Tensor:

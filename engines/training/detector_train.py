@@ -212,7 +212,7 @@ class Run:
             waited_s += time.monotonic() - asked
             total += self.learn(batch, progress)
             if self.step % 10 == 0 and self.device.type == "cuda":
-                torch.cuda.synchronize()
+                torch.cuda.current_stream().synchronize()
             now = time.monotonic()
             self.spent_s = now - began
             if now - logged > args.log_s:
