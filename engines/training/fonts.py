@@ -19,17 +19,24 @@ from pathlib import Path
 import cv2
 import numpy as np
 import tomllib
-from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
-CAP_PX = 96
-PAD_TOP = 0.2
-PAD_BOTTOM = 0.3
-CANVAS_PX = round(CAP_PX * (1 + PAD_TOP + PAD_BOTTOM))
-DESIGNS = Path(__file__).resolve().parent / "designs"
-FALLBACK = "strokes"
+from engines.training.stroke_font import (
+    BROAD_ZERO,
+    CANVAS_PX,
+    CAP_PX,
+    DESIGNS,
+    NARROW_ZEROS,
+    PAD_TOP,
+    PLAIN_I,
+    PLAIN_ONE,
+    SLASHED_ZERO,
+    Mask,
+    alphabet,
+    stroke_glyph,
+)
 
-Mask = NDArray[np.float32]
+FALLBACK = "strokes"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -117,16 +124,6 @@ def families() -> dict[str, tuple[FaceSpec, ...]]:
     return table
 
 
-@functools.cache
-def _strokes() -> tuple[dict[str, list[str]], dict[str, float]]:
-    data = tomllib.loads((DESIGNS / "strokes.toml").read_text(encoding="utf-8"))
-    return data["glyphs"], data["width"]
-
-
-PLAIN_ONE, PLAIN_I = 1, 0  # variants of strokes.toml that are one and the same bar
-BROAD_ZERO, NARROW_ZEROS, SLASHED_ZERO = 0, (1, 2), 3
-
-
 def twins(face: Face) -> bool:
     """Whether 1 and I, or 0 and O, are one glyph: then only a format tells them apart."""
     if face.file != FALLBACK:
@@ -141,7 +138,7 @@ def _variants(
 ) -> tuple[tuple[str, int], ...]:
     few = dict(spec.glyphs)
     chosen = {}
-    for char, options in _strokes()[0].items():
+    for char, options in alphabet()[0].items():
         allowed = few.get(char, tuple(range(len(options))))
         chosen[char] = allowed[int(rng.integers(len(allowed)))]
     narrow = NARROW_ZEROS[int(rng.integers(len(NARROW_ZEROS)))]
@@ -183,90 +180,6 @@ def choose_face(rng: np.random.Generator, family: str, *, distinct: bool = True)
         slash_zero=slash,
         serif_i=float(rng.uniform(0.28, 0.5)) if rng.random() < spec.serif_i else 0.0,
     )
-
-
-def _fillet(
-    points: list[tuple[float, float, bool]], closed: bool, radius: float
-) -> NDArray[np.float64]:
-    """Replace each soft corner by an arc (quadratic pieces) that starts `radius` px before it."""
-    out: list[tuple[float, float]] = []
-    count = len(points)
-    for index, (x, y, sharp) in enumerate(points):
-        if sharp or (not closed and index in (0, count - 1)):
-            out.append((x, y))
-            continue
-        before, after = points[index - 1], points[(index + 1) % count]
-        arms = []
-        for other in (before, after):
-            dx, dy = other[0] - x, other[1] - y
-            length = max(float(np.hypot(dx, dy)), 1e-6)
-            ends_there = other[2] or (not closed and other in (points[0], points[-1]))
-            reach = min(radius, length * (0.98 if ends_there else 0.5))
-            arms.append((x + dx / length * reach, y + dy / length * reach))
-        (ax, ay), (bx, by) = arms
-        for t in np.linspace(0, 1, 9):
-            # A circle's quarter bulges further than a parabola: pull the control point outwards
-            # a little.
-            cx, cy = x + (x - (ax + bx) / 2) * 0.17, y + (y - (ay + by) / 2) * 0.17
-            out.append(
-                (
-                    (1 - t) ** 2 * ax + 2 * t * (1 - t) * cx + t * t * bx,
-                    (1 - t) ** 2 * ay + 2 * t * (1 - t) * cy + t * t * by,
-                )
-            )
-    if closed:
-        out.append(out[0])
-    return np.array(out)
-
-
-@functools.lru_cache(maxsize=4096)
-def _stroke_glyph(
-    char: str, variant: int, stretch_pc: int, weight_pc: int, radius_pc: int, flat: bool
-) -> Mask:
-    glyphs, widths = _strokes()
-    stroke = weight_pc / 100 * CAP_PX
-    options = glyphs[char]
-    path = options[variant % len(options)]
-    relative = widths.get(char, widths["default"])
-    if path.startswith("["):  # a variant with a width of its own
-        own, path = path[1:].split("]")
-        relative = float(own)
-    width = relative * stretch_pc / 100 * CAP_PX
-    margin = stroke / 2
-    canvas = np.zeros((CANVAS_PX * 2, int(2 * (width + CAP_PX * 0.06)) + 4), np.uint8)
-    x_off, y_off = CAP_PX * 0.03 + margin, CAP_PX * PAD_TOP + margin
-    inner_w, inner_h = max(width - stroke, 1.0), CAP_PX - stroke
-    radius = radius_pc / 100 * 1.25 * min(inner_w, inner_h * 0.9)
-    for part in path.split(";"):
-        words = part.split()
-        closed = words[-1] == "z"
-        points = []
-        for word in words[:-1] if closed else words:
-            sx, sy = word.rstrip("!").split(",")
-            points.append(
-                (float(sx) * inner_w + x_off, float(sy) * inner_h + y_off, word.endswith("!"))
-            )
-        line = _fillet(points, closed, radius)
-        if flat and not closed:
-            for end, inner in ((0, 1), (-1, -2)):
-                delta = line[end] - line[inner]
-                line[end] += delta / max(float(np.hypot(*delta)), 1e-6) * margin
-        cv2.polylines(
-            canvas,
-            [np.round(line * 2 * 16).astype(np.int32)],
-            False,
-            255,
-            max(round(stroke * 2), 1),
-            cv2.LINE_AA,
-            4,
-        )
-    if flat and char != "Q":
-        canvas[: round((y_off - margin) * 2)] = 0
-        canvas[round((y_off - margin + CAP_PX) * 2) :] = 0
-        canvas[:, : round((x_off - margin) * 2)] = 0
-        canvas[:, round((x_off - margin + width) * 2) :] = 0
-    half = cv2.resize(canvas, (canvas.shape[1] // 2, CANVAS_PX), interpolation=cv2.INTER_AREA)
-    return half.astype(np.float32) / 255
 
 
 @functools.lru_cache(maxsize=256)
@@ -315,9 +228,9 @@ def glyph(face: Face, char: str) -> Mask:
     height.
     """
     if face.file == FALLBACK:
-        known, _ = _strokes()
+        known, _ = alphabet()
         if char in known:
-            return _stroke_glyph(
+            return stroke_glyph(
                 char,
                 dict(face.variants)[char],
                 round(face.stretch * 100),
