@@ -5,6 +5,7 @@ from __future__ import annotations
 import ssl
 import time
 from collections.abc import Callable, Sequence
+from datetime import datetime, timezone
 from types import TracebackType
 
 import paho.mqtt.client as mqtt
@@ -13,6 +14,7 @@ from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from alprd.commands.common import CommandError
+from alprd.commands.watch_record import Recorded
 from alprd.ports import Clock
 from alprd.publish.brokers import Broker, connect_error
 
@@ -22,7 +24,7 @@ KEEPALIVE_S = 30
 
 
 class Subscriber:
-    """Everything that `alprd watch` hears, as (topic, payload) in the order of arrival.
+    """Everything that `alprd watch` hears, in the order of arrival.
 
     `connection` says in a few words how it stands with the broker. A broker that refuses us before
     we ever were connected is an error; one that is away is waited for.
@@ -30,6 +32,7 @@ class Subscriber:
     Args:
         brokers: in order of preference.
         prefix: first topic level(s).
+        session: client id of a session that the broker keeps; None starts a new one each time.
         clock: monotonic seconds.
         sleep: pauses between attempts.
     """
@@ -39,20 +42,24 @@ class Subscriber:
         brokers: Sequence[Broker],
         prefix: str,
         *,
+        session: str | None = None,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._brokers = tuple(brokers)
         self._prefix = prefix
+        self._session = session
         self._clock = clock
         self._sleep = sleep
         self._attempt = 0
         self._client: mqtt.Client | None = None
         self._retry_at_s = clock()
-        self._heard: list[tuple[str, bytes]] = []
+        self._heard: list[Recorded] = []
         self._was_connected = False
         self._refusal: str | None = None
         self.connection = "connecting"
+        self.interruptions = 0
+        """How often the connection was lost; without a session nothing is heard meanwhile."""
 
     def __enter__(self) -> Subscriber:
         return self
@@ -67,7 +74,7 @@ class Subscriber:
             self._client.disconnect()
             self._client = None
 
-    def poll(self, timeout_s: float) -> list[tuple[str, bytes]]:
+    def poll(self, timeout_s: float) -> list[Recorded]:
         """What was heard within `timeout_s`. Raises CommandError when the broker refuses us."""
         if self._client is None:
             self._connect(timeout_s)
@@ -90,7 +97,12 @@ class Subscriber:
             self._sleep(min(wait_s, timeout_s))
             return
         broker = self._broker
-        client = mqtt.Client(CallbackAPIVersion.VERSION2, reconnect_on_failure=False)
+        client = mqtt.Client(
+            CallbackAPIVersion.VERSION2,
+            client_id=self._session or "",
+            clean_session=self._session is None,
+            reconnect_on_failure=False,
+        )
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
@@ -117,6 +129,7 @@ class Subscriber:
 
     def _lost(self, reason: str) -> None:
         self._client = None
+        self.interruptions += self._was_connected
         self._attempt += 1
         self._retry_at_s = self._clock() + RETRY_S
         self.connection = f"{reason}; trying again"
@@ -138,6 +151,7 @@ class Subscriber:
                 (f"{self._prefix}/+/plates", 1),
                 (f"{self._prefix}/+/status", 1),
                 (f"{self._prefix}/devices/+/availability", 1),
+                (f"{self._prefix}/devices/+/gaps", 1),
             ]
         )
 
@@ -160,4 +174,18 @@ class Subscriber:
     def _on_message(
         self, _client: mqtt.Client, _userdata: object, message: mqtt.MQTTMessage
     ) -> None:
-        self._heard.append((message.topic, bytes(message.payload)))
+        self._heard.append(
+            Recorded(
+                topic=message.topic,
+                payload=bytes(message.payload),
+                qos=message.qos,
+                retain=message.retain,
+                received_at=_now(),
+            )
+        )
+
+
+def _now() -> datetime:
+    """To the millisecond, as a recording says it: both give the same audit."""
+    at = datetime.now(timezone.utc)
+    return at.replace(microsecond=at.microsecond // 1000 * 1000)

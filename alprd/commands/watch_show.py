@@ -1,4 +1,4 @@
-"""What `alprd watch` does: chooses the broker, then prints lines or keeps a table up to date."""
+"""What `alprd watch` does: chooses where messages come from, and what is made of them."""
 
 from __future__ import annotations
 
@@ -6,38 +6,124 @@ import argparse
 import json
 import os
 import sys
+import time
+from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
 from pydantic import ValidationError
 from rich.console import Console
 from rich.live import Live
+from rich.text import Text
 
-from alprd.commands.common import EXIT_DONE, EXIT_USAGE, CommandError, load_config, write_line
+from alprd.commands.common import (
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    CommandError,
+    load_config,
+    write_error,
+    write_line,
+)
+from alprd.commands.watch_audit import report_json, report_lines
 from alprd.commands.watch_client import Subscriber
+from alprd.commands.watch_record import Recorded, Recorder, read_records
 from alprd.commands.watch_view import View
 from alprd.config import MqttSettings
+from alprd.core.audit import Audit
 from alprd.publish.brokers import brokers_of
 
 REFRESH_S = 0.25
+AUDIT_REFRESH_S = 1.0
+BATCH = 1000
 _DEFAULT_CONFIG = Path("/etc/alprd/alprd.toml")
+
+Batches = Iterator[tuple[list[Recorded], str]]
+"""What came since the last time, and how it stands with the source of it."""
 
 
 def show(arguments: argparse.Namespace) -> int:
-    """Show events until Ctrl-C."""
-    settings = choose_broker(arguments)
-    view = View(prefix=settings.prefix)
-    try:
-        with Subscriber(brokers_of(settings), settings.prefix) as subscriber:
+    """Show or audit until Ctrl-C, the end of the time, or the end of the recording."""
+    with ExitStack() as opened:
+        if arguments.source is not None:
+            prefix, subscriber = arguments.prefix, None
+            batches = _recording(arguments.source)
+        else:
+            settings = choose_broker(arguments)
+            prefix = settings.prefix
+            subscriber = opened.enter_context(
+                Subscriber(brokers_of(settings), prefix, session=arguments.session)
+            )
+            batches = _live(subscriber, arguments.for_s)
+        if arguments.record is not None:
+            batches = _recorded(batches, opened.enter_context(Recorder(arguments.record)))
+        if arguments.audit:
+            return _audit(batches, arguments, subscriber)
+        try:
             if arguments.json:
-                _print_json(subscriber)
+                _print_json(batches)
             elif sys.stdout.isatty():
-                _show_table(subscriber, view)
+                _show_table(batches, View(prefix=prefix))
             else:
-                _print_lines(subscriber, view)
-    except KeyboardInterrupt:
-        pass  # the usual way to end it
+                _print_lines(batches, View(prefix=prefix))
+        except KeyboardInterrupt:
+            pass  # the usual way to end it
     return EXIT_DONE
+
+
+def _live(subscriber: Subscriber, for_s: float | None) -> Batches:
+    end_s = None if for_s is None else time.monotonic() + for_s
+    while end_s is None or time.monotonic() < end_s:
+        yield subscriber.poll(REFRESH_S), subscriber.connection
+
+
+def _recording(path: Path) -> Batches:
+    batch: list[Recorded] = []
+    for message in read_records(path):
+        batch.append(message)
+        if len(batch) == BATCH:
+            yield batch, str(path)
+            batch = []
+    yield batch, str(path)
+
+
+def _recorded(batches: Batches, recorder: Recorder) -> Batches:
+    for messages, connection in batches:
+        for message in messages:
+            recorder.write(message)
+        yield messages, connection
+
+
+def _audit(batches: Batches, arguments: argparse.Namespace, subscriber: Subscriber | None) -> int:
+    audit = Audit(first_seq=arguments.first_seq)
+    live = subscriber is not None and sys.stdout.isatty() and not arguments.json
+    with ExitStack() as opened:
+        table = opened.enter_context(Live(auto_refresh=False, transient=True)) if live else None
+        next_s = time.monotonic()
+        try:
+            for messages, connection in batches:
+                for message in messages:
+                    audit.take(message.topic, message.payload, received_at=message.received_at)
+                if table is not None and time.monotonic() >= next_s:
+                    lines = [*report_lines(audit.report()), f"{connection}; Ctrl-C ends"]
+                    table.update(Text("\n".join(lines)), refresh=True)
+                    next_s = time.monotonic() + AUDIT_REFRESH_S
+        except KeyboardInterrupt:
+            pass  # the usual way to end it
+    report = audit.report()
+    interruptions = 0 if subscriber is None else subscriber.interruptions
+    if arguments.json:
+        write_line(json.dumps({**report_json(report), "interruptions": interruptions}))
+    else:
+        for line in report_lines(report):
+            write_line(line)
+    if interruptions and arguments.session is None:
+        write_error(
+            f"this subscriber itself was cut off {interruptions} times and heard nothing meanwhile;"
+            " --session NAME lets the broker keep what comes"
+        )
+    return EXIT_DONE if report.is_proven else EXIT_FAILED
 
 
 def choose_broker(arguments: argparse.Namespace) -> MqttSettings:
@@ -76,33 +162,32 @@ def _password(path: Path) -> str:
         raise CommandError(f"--password-file: {path} cannot be read: {error}") from error
 
 
-def _print_json(subscriber: Subscriber) -> None:
-    while True:
-        for topic, payload in subscriber.poll(REFRESH_S):
-            if topic.endswith("/plates"):
+def _print_json(batches: Batches) -> None:
+    for messages, _ in batches:
+        for message in messages:
+            if message.topic.endswith("/plates"):
                 try:
-                    write_line(json.dumps(json.loads(payload), ensure_ascii=False))
-                except ValueError:
+                    write_line(json.dumps(json.loads(message.payload), ensure_ascii=False))
+                except (ValueError, RecursionError):
                     continue  # somebody else's message on our topic
 
 
-def _print_lines(subscriber: Subscriber, view: View) -> None:
-    while True:
-        for topic, payload in subscriber.poll(REFRESH_S):
-            line = view.take(topic, payload)
+def _print_lines(batches: Batches, view: View) -> None:
+    for messages, connection in batches:
+        for message in messages:
+            line = view.take(message.topic, message.payload)
             if line is not None:
                 write_line(line)
-        if subscriber.connection != view.connection:
-            view.connection = subscriber.connection
-            sys.stderr.write(f"alprd: {view.connection}\n")
-            sys.stderr.flush()
+        if connection != view.connection:
+            view.connection = connection
+            write_error(connection)
 
 
-def _show_table(subscriber: Subscriber, view: View) -> None:
+def _show_table(batches: Batches, view: View) -> None:
     console = Console()
     with Live(console=console, auto_refresh=False, vertical_overflow="crop") as live:
-        while True:
-            for topic, payload in subscriber.poll(REFRESH_S):
-                view.take(topic, payload)
-            view.connection = subscriber.connection
+        for messages, connection in batches:
+            for message in messages:
+                view.take(message.topic, message.payload)
+            view.connection = connection
             live.update(view.render(console.height), refresh=True)

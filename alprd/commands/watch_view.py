@@ -29,14 +29,14 @@ class View:
     """What was heard so far.
 
     Attributes:
-        prefix: first topic level(s).
+        prefix: first topic level(s); None: whatever they are.
         events: newest last, at most `MAX_EVENTS`.
         cameras: camera id -> its last status payload.
         devices: device id -> its availability.
         connection: one word or line about the broker.
     """
 
-    prefix: str
+    prefix: str | None
     events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     cameras: dict[str, dict[str, Any]] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
@@ -45,9 +45,9 @@ class View:
 
     def take(self, topic: str, payload: bytes) -> str | None:
         """Digest one message; the line that a pipe gets for it, None when it says nothing new."""
-        parts = topic.removeprefix(self.prefix + "/").split("/")
+        parts = self._levels(topic)
         if len(parts) == 3 and parts[0] == "devices" and parts[2] == "availability":
-            return self._take_availability(_text(parts[1]), payload.decode("utf-8", "replace"))
+            return self._take_availability(plain_text(parts[1]), payload.decode("utf-8", "replace"))
         message = _object(payload)
         if len(parts) != 2 or message is None:
             return None
@@ -55,12 +55,19 @@ class View:
             self.events.append(message)
             self.total += 1
             return event_line(message)
-        return self._take_status(_text(parts[0]), message) if parts[1] == "status" else None
+        return self._take_status(plain_text(parts[0]), message) if parts[1] == "status" else None
+
+    def _levels(self, topic: str) -> list[str]:
+        """The topic without its prefix."""
+        if self.prefix is not None:
+            return topic.removeprefix(self.prefix + "/").split("/")
+        levels = topic.split("/")
+        return levels[-3:] if levels[-3:-2] == ["devices"] else levels[-2:]
 
     def _take_availability(self, device: str, state: str) -> str | None:
         if self.devices.get(device) == state:
             return None
-        self.devices[device] = state = _text(state)
+        self.devices[device] = state = plain_text(state)
         return f"device {device}: {state}"
 
     def _take_status(self, camera: str, message: dict[str, Any]) -> str | None:
@@ -68,7 +75,7 @@ class View:
         self.cameras[camera] = message
         if _said(before) == _said(message):
             return None
-        return f"camera {camera}: {status_text(message)}"
+        return f"camera {camera}: {statusplain_text(message)}"
 
     def render(self, height: int) -> RenderableType:
         """The table of the newest events that fit into `height` lines, and the state line below."""
@@ -92,7 +99,7 @@ class View:
             for name, status in sorted(states.items()):
                 state = str(status.get("state", "?"))
                 line = Text(f"{kind} {name}: ")
-                line.append(status_text(status), style=_STATE_STYLE.get(state, ""))
+                line.append(statusplain_text(status), style=_STATE_STYLE.get(state, ""))
                 lines.append(line)
         return lines
 
@@ -105,13 +112,15 @@ def event_cells(event: Mapping[str, Any]) -> tuple[str, str, str, str, str, str,
     speed = event.get("speed")
     kmh = speed.get("kmh") if isinstance(speed, dict) else None
     return (
-        local_time(_text(event.get("captured_at", ""))),
-        _text(event.get("camera_id", "?")),
-        _text(event.get("plate", "?")),
+        local_time(plain_text(event.get("captured_at", ""))),
+        plain_text(event.get("camera_id", "?")),
+        plain_text(event.get("plate", "?")),
         f"{confidence:.0%}" if isinstance(confidence, (int, float)) else "-",
-        _text(direction.get("label", "-")) if isinstance(direction, dict) else "-",
+        plain_text(direction.get("label", "-")) if isinstance(direction, dict) else "-",
         f"{kmh:.0f} km/h" if isinstance(kmh, (int, float)) else "-",
-        _text(f"{reads.get('agreeing')}/{reads.get('count')}") if isinstance(reads, dict) else "-",
+        plain_text(f"{reads.get('agreeing')}/{reads.get('count')}")
+        if isinstance(reads, dict)
+        else "-",
     )
 
 
@@ -123,14 +132,14 @@ def event_line(event: Mapping[str, Any]) -> str:
     return "  ".join(parts)
 
 
-def status_text(status: Mapping[str, Any]) -> str:
+def statusplain_text(status: Mapping[str, Any]) -> str:
     """A camera's state with what matters: frames per second while online, else the reason."""
-    state = _text(status.get("state", "?"))
+    state = plain_text(status.get("state", "?"))
     fps = status.get("fps")
     if state == "online" and isinstance(fps, (int, float)):
         return f"{state}, {fps:.1f} fps"
     error = status.get("last_error")
-    return f"{state} ({_text(error)})" if error and state != "online" else state
+    return f"{state} ({plain_text(error)})" if error and state != "online" else state
 
 
 def local_time(iso: str) -> str:
@@ -151,7 +160,7 @@ def _object(payload: bytes) -> dict[str, Any] | None:
     return message if isinstance(message, dict) else None
 
 
-def _text(value: object) -> str:
+def plain_text(value: object) -> str:
     """As one printable line: whoever may publish must not control our terminal."""
     return "".join(c if c.isprintable() else "�" for c in str(value))
 
