@@ -91,11 +91,13 @@ def losses(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
     chars = functional.cross_entropy(
         logits.reshape(-1, 37), batch.slots.reshape(-1), ignore_index=MASKED, label_smoothing=0.02
     )
-    known = (batch.region != MASKED).any()
+    # A sum over a count: asking whether any region is known would wait for the device.
+    named = (batch.region != MASKED).sum().clamp(min=1)
     where = (
-        functional.cross_entropy(region, batch.region, ignore_index=MASKED, label_smoothing=0.05)
-        if known
-        else chars * 0
+        functional.cross_entropy(
+            region, batch.region, ignore_index=MASKED, label_smoothing=0.05, reduction="sum"
+        )
+        / named
     )
     right = ((logits.argmax(-1) == batch.slots) | (batch.slots == MASKED)).all(1)
     seen = batch.slots[:, 0] != BLANK  # a patch without a plate is never a right read
