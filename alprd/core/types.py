@@ -126,11 +126,23 @@ class Direction:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Speed:
-    """A measured speed; `calibration` names the calibration it rests on (sha256:...)."""
+    """A measured speed.
+
+    Attributes:
+        kmh: the speed.
+        stderr_kmh: its standard error.
+        calibration: name of the calibration that it rests on (sha256:...).
+        unit: what people get to see: "kmh" or "mph".
+        limit_kmh: the speed limit; None for none.
+        speeding: whether the limit was surely exceeded; None without a limit.
+    """
 
     kmh: float
     stderr_kmh: float
     calibration: str
+    unit: str = "kmh"
+    limit_kmh: float | None = None
+    speeding: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -141,6 +153,42 @@ class Vehicle:
     confidence: float
     box: BoxPx
     color: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Crossing:
+    """A vehicle went over a counting line.
+
+    Attributes:
+        line: the line's name.
+        label: in or out.
+        wrong_way: whether that was against the line's allowed direction.
+        checked: whether the line has an allowed direction.
+        t_s: when, on the camera's steady axis.
+    """
+
+    line: str
+    label: str
+    wrong_way: bool
+    checked: bool
+    t_s: float
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ZoneVisit:
+    """A vehicle was inside a zone.
+
+    Attributes:
+        zone: the zone's name.
+        dwell_s: how long, as far as it was seen there.
+        entered: False for one that was there when it came into sight.
+        left: False for one that was there when it was seen last.
+    """
+
+    zone: str
+    dwell_s: float
+    entered: bool
+    left: bool
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
