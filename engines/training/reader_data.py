@@ -266,6 +266,6 @@ class Pools:
         strength = torch.ones(size, device=device)
         strength[size - len(chosen) :] = 0.6
         order = torch.randperm(size, device=device)
-        images = aug.degrade(torch.cat(clean)[order], strength[order], low_res=0.6, lit=self.light)
+        images = aug.degrade(torch.cat(clean)[order], strength[order], low_res=0.55, lit=self.light)
         all_slots = torch.cat(slots)[order]
         return Batch(images, all_slots, torch.cat(region)[order], (all_slots != MASKED).all(1))
