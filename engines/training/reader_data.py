@@ -140,6 +140,10 @@ def rectified(crops: RealCrops, index: NDArray[np.int64], device: torch.device) 
     return geo.sample_quad(texture, corners, source, padding="border")[0]
 
 
+VIEWS = {"box": boxed, "quad": rectified}
+"""The two inputs that figures are given for: the box widened by 10 %, and our detector's quad."""
+
+
 class Pools:
     """Everything on the device; `batch` draws and augments."""
 

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from engines.training.reader_data import RealCrops, boxed
+from engines.training.reader_data import VIEWS, RealCrops, boxed
 from engines.training.render_flat import ALPHABET, BLANK, MASKED
 
 PAIRS = {
@@ -43,9 +43,10 @@ def decode(classes: np.ndarray) -> str:
 
 @torch.no_grad()
 def _outputs(
-    net: nn.Module, crops: RealCrops, index: np.ndarray, device: torch.device
+    net: nn.Module, crops: RealCrops, index: np.ndarray, device: torch.device, view: str = "box"
 ) -> list[Tensor]:
-    parts = [net(boxed(crops, index[k : k + 128], device)) for k in range(0, len(index), 128)]
+    shown = VIEWS[view]
+    parts = [net(shown(crops, index[k : k + 128], device)) for k in range(0, len(index), 128)]
     return [torch.cat([p[i].float().cpu() for p in parts]) for i in range(3)]
 
 
@@ -62,12 +63,13 @@ def readable(crops: RealCrops, split: str) -> np.ndarray:
 
 def fit_temperature(net: nn.Module, crops: RealCrops, device: torch.device) -> float:
     """Temperature for which the whole text's confidence is best calibrated on the held-out train
-    crops.
+    crops, from boxes and from quads.
     """
     index = readable(crops, "held")
     if len(index) < 20:
         return 1.0
-    logits = _outputs(net, crops, index, device)[0]
+    logits = torch.cat([_outputs(net, crops, index, device, view)[0] for view in VIEWS])
+    index = np.tile(index, len(VIEWS))
     right = torch.tensor(
         [
             decode(row) == crops.text[i]
@@ -122,6 +124,8 @@ def score(net: nn.Module, crops: RealCrops, device: torch.device, split: str) ->
     confidence = chars.amax(-1).prod(1).numpy()
     ece, table = reliability(confidence, right)
     figures: dict[str, float] = {}
+    from_quads = _outputs(net, crops, index, device, "quad")[0]
+    quad_right = np.array([decode(row) for row in from_quads.argmax(-1).numpy()]) == truth
     for folder in ("plates-ro", "plates-openimages", "plates-mixed"):
         for grade in ("good", "hard"):
             rows = (crops.folder[index] == folder) & (crops.quality[index] == grade)
@@ -130,8 +134,12 @@ def score(net: nn.Module, crops: RealCrops, device: torch.device, split: str) ->
                     right[rows].mean()
                 )
                 figures[f"count_{folder.removeprefix('plates-')}_{grade}"] = int(rows.sum())
+                figures[f"quad_exact_{folder.removeprefix('plates-')}_{grade}"] = float(
+                    quad_right[rows].mean()
+                )
     hard = crops.quality[index] == "hard"
     figures["exact_hard"] = float(right[hard].mean()) if hard.any() else 0.0
+    figures["quad_exact_hard"] = float(quad_right[hard].mean()) if hard.any() else 0.0
     swap = str.maketrans("OI", "01")
     same = [a.translate(swap) == b.translate(swap) for a, b in zip(reads, truth, strict=True)]
     figures["exact_all"] = float(right.mean())
@@ -142,6 +150,7 @@ def score(net: nn.Module, crops: RealCrops, device: torch.device, split: str) ->
         figures["region_right"] = float(hit[labelled].mean())
         figures["region_right_count"] = int(labelled.sum())
     figures["ece"] = ece
+    figures["quad_ece"] = reliability(from_quads.amax(-1).prod(1).numpy(), quad_right)[0]
     q = quality[:, 0].numpy()
     if right.any() and (~right).any():
         order = np.argsort(np.concatenate((q[right], q[~right])), kind="stable")

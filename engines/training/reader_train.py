@@ -24,13 +24,10 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from engines.training import reader_augment as aug
-from engines.training.reader_data import Batch, Pools, RealCrops, boxed, rectified
+from engines.training.reader_data import VIEWS, Batch, Pools, RealCrops
 from engines.training.reader_net import ReaderNet, count_macs, count_parameters
 from engines.training.reader_score import decode, readable
 from engines.training.render_flat import BLANK, MASKED
-
-VIEWS = {"box": boxed, "quad": rectified}
-"""The two inputs that figures are given for: the box widened by 10 %, and our detector's quad."""
 
 
 @torch.no_grad()
