@@ -22,7 +22,7 @@ from alprd.camera_set import CameraBook, CameraSet, live_cameras, recorded_camer
 from alprd.cameras.mux import FrameMux
 from alprd.cameras.thread import CameraThread
 from alprd.config import CameraSettings, ConfigError, Settings
-from alprd.core.events import RANDOM_BYTES, uuid7
+from alprd.delivery import delivery_notice, new_publisher, new_sink, open_outbox
 from alprd.host.health import HealthThread
 from alprd.host.heartbeats import Heartbeats
 from alprd.host.signals import Signals
@@ -32,10 +32,9 @@ from alprd.inference.thread import InferenceThread
 from alprd.info import info_payload, read_boot_id, status_line
 from alprd.logs import configure_logging
 from alprd.pipeline import CameraPipeline
+from alprd.pipelines import new_pipeline, retuning
 from alprd.ports import Clock
-from alprd.publish.outbox import OutboxWriter
-from alprd.publish.sink import OutboxSink
-from alprd.publish.thread import PublisherThread
+from alprd.publish.outbox import Outbox
 from alprd.reload import Plan, plan_reload
 from alprd.supervise import Pulse, StopDeadline
 from alprd.versions import versions
@@ -117,6 +116,7 @@ class _Daemon:
         self._heartbeats = Heartbeats({}, clock=clock)
         self._failure: tuple[str, Exception] | None = None
         self._flush_until_s: float | None = None
+        self._said: dict[str, Any] | None = None
         self._mux = FrameMux()
         self._pipelines: dict[str, CameraPipeline] = {}
         self._health = ExitStack()
@@ -131,23 +131,22 @@ class _Daemon:
             cameras=[camera.id for camera in settings.cameras],
         )
         with ExitStack() as delivery:
-            writer = delivery.enter_context(
-                OutboxWriter(settings.outbox.path, max_events=settings.outbox.max_events, now=_now)
-            )
-            if writer.set_aside is not None:
-                log.error(
-                    "outbox.unreadable",
-                    moved_to=str(writer.set_aside),
-                    remedy="what could be read was kept; check the disk",
+            outbox = delivery.enter_context(open_outbox(settings, now=_now, boot_id=read_boot_id()))
+            self._publisher = delivery.enter_context(
+                new_publisher(
+                    settings,
+                    outbox,
+                    beat=self._beater("publisher"),
+                    on_failure=lambda error: self._fail("publisher", error),
                 )
-            self._publisher = delivery.enter_context(self._new_publisher())
+            )
             delivery.callback(self._flush)
             self._book = CameraBook(self._publisher, self._signals.wake)
             with ExitStack() as recognition:
                 recognition.callback(self._health.close)
                 self._models = load_models(settings.inference)
                 log.info("models.loaded", backend=self._models.backend, reason=self._models.reason)
-                self._inference = recognition.enter_context(self._new_inference(writer))
+                self._inference = recognition.enter_context(self._new_inference(outbox))
                 self._cameras = recognition.enter_context(CameraSet(self._open_camera, self._book))
                 self._start_health()
                 self._pulse = Pulse(
@@ -163,8 +162,8 @@ class _Daemon:
                 self._begin_stop()
             self._expect_only_the_publisher()
             if until_end:
-                log.info("outbox.emptying", events=writer.counts().pending)
-                self._supervise(lambda: writer.counts().pending == 0, _nothing_to_reload)
+                log.info("outbox.emptying", events=outbox.counts().pending)
+                self._supervise(lambda: outbox.counts().pending == 0, _nothing_to_reload)
                 self._begin_stop()
         return self._exit_code(failed_files)
 
@@ -173,6 +172,8 @@ class _Daemon:
         while self._failure is None and self._signals.stop is None and not is_over():
             if self._signals.take_reload():
                 reload()
+            if self._said is not None and self._said != delivery_notice(self._publisher.stats()):
+                self._say_info()
             self._signals.wait(self._pulse.beat())
 
     def _begin_stop(self) -> None:
@@ -212,24 +213,10 @@ class _Daemon:
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _new_publisher(self) -> PublisherThread:
-        return PublisherThread(
-            self._settings.mqtt,
-            outbox_path=self._settings.outbox.path,
-            device_id=self._settings.device_id,
-            beat=self._beater("publisher"),
-            on_failure=lambda error: self._fail("publisher", error),
-        )
-
-    def _new_inference(self, writer: OutboxWriter) -> InferenceThread:
-        self._pipelines = {camera.id: self._pipeline(camera) for camera in self._settings.cameras}
-        sink = OutboxSink(
-            writer,
-            wake_publisher=self._publisher.wake,
-            prefix=self._settings.mqtt.prefix,
-            device_id=self._settings.device_id,
-            software=SOFTWARE,
-            models=self._models.hashes,
+    def _new_inference(self, outbox: Outbox) -> InferenceThread:
+        self._pipelines = {c.id: new_pipeline(self._settings, c) for c in self._settings.cameras}
+        sink = new_sink(
+            self._settings, outbox, self._publisher, software=SOFTWARE, models=self._models.hashes
         )
         return InferenceThread(
             self._models,
@@ -259,19 +246,6 @@ class _Daemon:
         self._mux.add_camera(settings.id)
         beat = self._beater(_stage(settings.id))
         return CameraThread(settings, self._mux, self._book, beat)
-
-    def _pipeline(self, camera: CameraSettings) -> CameraPipeline:
-        return CameraPipeline(
-            camera.id,
-            self._settings.tracking_of(camera),
-            camera.roi,
-            new_event_id=lambda at: uuid7(at, os.urandom(RANDOM_BYTES)),
-        )
-
-    def _retuning(self, camera: CameraSettings) -> Callable[[], None]:
-        """Gives the camera's pipeline its settings; for the thread that the pipeline belongs to."""
-        pipeline, rules = self._pipelines[camera.id], self._settings.tracking_of(camera)
-        return lambda: pipeline.retune(rules, camera.roi)
 
     def _beater(self, stage: str) -> Callable[[], None]:
         self._heartbeats.add(stage, self._settings.process.stall_timeout_s)
@@ -325,7 +299,7 @@ class _Daemon:
         for camera_id in plan.stop:
             self._mux.remove_camera(camera_id)
         self._pipelines = {
-            camera.id: self._pipeline(camera)
+            camera.id: new_pipeline(self._settings, camera)
             if camera.id in plan.new_pipelines
             else self._pipelines[camera.id]
             for camera in self._settings.cameras
@@ -334,7 +308,7 @@ class _Daemon:
             self._pipelines,
             live=live_cameras(self._settings.cameras),
             changes=[
-                self._retuning(camera)
+                retuning(self._pipelines[camera.id], self._settings, camera)
                 for camera in self._settings.cameras
                 if camera.id in plan.retuned
             ],
@@ -352,6 +326,7 @@ class _Daemon:
     # -- what others get to see ----------------------------------------------------------------
 
     def _say_info(self) -> None:
+        self._said = delivery_notice(self._publisher.stats())
         payload = info_payload(
             self._settings,
             backend=self._models.backend,
@@ -359,6 +334,7 @@ class _Daemon:
             models=self._models.hashes,
             versions=versions(),
             boot_id=read_boot_id(),
+            delivery=self._said,
         )
         self._publisher.device("info", payload, retain=True)
 

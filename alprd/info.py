@@ -40,6 +40,7 @@ def info_payload(
     models: Mapping[str, str],
     versions: Mapping[str, str],
     boot_id: str | None,
+    delivery: Mapping[str, Any],
 ) -> dict[str, Any]:
     """The retained message on `devices/<device>/info`.
 
@@ -50,6 +51,7 @@ def info_payload(
         models: model name -> "sha256:...".
         versions: name -> version of what alprd rests on.
         boot_id: changes when the machine restarts; None where the kernel does not tell.
+        delivery: what somebody should look into about outbox and broker.
     """
     return {
         "schema": "alprd.info/1",
@@ -59,6 +61,7 @@ def info_payload(
         "boot_id": boot_id,
         "inference": {"backend": backend, "reason": mask_credentials(reason)},
         "models": dict(models),
+        "delivery": dict(delivery),
         "cameras": [
             {"id": camera.id, "enabled": camera.enabled, "source": mask_credentials(camera.source)}
             for camera in settings.cameras

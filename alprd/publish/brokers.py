@@ -8,9 +8,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
+from paho.mqtt.client import WebsocketConnectionError
+
 from alprd.config.models import MqttSettings
 
-DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883}
+DEFAULT_PORTS = {"mqtt": 1883, "mqtts": 8883, "ws": 80, "wss": 443}
+DEFAULT_WEBSOCKET_PATH = "/mqtt"
 _CREDENTIALS = "check mqtt.username and mqtt.password_file"
 _REMEDIES = {
     "Bad user name or password": _CREDENTIALS,
@@ -37,10 +40,17 @@ class Broker:
     username: str | None = field(repr=False)
     password: str | None = field(repr=False)
     ca_file: Path | None = None
+    cert_file: Path | None = None
+    key_file: Path | None = None
+    check_server_name: bool = True
+    alpn: tuple[str, ...] = ()
+    websocket_path: str | None = field(default=None, repr=False)
+    """None: plain MQTT. Never shown: some brokers take a token there."""
 
     def __str__(self) -> str:
         host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{'mqtts' if self.tls else 'mqtt'}://{host}:{self.port}"
+        scheme = "mqtt" if self.websocket_path is None else "ws"
+        return f"{scheme}{'s' if self.tls else ''}://{host}:{self.port}"
 
 
 def brokers_of(settings: MqttSettings) -> list[Broker]:
@@ -54,6 +64,10 @@ def _broker(url: str, settings: MqttSettings) -> Broker:
     scheme = parts.scheme.lower()
     if scheme not in DEFAULT_PORTS or not parts.hostname:
         raise ValueError("mqtt.url: must look like mqtt://host:1883 or mqtts://host:8883")
+    path: str | None = None
+    if scheme.startswith("ws"):
+        path = parts.path.rstrip("/") or DEFAULT_WEBSOCKET_PATH
+        path += f"?{parts.query}" if parts.query else ""
     username, password = settings.username, None
     if settings.password is not None:
         password = settings.password.get_secret_value()
@@ -63,10 +77,15 @@ def _broker(url: str, settings: MqttSettings) -> Broker:
     return Broker(
         host=parts.hostname,
         port=parts.port or DEFAULT_PORTS[scheme],
-        tls=scheme == "mqtts",
+        tls=scheme in ("mqtts", "wss"),
         username=username,
         password=password,
         ca_file=settings.ca_file,
+        cert_file=settings.cert_file,
+        key_file=settings.key_file,
+        check_server_name=settings.check_server_name,
+        alpn=settings.alpn,
+        websocket_path=path,
     )
 
 
@@ -84,6 +103,12 @@ def connect_error(broker: Broker, error: Exception) -> str:
             f"the certificate is not trusted ({error.verify_message});"
             " check mqtt.ca_file and that mqtt.url names the host as the certificate does"
         )
+    elif isinstance(error, WebsocketConnectionError):
+        problem = f"{error}; is this the broker's WebSocket port and path?"
+    elif isinstance(error, ssl.SSLError) and "CERTIFICATE_REQUIRED" in str(error.reason):
+        problem = "the broker asks for a certificate; set mqtt.cert_file and mqtt.key_file"
+    elif isinstance(error, ssl.SSLError) and "ALERT" in str(error.reason):
+        problem = f"the broker refuses TLS ({error.reason}); check mqtt.cert_file and mqtt.key_file"
     elif isinstance(error, ssl.SSLError):
         problem = f"TLS failed ({error.reason}); is this the broker's TLS port?"
     elif isinstance(error, socket.gaierror):

@@ -1,36 +1,69 @@
-"""Carries the board and the outbox over one connection, a few messages in flight."""
+"""Carries state, gaps, events and answers over one connection, a few messages in flight."""
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Callable
-from dataclasses import dataclass
-from datetime import datetime
+from dataclasses import dataclass, replace
 from typing import Final
 
 import structlog
 
 from alprd.core.events import SCHEMA as EVENT_SCHEMA
 from alprd.ports import Clock
+from alprd.publish import gaps
 from alprd.publish.board import Board, BoardMessage
-from alprd.publish.mqtt import Connection, Message
-from alprd.publish.outbox import OutboxRow
+from alprd.publish.gaps import Gap
+from alprd.publish.lanes import OLD_AFTER_S, Lanes
+from alprd.publish.message import TEXT, Inbound, Message, Refusal
+from alprd.publish.mqtt import Connection
+from alprd.publish.post import Post
+from alprd.publish.rows import OutboxRow
 from alprd.publish.shelf import Shelf
+from alprd.publish.sink import encode
+from alprd.publish.suspects import Suspects
 
-JSON: Final = "application/json"
-TEXT: Final = "text/plain"
-HISTORICAL_AFTER_S: Final = 60.0
+TOO_LARGE: Final = 0x95
+HUNG_UP: Final = Refusal(code=0x80, text="the broker closes the connection at events on this topic")
 
 log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class _InFlight:
-    """A QoS 1 message that the broker has not answered; `seq` is None for board messages."""
+class Station:
+    """What all connections of a device have in common.
 
-    seq: int | None
+    Attributes:
+        prefix: first topic level(s).
+        device_id: the device's name in topics.
+        max_inflight: messages without an answer, at most.
+        backlog_share: of the messages, for old events while new ones wait.
+        health_expiry_s: the broker forgets QoS 0 state after this long.
+        subscriptions: topic filters for `on_message`.
+        on_message: gets what others send; must return at once and never raise.
+    """
+
+    prefix: str
+    device_id: str
+    max_inflight: int
+    backlog_share: float
+    health_expiry_s: int
+    subscriptions: tuple[str, ...] = ()
+    on_message: Callable[[Inbound], None] | None = None
+
+    @property
+    def availability_topic(self) -> str:
+        """Where the device says whether it is there."""
+        return f"{self.prefix}/devices/{self.device_id}/availability"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _InFlight:
+    """A QoS 1 message that the broker has not answered: an event, a gap, or neither."""
+
     topic: str
     sent_at_s: float
+    seq: int | None = None
+    gap_id: str | None = None
 
 
 class Courier:
@@ -39,28 +72,32 @@ class Courier:
     def __init__(
         self,
         connection: Connection,
+        station: Station,
+        *,
         shelf: Shelf,
         board: Board,
-        *,
-        availability_topic: str,
-        max_inflight: int,
-        health_expiry_s: int,
+        post: Post,
+        suspects: Suspects,
         clock: Clock,
-        now: Callable[[], datetime],
     ) -> None:
         self._connection = connection
+        self._station = station
         self._shelf = shelf
         self._board = board
-        self._availability_topic = availability_topic
-        self._limit = max(1, min(max_inflight, connection.receive_maximum))
-        self._health_expiry_s = health_expiry_s
+        self._post = post
+        self._suspects = suspects
+        self._limit = max(1, min(station.max_inflight, connection.receive_maximum))
         self._clock = clock
-        self._now = now
         self._inflight: dict[int, _InFlight] = {}  # oldest first
-        self._fetched: deque[OutboxRow] = deque()
-        self._last_seq = 0
+        self._lanes = Lanes(shelf, share=station.backlog_share)
+        self._gaps: list[Gap] = []
         self._exhausted = False
         self._announcement: int | None = None
+        self.is_closing = False
+        """Nothing new is sent any more, only answers are taken."""
+        shelf.new_connection()
+        post.clear()
+        connection.subscribe(station.subscriptions)
 
     @property
     def idle(self) -> bool:
@@ -68,8 +105,8 @@ class Courier:
         return (
             self._exhausted
             and not self._inflight
-            and not self._fetched
             and self._board.is_sent
+            and self._post.is_empty
             and self._shelf.is_settled
         )
 
@@ -86,54 +123,77 @@ class Courier:
         return 0.0
 
     @property
+    def is_drained(self) -> bool:
+        """Whether the broker has answered everything."""
+        return not self._inflight
+
+    @property
+    def unanswered(self) -> list[tuple[str, int | None]]:
+        """(topic, number) of every message in flight, oldest first."""
+        return [(sent.topic, sent.seq) for sent in self._inflight.values()]
+
+    @property
     def _has_place(self) -> bool:
-        return self._connection.lost is None and len(self._inflight) < self._limit
+        limit = 1 if self._suspects.one_by_one else self._limit
+        return self._connection.lost is None and not self.is_closing and len(self._inflight) < limit
 
     def announce(self, availability: str) -> None:
         """Say retained how the device is; does not wait for a free place."""
+        topic = self._station.availability_topic
+        if self._suspects.forbids(topic):
+            return
         message = Message(
-            topic=self._availability_topic,
-            payload=availability.encode(),
-            qos=1,
-            retain=True,
-            content_type=TEXT,
-            user={},
+            topic=topic, payload=availability.encode(), qos=1, retain=True, content_type=TEXT
         )
-        self._announcement = self._send(message, seq=None)
+        self._announcement = self._send(message)
 
     def turn(self) -> None:
         """Take the broker's answers, then send what there is place for: state before events."""
         self.take_acks()
+        self._hand_on()
         self._send_board()
+        self._send_post()
+        self._send_gaps()
         self._send_events()
 
     def take_acks(self) -> None:
         """Let go of what the broker has taken."""
         taken: set[int] = set()
+        gap_ids: set[str] = set()
         for ack in self._connection.take_acks():
             sent = self._inflight.pop(ack.mid, None)
             if sent is None:
                 continue  # QoS 0
+            if self._suspects.taken(sent.topic):
+                self._shelf.offer_parked_again()
             if ack.refusal is not None:
-                self._note_refusal(sent.topic, sent.seq, ack.refusal)
+                self._refused(sent.topic, sent.seq, ack.refusal)
             elif sent.seq is not None:
                 taken.add(sent.seq)
-            elif sent.topic != self._availability_topic:  # the courier's own message
+            elif sent.gap_id is not None:
+                gap_ids.add(sent.gap_id)
+            elif sent.topic != self._station.availability_topic:  # the courier's own message
                 self._board.acknowledged(sent.topic)
-        self._shelf.remove(taken)
+        self._shelf.remove(taken, gap_ids)
 
-    def _note_refusal(self, topic: str, seq: int | None, reason: str) -> None:
-        """The row stays and is tried again on the next connection; the queue goes on."""
+    def _refused(self, topic: str, seq: int | None, refusal: Refusal) -> None:
         if seq is not None:
-            self._shelf.refused += 1
-        log.warning("mqtt.message_refused", topic=topic, seq=seq, reason=reason)
+            self._shelf.park(seq, topic, refusal)
+        else:
+            log.warning("mqtt.message_refused", topic=topic, reason=refusal.text)
+
+    def _hand_on(self) -> None:
+        for message in self._connection.take_inbound():
+            if self._station.on_message is not None:
+                self._station.on_message(message)
 
     def _send_board(self) -> None:
         while self._has_place:
             message = self._board.take()
             if message is None:
                 return
-            self._send(self._board_message(message), seq=None)
+            if not self._suspects.forbids(message.topic):
+                self._send(self._board_message(message))
 
     def _board_message(self, message: BoardMessage) -> Message:
         return Message(
@@ -141,47 +201,57 @@ class Courier:
             payload=message.payload,
             qos=message.qos,
             retain=message.retain,
-            content_type=JSON,
             user={"schema": message.schema} if message.schema else {},
-            expiry_s=None if message.qos else self._health_expiry_s,
+            expiry_s=None if message.qos else self._station.health_expiry_s,
         )
+
+    def _send_post(self) -> None:
+        while self._has_place and (message := self._post.take()) is not None:
+            if not self._suspects.forbids(message.topic):
+                self._send(message)
+
+    def _send_gaps(self) -> None:
+        topic = gaps.gaps_topic(self._station.prefix, self._station.device_id)
+        if not self._gaps and self._has_place:
+            self._gaps = self._shelf.take_gaps()
+        while self._gaps and self._has_place and not self._suspects.forbids(topic):
+            gap = self._gaps.pop(0)
+            payload = encode(gaps.gap_payload(gap, device_id=self._station.device_id))
+            message = Message(topic=topic, payload=payload, qos=1, user={"schema": gaps.SCHEMA})
+            self._send(message, gap_id=gap.gap_id)
 
     def _send_events(self) -> None:
         while self._has_place:
-            row = self._next_row()
+            row = self._lanes.next()
+            self._exhausted = row is None
             if row is None:
                 return
-            self._send(self._event_message(row), seq=row.seq)
-
-    def _next_row(self) -> OutboxRow | None:
-        while True:
-            if not self._fetched:
-                self._fetched.extend(self._shelf.fetch(self._last_seq))
-            self._exhausted = not self._fetched
-            if self._exhausted:
-                return None
-            row = self._fetched.popleft()
-            self._last_seq = row.seq
-            if not self._shelf.is_taken(row.seq):
-                return row
+            if self._suspects.forbids(row.topic):
+                self._refused(row.topic, row.seq, HUNG_UP)
+            else:
+                self._send(self._event_message(row), seq=row.seq)
 
     def _event_message(self, row: OutboxRow) -> Message:
         user = {"schema": EVENT_SCHEMA}
-        if self._now().timestamp() - row.added_at_s > HISTORICAL_AFTER_S:
+        if row.age_s > OLD_AFTER_S:
             user["historical"] = "true"
-        return Message(
-            topic=row.topic, payload=row.payload, qos=1, retain=False, content_type=JSON, user=user
-        )
+        return Message(topic=row.topic, payload=row.payload, qos=1, user=user)
 
-    def _send(self, message: Message, *, seq: int | None) -> int | None:
+    def _send(
+        self, message: Message, *, seq: int | None = None, gap_id: str | None = None
+    ) -> int | None:
         """Returns the message's id; None when it was not sent."""
+        if self._suspects.one_by_one and message.qos == 0:
+            message = replace(message, qos=1)  # else nobody knows when it is through
         limit = self._connection.maximum_packet_bytes
         # The broker would cut the connection, at this message again and again.
         if limit is not None and (size := self._connection.packet_bytes(message)) > limit:
-            reason = f"{size} bytes, the broker takes {limit} at most"
-            self._note_refusal(message.topic, seq, reason)
+            text = f"{size} bytes, the broker takes {limit} at most"
+            self._refused(message.topic, seq, Refusal(code=TOO_LARGE, text=text))
             return None
         mid = self._connection.publish(message)
         if mid is not None and message.qos > 0:
-            self._inflight[mid] = _InFlight(seq=seq, topic=message.topic, sent_at_s=self._clock())
+            self._inflight[mid] = _InFlight(
+                topic=message.topic, sent_at_s=self._clock(), seq=seq, gap_id=gap_id
+            )
         return mid

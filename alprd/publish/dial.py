@@ -26,7 +26,7 @@ class Connect(Protocol):
         """Make a connection that is not opened yet."""
 
 
-class _Attempt:
+class Attempt:
     """One `Connection.open` in a thread of its own: names may take long to resolve.
 
     The connection belongs to that thread until `result` is there, then to whoever takes it; a
@@ -45,10 +45,12 @@ class _Attempt:
 
     @property
     def done(self) -> bool:
+        """Whether `connection` or `error` can be looked at."""
         with self._lock:
             return self._done
 
     def abandon(self) -> None:
+        """Nobody wants it any more."""
         with self._lock:
             self._abandoned = True
             done = self._done
@@ -107,10 +109,11 @@ class Dialler:
         self._retry_max_s = retry_max_s
         self._on_progress = on_progress
         self._protocols: dict[Broker, Version] = dict.fromkeys(self._brokers, V5)
+        self._once_v311: Broker | None = None
         self._index = 0
         self._rounds = 0
         self._next_at_s = clock()
-        self._attempt: _Attempt | None = None
+        self._attempt: Attempt | None = None
         self.pauses = 0
         """How many times no broker was left to try at once."""
         self.last_error: str | None = None
@@ -128,13 +131,15 @@ class Dialler:
         if self._attempt is None:
             if self._clock() >= self._next_at_s:
                 broker = self._brokers[self._index]
-                connection = self._connect(broker, protocol=self._protocols[broker])
-                self._attempt = _Attempt(connection, self._on_progress)
+                protocol = V311 if broker == self._once_v311 else self._protocols[broker]
+                connection = self._connect(broker, protocol=protocol)
+                self._attempt = Attempt(connection, self._on_progress)
             return None
         if not self._attempt.done:
             return None
         attempt, self._attempt = self._attempt, None
         if attempt.error is not None:
+            self._once_v311 = None
             self._failed(str(attempt.error))
             return None
         return attempt.connection
@@ -150,6 +155,12 @@ class Dialler:
             log.info("mqtt.fallback", broker=str(connection.broker), protocol="3.1.1")
             self._protocols[connection.broker] = V311
             self._next_at_s = self._clock()
+        elif self._hung_up_on_v5(connection):
+            # Some that know only 3.1.1 do it so; others were only just going down. So the older
+            # version is tried, but the next connection asks for the newer one again.
+            self._once_v311 = connection.broker
+            self._next_at_s = self._clock()
+            return
         elif connection.accepted:
             if lasted_s >= STEADY_AFTER_S:
                 self._rounds = 0
@@ -157,6 +168,19 @@ class Dialler:
             self._pause(reason)
         else:
             self._failed(reason)
+        self._once_v311 = None
+
+    def _hung_up_on_v5(self, connection: Connection) -> bool:
+        return not connection.accepted and connection.left_by_peer and connection.protocol == V5
+
+    def protocol_of(self, broker: Broker) -> Version:
+        """The version of MQTT that it is known to speak."""
+        return self._protocols[broker]
+
+    def moved_to(self, broker: Broker) -> None:
+        """The owner has made a connection by itself."""
+        self._index = self._brokers.index(broker)
+        self.last_error = None
 
     def hurry(self) -> None:
         """Make the next attempt now."""

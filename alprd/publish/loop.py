@@ -13,11 +13,15 @@ from alprd.config.models import MqttSettings
 from alprd.ports import Beat, Clock, OutboxError
 from alprd.publish.board import Board
 from alprd.publish.brokers import Broker, brokers_of
-from alprd.publish.courier import Courier
+from alprd.publish.courier import Courier, Station
 from alprd.publish.dial import Dialler
-from alprd.publish.mqtt import Connection, Version, Will
-from alprd.publish.outbox import OutboxReader
+from alprd.publish.homing import Homing
+from alprd.publish.message import Will
+from alprd.publish.mqtt import Connection, Version
+from alprd.publish.outbox import Outbox
+from alprd.publish.post import Post
 from alprd.publish.shelf import Shelf
+from alprd.publish.suspects import Suspects
 from alprd.publish.waker import Waker
 
 CONNECT_TIMEOUT_S: Final = 10.0
@@ -30,11 +34,22 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PublisherStats:
-    """A snapshot for health and people; `last_error` names the remedy and no credentials.
+    """A snapshot for health, info and people; texts name the remedy and no credentials.
 
-    `published`, `refused` and `connects` count since start: `refused` events were not wanted by
-    the broker (they stay in the outbox and are offered again on the next connection). `dropped`
-    ones fell to the outbox's bound.
+    Attributes:
+        connected: whether a broker has accepted the session.
+        broker: the last one that did, and the version of MQTT.
+        connects: since start.
+        pending: events that wait in the outbox.
+        published: events that brokers took, since start.
+        refused: events that brokers did not want, each time they did not, since start.
+        parked: events that are kept apart because a broker refused them.
+        dropped: events that a bound of the outbox has cost.
+        lost: numbers that a damaged outbox file has cost, whether delivered before or not.
+        last_refusal: topic and reason of the newest parked event.
+        set_aside: where a damaged outbox file lies.
+        outbox_error: why the outbox cannot be used at the moment.
+        last_error: why events do not flow.
     """
 
     connected: bool = False
@@ -44,7 +59,12 @@ class PublisherStats:
     pending: int = 0
     published: int = 0
     refused: int = 0
+    parked: int = 0
     dropped: int = 0
+    lost: int = 0
+    last_refusal: str | None = None
+    set_aside: str | None = None
+    outbox_error: str | None = None
     last_error: str | None = None
 
 
@@ -53,32 +73,33 @@ class PublishLoop:
 
     def __init__(
         self,
-        reader: OutboxReader,
+        outbox: Outbox,
         *,
         settings: MqttSettings,
+        station: Station,
         board: Board,
+        post: Post,
         waker: Waker,
-        device_id: str,
         beat: Beat,
-        health_expiry_s: int,
         retry_min_s: float,
         clock: Clock,
         now: Callable[[], datetime],
         random: Callable[[], float],
     ) -> None:
         self._settings = settings
-        self._reader = reader
+        self._outbox = outbox
+        self._station = station
         self._board = board
+        self._post = post
         self._waker = waker
         self._beat = beat
-        self._health_expiry_s = health_expiry_s
         self._clock = clock
-        self._now = now
-        self._client_id = settings.client_id or f"alprd-{device_id}"
-        self._availability_topic = f"{settings.prefix}/devices/{device_id}/availability"
-        self._shelf = Shelf(reader, clock=clock)
+        self._client_id = settings.client_id or f"alprd-{station.device_id}"
+        self._shelf = Shelf(outbox, clock=clock, now=now)
+        self._suspects = Suspects(clock=clock)
+        brokers = brokers_of(settings)
         self._dialler = Dialler(
-            brokers_of(settings),
+            brokers,
             self._new_connection,
             clock=clock,
             random=random,
@@ -86,8 +107,18 @@ class PublishLoop:
             retry_max_s=settings.reconnect_max_s,
             on_progress=waker.wake,
         )
+        self._homing = Homing(
+            brokers,
+            self._new_connection,
+            protocol_of=self._dialler.protocol_of,
+            clock=clock,
+            random=random,
+            every_s=settings.preferred_retry_s,
+            on_progress=waker.wake,
+        )
         self._connection: Connection | None = None
         self._courier: Courier | None = None
+        self._last_broker: Broker | None = None
         self._opened_at_s = 0.0
         self._counted_at_s = clock() - COUNT_EVERY_S
         self._dropped_told: int | None = None
@@ -108,6 +139,11 @@ class PublishLoop:
         if self._connection is None:
             self._dialler.hurry()
 
+    def offer_parked_again(self) -> None:
+        """Whatever a broker has refused is tried once more."""
+        self._suspects.forget()
+        self._shelf.offer_parked_again()
+
     def turn(self, wait_s: float = IDLE_WAIT_S) -> None:
         """Wait for something to do, at most `wait_s`, and do it."""
         self._beat()
@@ -115,11 +151,13 @@ class PublishLoop:
             self._dial(wait_s)
         else:
             self._drive(self._connection, wait_s)
+        self._shelf.maintain()
         self._count()
 
     def say_goodbye(self) -> None:
         """`stopped`, a clean disconnect, and no socket or thread is left behind."""
         give_up_at_s = self._clock() + GOODBYE_S
+        self._homing.close()
         if self._courier is not None:
             self._courier.announce("stopped")
         while self._courier is not None and self._courier.announcing:
@@ -141,7 +179,7 @@ class PublishLoop:
             broker,
             protocol=protocol,
             client_id=self._client_id,
-            will=Will(topic=self._availability_topic, payload=b"offline"),
+            will=Will(topic=self._station.availability_topic, payload=b"offline"),
             keepalive_s=self._settings.keepalive_s,
             connect_timeout_s=CONNECT_TIMEOUT_S,
         )
@@ -159,15 +197,56 @@ class PublishLoop:
             if self._courier is None:
                 self._courier = self._welcome(connection)
             self._courier.turn()
+            preferred = self._homing.step(connection.broker)
+            if preferred is not None:
+                self._move(connection, self._courier, preferred)
+                return
         self._check_patience(connection)
         if connection.lost is not None:
             if self._courier is not None:
                 # An answer that came with the last bytes still counts.
                 self._courier.take_acks()
+                if connection.left_by_peer:
+                    self._suspect(self._courier)
+            self._homing.close()
             self._dialler.lost(connection, lasted_s=self._clock() - self._opened_at_s)
             connection.close(connection.lost)
             self._connection = self._courier = None
             self._publish_stats(connected=False)
+
+    def _suspect(self, courier: Courier) -> None:
+        topic = self._suspects.hung_up(courier.unanswered)
+        if topic is not None:
+            log.error(
+                "mqtt.topic_given_up",
+                topic=topic,
+                reason="the broker closes the connection at messages on it",
+                remedy="check the broker's access list and limits",
+            )
+
+    def _move(self, old: Connection, courier: Courier, new: Connection) -> None:
+        """Leave a broker for one that is preferred; what it has not answered goes to the other."""
+        log.info("mqtt.moving", broker=str(old.broker), to=str(new.broker))
+        courier.is_closing = True
+        self._wait_while(old, courier, lambda: not courier.is_drained)
+        # `stopped` would be wrong, and `online` must not stay there for ever.
+        courier.announce("offline")
+        self._wait_while(old, courier, lambda: courier.announcing)
+        old.disconnect()
+        self._wait_while(old, courier, lambda: True)
+        old.close("moved to a preferred broker")
+        self._dialler.moved_to(new.broker)
+        self._connection, self._courier = new, None
+        self._opened_at_s = self._clock()
+
+    def _wait_while(
+        self, connection: Connection, courier: Courier, holds: Callable[[], bool]
+    ) -> None:
+        give_up_at_s = self._clock() + GOODBYE_S
+        while connection.lost is None and holds() and self._clock() < give_up_at_s:
+            self._beat()
+            self._pump(connection, 0.1)
+            courier.take_acks()
 
     def _pump(self, connection: Connection, wait_s: float) -> None:
         if connection.has_buffered_input:
@@ -185,17 +264,21 @@ class PublishLoop:
             protocol=connection.protocol_name,
             client_id=self._client_id,
         )
+        self._homing.arrived()
+        if connection.broker != self._last_broker:
+            # At the start, too: somebody may have mended what an event was refused for.
+            self._last_broker = connection.broker
+            self.offer_parked_again()
         # A broker that was restarted without persistence has forgotten what was retained.
         self._board.all_unsent()
         courier = Courier(
             connection,
-            self._shelf,
-            self._board,
-            availability_topic=self._availability_topic,
-            max_inflight=self._settings.max_inflight,
-            health_expiry_s=self._health_expiry_s,
+            self._station,
+            shelf=self._shelf,
+            board=self._board,
+            post=self._post,
+            suspects=self._suspects,
             clock=self._clock,
-            now=self._now,
         )
         courier.announce("online")
         self.stats = replace(
@@ -229,22 +312,32 @@ class PublishLoop:
 
     def _publish_stats(self, *, connected: bool) -> None:
         self._counted_at_s = self._clock()
-        pending, dropped = self.stats.pending, self.stats.dropped
+        counts = None
         try:
-            counts = self._reader.counts()
+            counts = self._outbox.counts()
         except OutboxError as error:
             self._shelf.note(error)
-        else:
-            pending, dropped = counts.pending, counts.dropped
-        if self._dropped_told is not None and dropped > self._dropped_told:
-            log.warning("outbox.dropped", total=dropped, remedy="raise outbox.max_events")
-        self._dropped_told = dropped
+        if counts is not None:
+            if self._dropped_told is not None and counts.dropped > self._dropped_told:
+                log.warning(
+                    "outbox.dropped", total=counts.dropped, remedy="see [outbox] for its bounds"
+                )
+            self._dropped_told = counts.dropped
+            self.stats = replace(
+                self.stats,
+                pending=counts.pending,
+                parked=counts.parked,
+                dropped=counts.dropped,
+                lost=counts.lost,
+            )
+        aside = self._outbox.set_aside
         self.stats = replace(
             self.stats,
             connected=connected,
-            pending=pending,
-            dropped=dropped,
             published=self._shelf.published,
             refused=self._shelf.refused,
+            last_refusal=self._shelf.last_refusal,
+            set_aside=None if aside is None else str(aside),
+            outbox_error=self._shelf.error,
             last_error=self._shelf.error or self._dialler.last_error,
         )

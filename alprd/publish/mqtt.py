@@ -2,32 +2,35 @@
 
 paho keeps unacknowledged messages and sends them again on its own after a reconnect, which would
 double what the outbox sends again. So a `Connection` lives for one connection only, with a clean
-session, and whatever it did not deliver is forgotten with it: the outbox is the only truth. The
-socket is driven by its owner (`turn`), in one thread; paho's network thread is never started.
+start and no session expiry, and whatever it did not deliver is forgotten with it: the outbox is the
+only truth, so a session kept by the broker could only double events, and commands that were sent
+while we were away must not be executed late. The socket is driven by its owner (`turn`), in one
+thread; paho's network thread is never started.
 """
 
 from __future__ import annotations
 
-import ssl
+import socket
 from collections import deque
-from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from collections.abc import Sequence
+from typing import Final, Protocol
 
-from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags
+from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
-from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
 
 from alprd.publish.brokers import Broker, BrokerError, connect_error, refusal_remedy
+from alprd.publish.message import Ack, Inbound, Message, Refusal, Will, inbound_of, properties_of
+from alprd.publish.tls import tls_context
 
 Version = MQTTProtocolVersion
 V5: Final = MQTTProtocolVersion.MQTTv5
 V311: Final = MQTTProtocolVersion.MQTTv311
 DEFAULT_RECEIVE_MAXIMUM: Final = 65535
-UTF8_PAYLOAD: Final = 1
 FIXED_HEADER_BYTES: Final = 5
+MAX_INBOUND: Final = 1000
+"""Messages kept for the owner; whoever floods us loses the rest of the flood."""
 
 
 class _Socket(Protocol):
@@ -36,49 +39,14 @@ class _Socket(Protocol):
     def close(self) -> None: ...
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Will:
-    """What the broker says in our name when we vanish; retained, QoS 1."""
+class _Client(Client):
+    """Remembers its bare socket: paho forgets to close it when a WebSocket's handshake fails."""
 
-    topic: str
-    payload: bytes
+    bare: socket.socket | None = None
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Message:
-    """One message to send; `user` are MQTT 5 user properties, dropped on 3.1.1."""
-
-    topic: str
-    payload: bytes
-    qos: int
-    retain: bool
-    content_type: str
-    user: Mapping[str, str]
-    expiry_s: int | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Ack:
-    """The broker's answer to a QoS 1 message; `refusal` is None when it took the message."""
-
-    mid: int
-    refusal: str | None
-
-
-class _TlsContext(ssl.SSLContext):
-    """Remembers the socket that it wrapped: paho forgets to close it when the handshake fails."""
-
-    _last: ssl.SSLSocket | None = None
-
-    def wrap_socket(self, *args: Any, **kwargs: Any) -> ssl.SSLSocket:  # noqa: ANN401 - as its base
-        """As the base class does."""
-        self._last = super().wrap_socket(*args, **kwargs)
-        return self._last
-
-    def close_last(self) -> None:
-        """Close the socket of a handshake that failed."""
-        if self._last is not None:
-            self._last.close()
+    def _create_socket_connection(self) -> socket.socket:
+        self.bare = super()._create_socket_connection()
+        return self.bare
 
 
 class Connection:
@@ -106,18 +74,24 @@ class Connection:
         """Why there is no connection any more, with the remedy; None while there is one."""
         self.refused_version = False
         """True when the broker does not speak `protocol`."""
+        self.left_by_peer = False
+        """True when the broker ended the connection, not a time-out or ourselves."""
         self.receive_maximum = DEFAULT_RECEIVE_MAXIMUM
         self.maximum_packet_bytes: int | None = None
         self._keepalive_s = keepalive_s
         self._client_id = client_id
         self._acks: deque[Ack] = deque()
-        self._client = Client(
+        self._inbound: deque[Inbound] = deque()
+        self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
             protocol=protocol,
             clean_session=True if protocol == V311 else None,
+            transport="tcp" if broker.websocket_path is None else "websockets",
             reconnect_on_failure=False,
         )
+        if broker.websocket_path is not None:
+            self._client.ws_set_options(path=broker.websocket_path)
         self._client.connect_timeout = connect_timeout_s
         # The owner limits what is in flight; paho must not hold anything back by itself.
         self._client.max_inflight_messages = DEFAULT_RECEIVE_MAXIMUM
@@ -128,10 +102,11 @@ class Connection:
         self._client.on_connect = self._note_connack
         self._client.on_disconnect = self._note_disconnect
         self._client.on_publish = self._note_ack
+        self._client.on_message = self._note_message
 
     def open(self) -> None:
         """Connect and send CONNECT. Blocks; raises BrokerError."""
-        context = self._tls_context() if self.broker.tls else None
+        context = tls_context(self.broker) if self.broker.tls else None
         if context is not None:
             self._client.tls_set_context(context)
         try:
@@ -139,23 +114,9 @@ class Connection:
         except (OSError, ValueError) as error:  # ValueError: an impossible host name
             if context is not None:
                 context.close_last()
+            if self._client.bare is not None:
+                self._client.bare.close()
             raise BrokerError(connect_error(self.broker, error)) from error
-
-    def _tls_context(self) -> _TlsContext:
-        """Certificates and server names are always checked."""
-        context = _TlsContext(ssl.PROTOCOL_TLS_CLIENT)
-        ca_file = self.broker.ca_file
-        try:
-            if ca_file is None:
-                context.load_default_certs()
-            else:
-                context.load_verify_locations(ca_file)
-        except OSError as error:  # an SSLError is one, too
-            raise BrokerError(
-                f"{self.broker}: mqtt.ca_file {ca_file} cannot be used ({error});"
-                " it must be a readable PEM file with the authority's certificate"
-            ) from error
-        return context
 
     @property
     def protocol_name(self) -> str:
@@ -176,7 +137,9 @@ class Connection:
     def has_buffered_input(self) -> bool:
         """Whether TLS holds decrypted bytes, for which the socket never becomes readable."""
         sock = self._client.socket()
-        return isinstance(sock, ssl.SSLSocket) and sock.pending() > 0
+        if sock is None or self.lost is not None or not self.broker.tls:
+            return False
+        return bool(sock.pending()) if hasattr(sock, "pending") else False
 
     def turn(self, *, readable: bool, writable: bool) -> None:
         """Read, write and keep alive; what came of it stands in `accepted`, `lost`, `take_acks`."""
@@ -196,7 +159,7 @@ class Connection:
 
     def publish(self, message: Message) -> int | None:
         """Send a message; returns its id for `take_acks`, None when the connection is lost."""
-        properties = self._properties(message) if self.protocol == V5 else None
+        properties = properties_of(message) if self.protocol == V5 else None
         info = self._client.publish(
             message.topic, message.payload, message.qos, message.retain, properties
         )
@@ -205,9 +168,20 @@ class Connection:
             return None
         return info.mid
 
+    def subscribe(self, filters: Sequence[str]) -> None:
+        """Ask for messages, QoS 1; they come by `take_inbound`."""
+        if filters:
+            self._client.subscribe([(each, 1) for each in filters])
+
+    def take_inbound(self) -> list[Inbound]:
+        """What others sent since the last call, in the order in which it came."""
+        taken = list(self._inbound)
+        self._inbound.clear()
+        return taken
+
     def packet_bytes(self, message: Message) -> int:
         """The size on the wire, at most three bytes too much."""
-        packed = self._properties(message).pack() if self.protocol == V5 else b""
+        packed = properties_of(message).pack() if self.protocol == V5 else b""
         topic = 2 + len(message.topic.encode())
         return FIXED_HEADER_BYTES + topic + 2 + len(packed) + len(message.payload)
 
@@ -228,16 +202,6 @@ class Connection:
         sock: _Socket | None = self._client.socket()
         if sock is not None:
             sock.close()
-
-    def _properties(self, message: Message) -> Any:  # noqa: ANN401 - paho leaves them untyped
-        properties: Any = Properties(PacketTypes.PUBLISH)  # type: ignore[no-untyped-call]
-        properties.PayloadFormatIndicator = UTF8_PAYLOAD
-        properties.ContentType = message.content_type
-        if message.user:
-            properties.UserProperty = list(message.user.items())
-        if message.expiry_s is not None:
-            properties.MessageExpiryInterval = message.expiry_s
-        return properties
 
     def _note_connack(
         self,
@@ -265,6 +229,7 @@ class Connection:
     ) -> None:
         if self.lost is not None:
             return
+        self.left_by_peer = str(reason) != "Keep alive timeout"
         if flags.is_disconnect_packet_from_server:
             self.lost = f"{self.broker}: disconnected us: {reason}; {refusal_remedy(str(reason))}"
         else:
@@ -278,4 +243,10 @@ class Connection:
         reason: ReasonCode,
         _properties: Properties,
     ) -> None:
-        self._acks.append(Ack(mid=mid, refusal=str(reason) if reason.is_failure else None))
+        refusal = Refusal(code=reason.value, text=str(reason)) if reason.is_failure else None
+        self._acks.append(Ack(mid=mid, refusal=refusal))
+
+    def _note_message(self, _client: Client, _userdata: object, message: MQTTMessage) -> None:
+        inbound = inbound_of(message)
+        if inbound is not None and len(self._inbound) < MAX_INBOUND:
+            self._inbound.append(inbound)

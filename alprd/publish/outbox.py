@@ -1,96 +1,94 @@
-"""The durable queue between inference and the broker: one SQLite file, two connections.
+"""The durable queue between inference and the broker: one SQLite file with a little mark beside it.
 
-`OutboxWriter` belongs to the inference thread and `OutboxReader` to the publisher thread; they meet
-only inside SQLite (write-ahead log, synchronous=FULL), so neither needs a lock of ours. An event
-counts as published once `add` has returned; its row goes when the broker has acknowledged it.
+An event counts as published once `add` has returned; its row goes when the broker has acknowledged
+it. Every method may be called by any thread and holds the one lock for one transaction. A file that
+turns out to be damaged is set aside, what can be read of it moves into a new one, and the call goes
+on with that.
 """
 
 from __future__ import annotations
 
 import sqlite3
-from collections import deque
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
+import threading
+from collections.abc import Callable, Collection, Iterable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Final
+from typing import Final, TypeVar
 
-from alprd.publish.outbox_file import connect, lock, outbox_error, prepare
+import structlog
 
-DELETE_CHUNK: Final = 500
+from alprd.publish import parking, reading
+from alprd.publish.age import AgeAxis, Anchor, since_boot_s
+from alprd.publish.bounds import (
+    EventRow,
+    count,
+    counters,
+    delete,
+    drop_aged,
+    drop_excess,
+    note_gap,
+    those_that_fit,
+)
+from alprd.publish.gaps import Gap
+from alprd.publish.outbox_file import connect, is_damage, is_io_error, lock, outbox_error, prepare
+from alprd.publish.rows import Bounds, NewRow, OutboxCounts, OutboxRow
+from alprd.publish.salvage import checksum
+from alprd.publish.seqmark import SeqMark
+
 VACUUM_FROM_PAGES: Final = 2048
 VACUUM_STEP_PAGES: Final = 512
+ROW_BYTES: Final = 100
+"""What a row takes beside its texts, about."""
 
-PayloadBuilder = Callable[[int], bytes]
-"""Gives the finished message once the sequence number is known."""
+_Found = TypeVar("_Found")
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class NewRow:
-    """An event that is about to become durable."""
-
-    topic: str
-    event_id: str
-    build: PayloadBuilder
+log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxRow:
-    """An event that waits for the broker; `added_at_s` is Unix time."""
+class Outbox:
+    """Owned by whoever made it; used by the inference and the publisher thread."""
 
-    seq: int
-    topic: str
-    event_id: str
-    payload: bytes
-    added_at_s: float
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class OutboxCounts:
-    """How many events wait, and how many the bound has cost since the file was made."""
-
-    pending: int
-    dropped: int
-
-
-@contextmanager
-def _sqlite_as_outbox_error(path: Path) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.Error as error:
-        raise outbox_error(path, error) from error
-
-
-class OutboxWriter:
-    """Makes events durable and numbers them; used by one thread at a time.
-
-    It may be made in one thread and handed to another, which from then on is its only user.
-    """
-
-    def __init__(self, path: Path, *, max_events: int, now: Callable[[], datetime]) -> None:
-        """Open the outbox, making or migrating the file.
+    def __init__(
+        self,
+        path: Path,
+        *,
+        bounds: Bounds,
+        now: Callable[[], datetime],
+        boot_id: str | None = None,
+        boot_s: Callable[[], float] = since_boot_s,
+    ) -> None:
+        """Open the outbox, making, migrating or replacing the file.
 
         Args:
             path: the SQLite file; its folder exists.
-            max_events: beyond it the oldest rows are dropped, and counted.
-            now: aware wall time; only the age of a row rests on it, never its place.
+            bounds: how much may wait.
+            now: aware wall time; for people, and for the time that the machine was off.
+            boot_id: changes when the machine restarts.
+            boot_s: seconds since the machine started.
 
         Raises:
             OutboxError: the file cannot be used; the message names the remedy.
         """
-        self._path = path
-        self._max_events = max_events
+        self.path = path
+        self._bounds = bounds
         self._now = now
-        self._lock = lock(path)
+        self._boot_id = boot_id
+        self._boot_s = boot_s
+        self._lock = threading.Lock()
+        self._claimed: set[int] = set()
+        self._db: sqlite3.Connection | None = None
+        self._broken_at_s: float | None = None
+        self.set_aside: Path | None = None
+        """Where a damaged file was last moved to, in this process or before."""
+        self._owned = lock(path)
         try:
-            self.set_aside = prepare(path, now=now)
-            """Where a damaged earlier file now lies; None when all was well."""
-            with _sqlite_as_outbox_error(path):
-                self._db = connect(path)
+            self._mark = SeqMark(path.with_name(f"{path.name}.seq"), boot_id=boot_id)
+            self._open()
         except BaseException:
-            self._lock.close()
+            self.close()
             raise
+
+    # -- the inference thread --------------------------------------------------------------------
 
     def add(self, rows: Sequence[NewRow]) -> list[int]:
         """Make events durable, in order, all or none; returns their sequence numbers.
@@ -100,145 +98,293 @@ class OutboxWriter:
         """
         if not rows:
             return []
-        added_at_s = self._now().timestamp()
-        with _sqlite_as_outbox_error(self._path):
-            # IMMEDIATE takes the write lock before the counter is read, so that no number can be
-            # given twice.
-            self._db.execute("BEGIN IMMEDIATE")
-            try:
-                seqs = self._insert(rows, added_at_s)
-                self._db.execute("COMMIT")
-            except BaseException:
-                # SQLite has already rolled back by itself after some errors (a full disk).
-                if self._db.in_transaction:
-                    self._db.execute("ROLLBACK")
-                raise
-        return seqs
 
-    def _insert(self, rows: Sequence[NewRow], added_at_s: float) -> list[int]:
-        next_seq, pending = _counters(self._db, "next_seq", "pending")
-        seqs = list(range(next_seq, next_seq + len(rows)))
-        payloads = [row.build(seq) for seq, row in zip(seqs, rows, strict=True)]
-        self._db.executemany(
-            "INSERT INTO event (seq, topic, event_id, payload, size, added_at_s)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            [
-                (seq, row.topic, row.event_id, payload, len(payload), added_at_s)
-                for seq, row, payload in zip(seqs, rows, payloads, strict=True)
-            ],
+        def work(db: sqlite3.Connection) -> list[int]:
+            next_seq = counters(db)["next_seq"]
+            seqs = list(range(next_seq, next_seq + len(rows)))
+            self._mark.reserve(next_seq + len(rows))
+            self._insert(db, seqs, rows)
+            count(db, next_seq=len(rows))
+            self._store_anchor(db)
+            return seqs
+
+        return self._write(work, then=lambda seqs: self._mark.advance(next_seq=seqs[-1] + 1))
+
+    def add_lost(self, amount: int) -> None:
+        """Give numbers to events that never became durable, and announce them. OutboxError."""
+
+        def work(db: sqlite3.Connection) -> int:
+            next_seq = counters(db)["next_seq"]
+            self._mark.reserve(next_seq + amount)
+            seqs = range(next_seq, next_seq + amount)
+            note_gap(db, seqs, reason="unsaved", detail=None, at_s=self._wall_s())
+            count(db, next_seq=amount, dropped=amount)
+            return next_seq + amount
+
+        if amount > 0:
+            self._write(work, then=lambda next_seq: self._mark.advance(next_seq=next_seq))
+
+    def _insert(self, db: sqlite3.Connection, seqs: Sequence[int], rows: Sequence[NewRow]) -> None:
+        wall_s, aged_s = self._wall_s(), self._age.now_s()
+        new: list[EventRow] = []
+        for seq, row in zip(seqs, rows, strict=True):
+            payload = row.build(seq)
+            size = len(payload) + len(row.topic) + len(row.event_id) + ROW_BYTES
+            crc = checksum(seq, row.topic, row.event_id, payload)
+            new.append((seq, row.topic, row.event_id, payload, size, wall_s, aged_s, crc))
+        if self._bounds.when_full == "drop_newest":
+            new = those_that_fit(db, self._bounds, new)
+        db.executemany(
+            "INSERT INTO event (seq, topic, event_id, payload, size, added_at_s, aged_s, crc)"
+            " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            new,
         )
-        dropped = self._drop_oldest(pending + len(rows) - self._max_events)
-        _add_to_counter(self._db, "next_seq", len(rows))
-        _add_to_counter(self._db, "pending", len(rows) - dropped)
-        _add_to_counter(self._db, "dropped", dropped)
-        return seqs
+        count(db, pending=len(new), bytes=sum(row[4] for row in new))
+        if self._bounds.when_full == "drop_oldest":
+            drop_excess(db, self._bounds, spared=self._claimed, at_s=wall_s)
 
-    def _drop_oldest(self, excess: int) -> int:
-        if excess <= 0:
-            return 0
-        return self._db.execute(
-            "DELETE FROM event WHERE seq IN (SELECT seq FROM event ORDER BY seq LIMIT ?)",
-            (excess,),
-        ).rowcount
+    # -- the publisher thread --------------------------------------------------------------------
 
-    def counts(self) -> OutboxCounts:
-        """How much waits and how much was dropped. Raises OutboxError."""
-        with _sqlite_as_outbox_error(self._path):
-            return _counts(self._db)
+    def claim(
+        self, after_seq: int, limit: int, *, before_seq: int | None = None
+    ) -> list[OutboxRow]:
+        """The oldest rows in a range of numbers that nobody has claimed; no bound drops them now.
 
-    def close(self) -> None:
-        """Release the file."""
-        self._db.close()
-        self._lock.close()
+        Raises:
+            OutboxError: the file cannot be read now.
+        """
 
-    def __enter__(self) -> OutboxWriter:
-        return self
+        def work(db: sqlite3.Connection) -> list[OutboxRow]:
+            return reading.unclaimed(
+                db,
+                after_seq=after_seq,
+                before_seq=before_seq,
+                limit=limit,
+                claimed=self._claimed,
+                now_s=self._age.now_s(),
+            )
 
-    def __exit__(self, *_: object) -> None:
-        self.close()
+        with self._lock:
+            rows = self._guarded(work)
+            self._claimed.update(row.seq for row in rows)
+        return rows
 
+    def release(self, *, keep: Collection[int] = ()) -> None:
+        """A connection is gone: what it had claimed may be claimed again, except `keep`."""
+        with self._lock:
+            self._claimed &= set(keep)
 
-class OutboxReader:
-    """Hands out waiting events and removes acknowledged ones; owned by the publisher thread."""
+    def first_younger_than(self, age_s: float) -> int | None:
+        """The lowest number of a waiting event that is at most so old; None: none is. OutboxError.
 
-    def __init__(self, path: Path) -> None:
-        """Open an outbox that `OutboxWriter` has prepared. Raises OutboxError."""
-        self._path = path
-        with _sqlite_as_outbox_error(path):
-            self._db = connect(path)
-
-    def pending(self, after_seq: int, limit: int) -> list[OutboxRow]:
-        """The oldest `limit` rows with a greater sequence number, in order. Raises OutboxError."""
-        with (
-            _sqlite_as_outbox_error(self._path),
-            closing(
-                self._db.execute(
-                    "SELECT seq, topic, event_id, payload, added_at_s FROM event"
-                    " WHERE seq > ? ORDER BY seq LIMIT ?",
-                    (after_seq, limit),
-                )
-            ) as cursor,
-        ):
-            return [
-                OutboxRow(seq=seq, topic=topic, event_id=event_id, payload=payload, added_at_s=at_s)
-                for seq, topic, event_id, payload, at_s in cursor
-            ]
+        Numbers and ages grow together, so this looks at few rows.
+        """
+        with self._lock:
+            return self._guarded(lambda db: reading.first_since(db, self._age.now_s() - age_s))
 
     def delete(self, seqs: Iterable[int]) -> None:
         """Remove acknowledged rows; a row that is already gone is no error. Raises OutboxError."""
-        waiting = deque(seqs)
-        while waiting:
-            chunk = [waiting.popleft() for _ in range(min(DELETE_CHUNK, len(waiting)))]
-            with _sqlite_as_outbox_error(self._path):
-                self._db.execute("BEGIN IMMEDIATE")
-                try:
-                    self._delete_chunk(chunk)
-                    self._db.execute("COMMIT")
-                except BaseException:
-                    if self._db.in_transaction:
-                        self._db.execute("ROLLBACK")
-                    raise
+        chosen = list(seqs)
 
-    def _delete_chunk(self, seqs: Sequence[int]) -> None:
-        marks = ",".join("?" * len(seqs))
-        # Only question marks are pasted in; the values are bound.
-        gone = self._db.execute(f"DELETE FROM event WHERE seq IN ({marks})", seqs).rowcount  # noqa: S608
-        _add_to_counter(self._db, "pending", -gone)
+        def work(db: sqlite3.Connection) -> int:
+            sizes = reading.sizes(db, chosen)
+            delete(db, "event", list(sizes), size=sum(sizes.values()))
+            return reading.floor(db)
 
-    def counts(self) -> OutboxCounts:
-        """How much waits and how much was dropped. Raises OutboxError."""
-        with _sqlite_as_outbox_error(self._path):
-            return _counts(self._db)
+        def then(floor: int) -> None:
+            self._claimed.difference_update(chosen)
+            self._mark.advance(floor=floor)
+
+        self._write(work, then=then)
+
+    def park(self, seq: int, reason: str, *, passing: bool) -> None:
+        """Put an event aside that a broker refuses; announced as a gap the first time. OutboxError.
+
+        Args:
+            seq: the event; one that is gone is no error.
+            reason: the broker's, for people.
+            passing: offer it again by itself after a while.
+        """
+
+        def work(db: sqlite3.Connection) -> None:
+            now_s = self._age.now_s()
+            if parking.park(db, seq, reason, now_s=now_s, passing=passing):
+                note_gap(db, [seq], reason="refused", detail=reason, at_s=self._wall_s())
+
+        self._write(work, then=lambda _: self._claimed.discard(seq))
+
+    def unpark(self, *, everything: bool) -> int:
+        """Offer parked events again: all, or those whose time has come. Raises OutboxError."""
+        return self._write(lambda db: parking.unpark(db, None if everything else self._age.now_s()))
+
+    def last_refusal(self) -> str | None:
+        """Why the newest parked event was refused. Raises OutboxError."""
+        with self._lock:
+            return self._guarded(reading.last_refusal)
+
+    def drop_aged(self) -> int:
+        """Drop what has waited too long; returns how many went. Raises OutboxError."""
+
+        def work(db: sqlite3.Connection) -> int:
+            return drop_aged(
+                db,
+                self._bounds,
+                now_s=self._age.now_s(),
+                spared=self._claimed,
+                at_s=self._wall_s(),
+            )
+
+        with self._lock:
+            oldest_s = self._guarded(reading.oldest_aged_s)
+            if oldest_s is None or self._age.now_s() - oldest_s <= self._bounds.max_age_s:
+                return 0
+        return self._write(work)
+
+    def take_gaps(self, limit: int, new_id: Callable[[], str]) -> list[Gap]:
+        """The oldest announcements, which from now on do not grow any more. Raises OutboxError."""
+        with self._lock:
+            if not self._guarded(counters)["gaps"]:
+                return []
+        return self._write(lambda db: reading.sealed_gaps(db, limit, new_id))
+
+    def delete_gaps(self, gap_ids: Iterable[str]) -> None:
+        """Announcements that the broker has taken. Raises OutboxError."""
+        chosen = [(gap_id,) for gap_id in gap_ids]
+
+        def work(db: sqlite3.Connection) -> None:
+            gone = db.executemany("DELETE FROM gap WHERE gap_id = ?", chosen).rowcount
+            count(db, gaps=-gone)
+
+        self._write(work)
 
     def give_space_back(self) -> None:
         """Shrink the file by one step when a long outage has blown it up. Raises OutboxError."""
-        with _sqlite_as_outbox_error(self._path):
-            (free_pages,) = self._db.execute("PRAGMA freelist_count").fetchone()
+
+        def work(db: sqlite3.Connection) -> None:
+            (free_pages,) = db.execute("PRAGMA freelist_count").fetchone()
             if free_pages > VACUUM_FROM_PAGES:
                 # As a script, because `execute` takes one step, which frees one page.
-                self._db.executescript(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})")
+                db.executescript(f"PRAGMA incremental_vacuum({VACUUM_STEP_PAGES})")
+
+        with self._lock:
+            self._guarded(work)
+
+    # -- everybody ---------------------------------------------------------------------------------
+
+    def counts(self) -> OutboxCounts:
+        """How it stands. Raises OutboxError."""
+        with self._lock:
+            found = self._guarded(counters)
+        return OutboxCounts(**{name: found[name] for name in OutboxCounts.__dataclass_fields__})
 
     def close(self) -> None:
         """Release the file."""
-        self._db.close()
+        with self._lock:
+            self._close_db()
+            if hasattr(self, "_mark"):
+                self._mark.close()
+            self._owned.close()
 
-    def __enter__(self) -> OutboxReader:
+    def __enter__(self) -> Outbox:
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
+    # -- under the lock ----------------------------------------------------------------------------
 
-def _counters(db: sqlite3.Connection, *names: str) -> list[int]:
-    found: dict[str, int] = dict(db.execute("SELECT name, value FROM counter"))
-    return [found[name] for name in names]
+    def _write(
+        self,
+        work: Callable[[sqlite3.Connection], _Found],
+        *,
+        then: Callable[[_Found], None] | None = None,
+    ) -> _Found:
+        def transaction(db: sqlite3.Connection) -> _Found:
+            # IMMEDIATE takes the write lock before a counter is read.
+            db.execute("BEGIN IMMEDIATE")
+            try:
+                found = work(db)
+                db.execute("COMMIT")
+            except BaseException:
+                # SQLite has already rolled back by itself after some errors (a full disk).
+                if db.in_transaction:
+                    db.execute("ROLLBACK")
+                raise
+            return found
 
+        with self._lock:
+            found = self._guarded(transaction)
+            if then is not None:
+                then(found)
+            return found
 
-def _add_to_counter(db: sqlite3.Connection, name: str, amount: int) -> None:
-    if amount:
-        db.execute("UPDATE counter SET value = value + ? WHERE name = ?", (amount, name))
+    def _guarded(self, work: Callable[[sqlite3.Connection], _Found]) -> _Found:
+        """Run it; a damaged file is replaced and the work done on the new one."""
+        try:
+            return work(self._opened())
+        except sqlite3.Error as error:
+            if not is_damage(error) and not (is_io_error(error) and self._may_reopen()):
+                raise outbox_error(self.path, error) from error
+            log.error("outbox.damaged", file=str(self.path), error=str(error))
+            distrusted = is_damage(error)
+        self._close_db()
+        try:
+            return work(self._open(distrusted=distrusted))
+        except sqlite3.Error as error:
+            raise outbox_error(self.path, error) from error
 
+    def _may_reopen(self) -> bool:
+        """An I/O error may be a damage or a passing trouble: look into it, but not all the time."""
+        now_s = self._boot_s()
+        if self._broken_at_s is not None and now_s - self._broken_at_s < 30.0:
+            return False
+        self._broken_at_s = now_s
+        return True
 
-def _counts(db: sqlite3.Connection) -> OutboxCounts:
-    pending, dropped = _counters(db, "pending", "dropped")
-    return OutboxCounts(pending=pending, dropped=dropped)
+    def _opened(self) -> sqlite3.Connection:
+        return self._db if self._db is not None else self._open()
+
+    def _open(self, *, distrusted: bool = False) -> sqlite3.Connection:
+        aside = prepare(self.path, mark=self._mark, now=self._now, distrusted=distrusted)
+        try:
+            db = connect(self.path)
+            found = db.execute("SELECT boot_id, boot_s, wall_s, aged_s FROM anchor").fetchone()
+            last = None
+            if found is not None:
+                boot_id, boot_s, wall_s, aged_s = found
+                last = Anchor(boot_id=boot_id, boot_s=boot_s, wall_s=wall_s, aged_s=aged_s)
+            self._age = AgeAxis(
+                last, boot_id=self._boot_id, boot_s=self._boot_s, wall_s=self._wall_s
+            )
+            known = counters(db)
+            self._mark.reserve(known["next_seq"])
+            self._mark.advance(next_seq=known["next_seq"], floor=reading.floor(db))
+            kept = db.execute("SELECT value FROM meta WHERE key = 'set_aside'").fetchone()
+        except sqlite3.Error as error:
+            raise outbox_error(self.path, error) from error
+        self.set_aside = Path(kept[0]) if kept is not None else None
+        if aside is not None:
+            log.error(
+                "outbox.set_aside",
+                moved_to=str(aside),
+                kept=known["pending"],
+                lost=known["lost"],
+                remedy="what could be read was kept; check the disk",
+            )
+        self._db = db
+        return db
+
+    def _close_db(self) -> None:
+        if self._db is not None:
+            self._db.close()
+            self._db = None
+
+    def _store_anchor(self, db: sqlite3.Connection) -> None:
+        anchor = self._age.anchor()
+        db.execute(
+            "INSERT OR REPLACE INTO anchor VALUES (1, ?, ?, ?, ?)",
+            (anchor.boot_id, anchor.boot_s, anchor.wall_s, anchor.aged_s),
+        )
+
+    def _wall_s(self) -> float:
+        return self._now().timestamp()

@@ -12,10 +12,11 @@ from pathlib import Path
 from typing import IO, Final
 
 from alprd.ports import OutboxError
-from alprd.publish.salvage import read_what_is_left, set_aside
+from alprd.publish.salvage import carry_over, catch_up, read_what_is_left, set_aside
+from alprd.publish.seqmark import SeqMark
 
 APPLICATION_ID: Final = 0x616C7072  # "alpr": tells our file from somebody else's database
-SCHEMA_VERSION: Final = 1
+SCHEMA_VERSION: Final = 2
 BUSY_TIMEOUT_S: Final = 10.0
 WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
 SQLITE_MAGIC: Final = b"SQLite format 3\x00"
@@ -33,11 +34,44 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         " size INTEGER NOT NULL,"
         " added_at_s REAL NOT NULL)",
     ),
+    (
+        # aged_s: on the axis of `AgeAxis`; crc: NULL for rows of version 1; tries: how often a
+        # broker has refused it.
+        "ALTER TABLE event ADD COLUMN aged_s REAL NOT NULL DEFAULT 0",
+        "ALTER TABLE event ADD COLUMN crc INTEGER",
+        "ALTER TABLE event ADD COLUMN tries INTEGER NOT NULL DEFAULT 0",
+        "CREATE TABLE parked ("
+        " seq INTEGER PRIMARY KEY,"
+        " topic TEXT NOT NULL,"
+        " event_id TEXT NOT NULL,"
+        " payload BLOB NOT NULL,"
+        " size INTEGER NOT NULL,"
+        " added_at_s REAL NOT NULL,"
+        " aged_s REAL NOT NULL,"
+        " crc INTEGER,"
+        " tries INTEGER NOT NULL,"
+        " reason TEXT NOT NULL,"
+        " retry_aged_s REAL)",  # NULL: not by itself
+        "CREATE TABLE gap ("
+        " id INTEGER PRIMARY KEY,"
+        " from_seq INTEGER NOT NULL,"
+        " to_seq INTEGER NOT NULL,"
+        " reason TEXT NOT NULL,"
+        " detail TEXT,"
+        " at_s REAL NOT NULL,"
+        " gap_id TEXT)",  # NULL: may still grow
+        "CREATE TABLE anchor (id INTEGER PRIMARY KEY CHECK (id = 1), boot_id TEXT,"
+        " boot_s REAL NOT NULL, wall_s REAL NOT NULL, aged_s REAL NOT NULL)",
+        "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
+        "INSERT INTO counter SELECT 'bytes', coalesce(sum(size), 0) FROM event",
+        "INSERT INTO counter VALUES ('parked', 0), ('lost', 0), ('gaps', 0)",
+    ),
 )
+COUNTERS: Final = frozenset({"next_seq", "pending", "dropped", "bytes", "parked", "lost", "gaps"})
 
 
 class OutboxDamagedError(OutboxError):
-    """The file broke while in use: only a new start can set it aside."""
+    """The file broke while in use, and a new one could not be made either."""
 
 
 class _DamagedFileError(Exception):
@@ -84,10 +118,19 @@ def lock(path: Path) -> IO[bytes]:
     return file
 
 
-def prepare(path: Path, *, now: Callable[[], datetime]) -> Path | None:
+def prepare(
+    path: Path, *, mark: SeqMark, now: Callable[[], datetime], distrusted: bool = False
+) -> Path | None:
     """Make the file ready: create it, migrate it, or set a damaged one aside and start anew.
 
-    What can still be read of a damaged file moves into the new one.
+    What can still be read of a damaged file moves into the new one; what is missing is announced,
+    as is what a file lacks that is whole but too old.
+
+    Args:
+        path: the outbox.
+        mark: the numbers that were given.
+        now: for the name of a damaged file.
+        distrusted: damage was seen while the file was in use; no check can make it good.
 
     Returns:
         Where the damaged file now lies; None when there was none.
@@ -98,12 +141,17 @@ def prepare(path: Path, *, now: Callable[[], datetime]) -> Path | None:
     try:
         _refuse_text(path)
         try:
+            if distrusted:
+                raise _DamagedFileError("damaged while in use")
             _open_and_migrate(path)
         except _DamagedFileError:
             moved = set_aside(path, now())
             _open_and_migrate(path)
-            _carry_over(moved, path)
+            with closing(connect(path)) as db:
+                carry_over(db, read_what_is_left(moved, connect), mark, aside=moved, at=now())
             return moved
+        with closing(connect(path)) as db:
+            catch_up(db, mark, at=now())
     except (OSError, sqlite3.Error) as error:
         raise outbox_error(path, error) from error
     except _DamagedFileError as error:
@@ -192,28 +240,10 @@ def _check(db: sqlite3.Connection) -> None:
         raise _DamagedFileError(str(verdict))
     counters = dict(db.execute("SELECT name, value FROM counter"))
     (last_seq,) = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
-    if not {"next_seq", "pending", "dropped"} <= counters.keys():
+    if not counters.keys() >= COUNTERS:
         raise _DamagedFileError("a counter is missing")
     if counters["next_seq"] <= last_seq:
         raise _DamagedFileError("the sequence counter lies behind the rows")
-
-
-def _carry_over(damaged: Path, path: Path) -> None:
-    """Move what a damaged file still holds into the new one; its numbers go on."""
-    left = read_what_is_left(damaged, connect)
-    next_seq = max([left.next_seq, *(row[0] + 1 for row in left.rows)])
-    with closing(connect(path)) as db:
-        db.execute("BEGIN IMMEDIATE")
-        db.executemany(
-            "INSERT INTO event (seq, topic, event_id, payload, size, added_at_s)"
-            " VALUES (?, ?, ?, ?, ?, ?)",
-            left.rows,
-        )
-        db.executemany(
-            "UPDATE counter SET value = ? WHERE name = ?",
-            [(next_seq, "next_seq"), (len(left.rows), "pending"), (left.dropped, "dropped")],
-        )
-        db.execute("COMMIT")
 
 
 def is_damage(error: sqlite3.Error) -> bool:
@@ -223,6 +253,11 @@ def is_damage(error: sqlite3.Error) -> bool:
     """
     text = str(error).lower()
     return any(mark in text for mark in ("malformed", "not a database", "no such table"))
+
+
+def is_io_error(error: sqlite3.Error) -> bool:
+    """Whether the disk failed, or the file is not there as it was."""
+    return "disk i/o error" in str(error).lower()
 
 
 def outbox_error(path: Path, error: Exception) -> OutboxError:
@@ -244,7 +279,7 @@ def outbox_error(path: Path, error: Exception) -> OutboxError:
         remedy = "another process holds the file; stop it, or set outbox.path"
     elif isinstance(error, sqlite3.Error) and is_damage(error):
         return OutboxDamagedError(
-            f"{path}: the file is damaged ({error}); restart alprd, it sets the file aside"
+            f"{path}: the file is damaged ({error}) and a new one broke at once; check the disk"
         )
     elif "unable to open" in text:
         remedy = f"cannot be opened; check that {path.parent} exists and is writable"

@@ -1,9 +1,10 @@
-"""A damaged outbox file: kept under another name, and read as far as it can be read."""
+"""A damaged outbox file: kept under another name, read as far as it can be read, and announced."""
 
 from __future__ import annotations
 
 import json
 import sqlite3
+import zlib
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from dataclasses import dataclass
@@ -11,21 +12,37 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, Final
 
+from alprd.publish.gaps import runs
+from alprd.publish.seqmark import SeqMark
+
 COMPANIONS: Final = ("-wal", "-shm")
-# Both ways, because reading stops at the first page that is broken.
-FORWARDS: Final = "SELECT seq, topic, event_id, payload, size, added_at_s FROM event ORDER BY seq"
-BACKWARDS: Final = f"{FORWARDS} DESC"
+_ROW: Final = "seq, topic, event_id, payload, size, added_at_s, aged_s, crc, tries"
+_ROW_V1: Final = "seq, topic, event_id, payload, size, added_at_s, 0.0, NULL, 0"
+# Every way there is, because reading stops at the first page that is broken.
+_QUESTIONS: Final = tuple(
+    f"SELECT {columns} FROM {table} ORDER BY seq {order}"  # noqa: S608 - nothing from outside
+    for table, columns in (("event", _ROW), ("event", _ROW_V1), ("parked", _ROW))
+    for order in ("", "DESC")
+)
 
 Connect = Callable[[Path], sqlite3.Connection]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remains:
-    """What could be read; `rows` hold (seq, topic, event_id, payload, size, added_at_s)."""
+    """What could be read; `rows` have the columns of the table `event`, `gaps` those of `gap`."""
 
     rows: tuple[tuple[Any, ...], ...]
+    gaps: tuple[tuple[Any, ...], ...]
+    anchor: tuple[Any, ...] | None
     next_seq: int
     dropped: int
+    lost: int
+
+
+def checksum(seq: int, topic: str, event_id: str, payload: bytes) -> int:
+    """Of a row: SQLite does not notice when bytes inside of one have changed."""
+    return zlib.crc32(payload, zlib.crc32(f"{seq} {topic} {event_id}".encode("utf-8", "replace")))
 
 
 def set_aside(path: Path, at: datetime) -> Path:
@@ -47,22 +64,91 @@ def set_aside(path: Path, at: datetime) -> Path:
 def read_what_is_left(damaged: Path, connect: Connect) -> Remains:
     """Every whole event, in order, and the counters where they are readable."""
     rows: dict[int, tuple[Any, ...]] = {}
-    for question in (FORWARDS, BACKWARDS):
-        rows.update((row[0], row) for row in _read(damaged, connect, question) if _is_whole(row))
+    for question in _QUESTIONS:
+        for row in _read(damaged, connect, question):
+            if _is_whole(row):
+                rows.setdefault(row[0], row)
     counters = dict(_read(damaged, connect, "SELECT name, value FROM counter"))
+    gaps = "SELECT from_seq, to_seq, reason, detail, at_s, gap_id FROM gap"
+    anchor = "SELECT boot_id, boot_s, wall_s, aged_s FROM anchor"
     return Remains(
         rows=tuple(rows[seq] for seq in sorted(rows)),
+        gaps=tuple(_read(damaged, connect, gaps)),
+        anchor=next(_read(damaged, connect, anchor), None),
         next_seq=_count(counters, "next_seq", at_least=1),
         dropped=_count(counters, "dropped", at_least=0),
+        lost=_count(counters, "lost", at_least=0),
+    )
+
+
+def carry_over(
+    db: sqlite3.Connection, left: Remains, mark: SeqMark, *, aside: Path, at: datetime
+) -> None:
+    """Put what is left into a new file; its numbers go on, and those that are missing are a gap."""
+    seqs = {row[0] for row in left.rows}
+    next_seq = max([left.next_seq, mark.safe_next, *(seq + 1 for seq in seqs)])
+    known = seqs.union(*(range(first, last + 1) for first, last, *_ in left.gaps))
+    floor = mark.floor if mark.found is not None else min(known, default=next_seq)
+    missing = [seq for seq in range(floor, next_seq) if seq not in known]
+    db.execute("BEGIN IMMEDIATE")
+    db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", left.rows)
+    db.executemany(
+        "INSERT INTO gap (from_seq, to_seq, reason, detail, at_s, gap_id)"
+        " VALUES (?, ?, ?, ?, ?, ?)",
+        left.gaps,
+    )
+    _insert_damage(db, runs(missing), at)
+    if left.anchor is not None:
+        db.execute("INSERT INTO anchor VALUES (1, ?, ?, ?, ?)", left.anchor)
+    db.execute("INSERT INTO meta VALUES ('set_aside', ?)", (str(aside),))
+    for name, value in (
+        ("next_seq", next_seq),
+        ("pending", len(left.rows)),
+        ("bytes", sum(row[4] for row in left.rows)),
+        ("dropped", left.dropped),
+        ("lost", left.lost + len(missing)),
+        ("gaps", len(left.gaps) + len(runs(missing))),
+    ):
+        db.execute("UPDATE counter SET value = ? WHERE name = ?", (value, name))
+    db.execute("COMMIT")
+
+
+def catch_up(db: sqlite3.Connection, mark: SeqMark, *, at: datetime) -> None:
+    """A whole file that knows less than the mark: its newest events were lost with their log."""
+    ((next_seq,),) = db.execute("SELECT value FROM counter WHERE name = 'next_seq'").fetchall()
+    # A file without a single event is a new one: as with a damaged one, nothing of it is known.
+    target = mark.next_seq if next_seq > 1 else mark.safe_next
+    if target <= next_seq:
+        return
+    first = next_seq if next_seq > 1 else mark.floor
+    db.execute("BEGIN IMMEDIATE")
+    if first < target:
+        _insert_damage(db, [(first, target - 1)], at)
+        db.execute("UPDATE counter SET value = value + 1 WHERE name = 'gaps'")
+        db.execute("UPDATE counter SET value = value + ? WHERE name = 'lost'", (target - first,))
+    db.execute("UPDATE counter SET value = ? WHERE name = 'next_seq'", (target,))
+    db.execute("COMMIT")
+
+
+def _insert_damage(db: sqlite3.Connection, lost: list[tuple[int, int]], at: datetime) -> None:
+    db.executemany(
+        "INSERT INTO gap (from_seq, to_seq, reason, at_s) VALUES (?, ?, 'damaged', ?)",
+        [(first, last, at.timestamp()) for first, last in lost],
     )
 
 
 def _is_whole(row: tuple[Any, ...]) -> bool:
-    """Damage inside a payload shows as JSON that does not parse, or tells of another event."""
-    seq, _, event_id, payload, _, _ = row
+    """By its checksum; a row of version 1 has none and must be JSON that tells of this event."""
+    seq, topic, event_id, payload, size, *_, crc, tries = row
+    if not (isinstance(payload, bytes) and isinstance(topic, str) and isinstance(event_id, str)):
+        return False
+    if not (isinstance(size, int) and isinstance(tries, int)):
+        return False
+    if crc is not None:
+        return bool(crc == checksum(seq, topic, event_id, payload))
     try:
         content = json.loads(payload)
-    except (TypeError, ValueError):
+    except ValueError:
         return False
     return isinstance(content, dict) and (content.get("seq"), content.get("event_id")) == (
         seq,

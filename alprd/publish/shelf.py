@@ -2,16 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Set
-from typing import Final
+import os
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Final, TypeVar
 
 import structlog
 
+from alprd.core.events import RANDOM_BYTES, uuid7
 from alprd.ports import Clock, OutboxError
-from alprd.publish.outbox import OutboxReader, OutboxRow
+from alprd.publish.gaps import Gap
+from alprd.publish.message import Refusal
+from alprd.publish.outbox import Outbox
 from alprd.publish.outbox_file import OutboxDamagedError
+from alprd.publish.rows import OutboxRow
 
 FETCH_ROWS: Final = 64
+FETCH_GAPS: Final = 32
+GAP_EVERY_S: Final = 5.0
+"""Drops that go on are announced this often, as one range each time."""
+
+MAINTAIN_EVERY_S: Final = 1.0
+PASSING_CODES: Final = frozenset({0x80, 0x83, 0x91, 0x97})
+"""Refusals that may pass by themselves: unspecified, this broker's own, id in use, quota."""
+
+_Answer = TypeVar("_Answer")
 
 log = structlog.get_logger(__name__)
 
@@ -19,58 +34,118 @@ log = structlog.get_logger(__name__)
 class Shelf:
     """Owned by the publisher thread.
 
-    Rows that the broker has taken but that the disk does not let go (it is full or read-only) are
-    remembered here, so that they are not sent again on the next connection.
+    What the broker has taken but the disk does not let go (it is full or read-only) is remembered
+    here, so that it is not sent again on the next connection.
     """
 
-    def __init__(self, reader: OutboxReader, *, clock: Clock, retry_s: float = 1.0) -> None:
-        self._reader = reader
+    def __init__(
+        self,
+        outbox: Outbox,
+        *,
+        clock: Clock,
+        now: Callable[[], datetime],
+        retry_s: float = 1.0,
+    ) -> None:
+        self._outbox = outbox
         self._clock = clock
+        self._now = now
         self._retry_s = retry_s
         self._retry_at_s = clock()
+        self._gaps_at_s = clock()
+        self._maintain_at_s = clock()
         self._taken: set[int] = set()
+        self._taken_gaps: set[str] = set()
         self.error: str | None = None
         """Why the outbox cannot be used at the moment."""
         self.published = 0
         """Events that brokers took."""
         self.refused = 0
-        """Events that brokers did not want; they stay."""
+        """Events that brokers did not want, each time they did not."""
+        self.last_refusal: str | None = None
+        """Topic and reason of the newest parked event; None when none is parked."""
 
     @property
     def is_settled(self) -> bool:
         """Whether the file says the same as the broker."""
-        return self.error is None and not self._taken
+        return self.error is None and not self._taken and not self._taken_gaps
 
-    def fetch(self, after_seq: int) -> list[OutboxRow]:
+    def new_connection(self) -> None:
+        """What the last connection had claimed is free again; gaps go out at once."""
+        self._gaps_at_s = self._clock()
+        self._outbox.release(keep=self._taken)
+
+    def claim(self, after_seq: int, before_seq: int | None) -> list[OutboxRow]:
         """The next rows to send, in order; empty also while the file cannot be read."""
-        if self._clock() < self._retry_at_s:
-            return []
-        try:
-            return self._reader.pending(after_seq, FETCH_ROWS)
-        except OutboxError as error:
-            self.note(error)
-            return []
+        return self._ask(
+            lambda: self._outbox.claim(after_seq, FETCH_ROWS, before_seq=before_seq), []
+        )
 
-    def is_taken(self, seq: int) -> bool:
-        """Whether the broker has this row already."""
-        return seq in self._taken
+    def first_younger_than(self, age_s: float) -> int | None:
+        """The lowest number of a waiting event that is at most so old."""
+        return self._ask(lambda: self._outbox.first_younger_than(age_s), None)
 
-    def remove(self, seqs: Set[int]) -> None:
-        """Let rows go that the broker has taken, and those that could not go before."""
+    def take_gaps(self) -> list[Gap]:
+        """What is to be announced, once in a while; the same ones again after a new connection."""
+        if self._clock() < self._gaps_at_s:
+            return []
+        self._gaps_at_s = self._clock() + GAP_EVERY_S
+        nothing: list[Gap] = []
+        gaps = self._ask(lambda: self._outbox.take_gaps(FETCH_GAPS, self._new_id), nothing)
+        if len(gaps) == FETCH_GAPS:
+            self._gaps_at_s = self._clock()
+        return [gap for gap in gaps if gap.gap_id not in self._taken_gaps]
+
+    def remove(self, seqs: Collection[int], gap_ids: Collection[str] = ()) -> None:
+        """Let go what the broker has taken, and what could not go before."""
         self.published += len(seqs)
-        self._taken |= seqs
-        if (not self._taken and self.error is None) or self._clock() < self._retry_at_s:
+        self._taken.update(seqs)
+        self._taken_gaps.update(gap_ids)
+        nothing = not self._taken and not self._taken_gaps and self.error is None
+        if nothing or self._clock() < self._retry_at_s:
             return
         try:
-            self._reader.delete(sorted(self._taken))
-            self._reader.give_space_back()
+            if self._taken or self.error is not None:
+                self._outbox.delete(sorted(self._taken))
+            if self._taken_gaps:
+                self._outbox.delete_gaps(sorted(self._taken_gaps))
+            self._outbox.give_space_back()
         except OutboxError as error:
             self.note(error)
             return
         self._taken.clear()
+        self._taken_gaps.clear()
         if self.error is not None:
             self.error = None
             log.info("outbox.usable_again")
+
+    def park(self, seq: int, topic: str, refusal: Refusal) -> None:
+        """Put an event aside that the broker does not want; the queue goes on."""
+        self.refused += 1
+        self.last_refusal = f"{topic}: {refusal.text}"
+        passing = refusal.code in PASSING_CODES
+        log.warning("mqtt.event_parked", topic=topic, seq=seq, reason=refusal.text)
+        self._ask(lambda: self._outbox.park(seq, refusal.text, passing=passing), None)
+
+    def offer_parked_again(self) -> None:
+        """All of them: the broker is another one, or somebody wants it tried."""
+        back = self._ask(lambda: self._outbox.unpark(everything=True), 0)
+        if back:
+            log.info("mqtt.parked_offered_again", events=back)
+
+    def maintain(self) -> None:
+        """Once in a while: drop what is too old, offer again what was refused for the moment."""
+        if self._clock() < max(self._maintain_at_s, self._retry_at_s):
+            return
+        self._maintain_at_s = self._clock() + MAINTAIN_EVERY_S
+        try:
+            self._outbox.drop_aged()
+            if self._outbox.counts().parked:
+                self._outbox.unpark(everything=False)
+                self.last_refusal = self._outbox.last_refusal()
+            else:
+                self.last_refusal = None
+        except OutboxError as error:
+            self.note(error)
 
     def note(self, error: OutboxError) -> None:
         """Remember a trouble with the file; the next try comes a little later.
@@ -84,3 +159,15 @@ class Shelf:
             log.error("outbox.unusable", reason=str(error))
         self.error = str(error)
         self._retry_at_s = self._clock() + self._retry_s
+
+    def _ask(self, question: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
+        if self._clock() < self._retry_at_s:
+            return otherwise
+        try:
+            return question()
+        except OutboxError as error:
+            self.note(error)
+            return otherwise
+
+    def _new_id(self) -> str:
+        return uuid7(self._now(), os.urandom(RANDOM_BYTES))

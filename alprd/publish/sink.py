@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 from alprd.core.events import to_payload
 from alprd.core.types import PlateEvent
-from alprd.publish.outbox import NewRow, OutboxWriter
+from alprd.publish.outbox import Outbox
+from alprd.publish.rows import NewRow
 
 
 def encode(payload: Mapping[str, Any]) -> bytes:
@@ -31,7 +32,7 @@ class OutboxSink:
 
     def __init__(
         self,
-        writer: OutboxWriter,
+        outbox: Outbox,
         *,
         wake_publisher: Callable[[], None],
         prefix: str,
@@ -42,14 +43,14 @@ class OutboxSink:
         """Bind what every event of this device has in common.
 
         Args:
-            writer: the outbox; from now on used only here.
+            outbox: where they become durable.
             wake_publisher: called after events became durable.
             prefix: the first topic level(s).
             device_id: the device's name.
             software: name and version, "alprd 0.1.0".
             models: name of each model in use -> "sha256:...".
         """
-        self._writer = writer
+        self._outbox = outbox
         self._wake_publisher = wake_publisher
         self._prefix = prefix
         self._build: _Build = partial(
@@ -60,7 +61,7 @@ class OutboxSink:
         """Return once the events are on disk, in order. Raises OutboxError: none was added."""
         if not events:
             return
-        self._writer.add([self._row(event) for event in events])
+        self._outbox.add([self._row(event) for event in events])
         self._wake_publisher()
 
     def _row(self, event: PlateEvent) -> NewRow:

@@ -5,10 +5,9 @@ from __future__ import annotations
 import random as random_module
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
-from pathlib import Path
 from typing import Any, Final
 
 import structlog
@@ -17,8 +16,11 @@ from alprd.config.models import MqttSettings
 from alprd.core.types import CameraStatus
 from alprd.ports import Beat, Clock
 from alprd.publish.board import Board
+from alprd.publish.courier import Station
 from alprd.publish.loop import GOODBYE_S, PublisherStats, PublishLoop
-from alprd.publish.outbox import OutboxReader
+from alprd.publish.message import Inbound, Message
+from alprd.publish.outbox import Outbox
+from alprd.publish.post import Post
 from alprd.publish.waker import Waker
 
 __all__ = ["PublisherStats", "PublisherThread"]
@@ -44,10 +46,13 @@ class PublisherThread:
         self,
         settings: MqttSettings,
         *,
-        outbox_path: Path,
+        outbox: Outbox,
         device_id: str,
         beat: Beat,
         on_failure: Callable[[Exception], None],
+        backlog_share: float = 0.25,
+        subscriptions: Sequence[str] = (),
+        on_message: Callable[[Inbound], None] | None = None,
         flush_timeout_s: float = 5.0,
         health_expiry_s: int = 60,
         retry_min_s: float = 1.0,
@@ -59,10 +64,13 @@ class PublisherThread:
 
         Args:
             settings: the broker.
-            outbox_path: the file that an `OutboxWriter` has prepared.
+            outbox: where events wait; stays the owner's.
             device_id: the device's name in topics.
             beat: called at least once a second while the thread makes progress.
             on_failure: called in the thread when it fails; the process should end.
+            backlog_share: of the messages, for old events while new ones wait.
+            subscriptions: topic filters whose messages `on_message` gets.
+            on_message: called in the publisher thread; must return at once and never raise.
             flush_timeout_s: on leaving, without an earlier `flush`: send for at most this long.
             health_expiry_s: the broker forgets health messages after this long.
             retry_min_s: the first pause after a failed connect.
@@ -70,7 +78,7 @@ class PublisherThread:
             now: aware wall time.
             random: uniform in 0..1, for the jitter of the pauses.
         """
-        self._outbox_path = outbox_path
+        self._outbox = outbox
         self._on_failure = on_failure
         self._flush_timeout_s = flush_timeout_s
         self._clock = clock
@@ -78,14 +86,24 @@ class PublisherThread:
         self._board = Board(
             prefix=settings.prefix, device_id=device_id, now=now, on_change=self._waker.wake
         )
+        self._post = Post(on_change=self._waker.wake)
+        self._offer_wanted = threading.Event()
         self._make_loop = partial(
             PublishLoop,
             settings=settings,
+            station=Station(
+                prefix=settings.prefix,
+                device_id=device_id,
+                max_inflight=settings.max_inflight,
+                backlog_share=backlog_share,
+                health_expiry_s=health_expiry_s,
+                subscriptions=tuple(subscriptions),
+                on_message=on_message,
+            ),
             board=self._board,
+            post=self._post,
             waker=self._waker,
-            device_id=device_id,
             beat=beat,
-            health_expiry_s=health_expiry_s,
             retry_min_s=retry_min_s,
             clock=clock,
             now=now,
@@ -111,6 +129,15 @@ class PublisherThread:
     def device(self, name: str, payload: Mapping[str, Any], *, retain: bool) -> None:
         """Publish on <prefix>/devices/<device>/<name>; retained ones re-sent on every connect."""
         self._board.device(name, payload, retain=retain)
+
+    def send(self, message: Message) -> None:
+        """Send something for the moment, in order; dropped when no broker is there."""
+        self._post.put(message)
+
+    def offer_parked_again(self) -> None:
+        """Try once more what a broker has refused."""
+        self._offer_wanted.set()
+        self._waker.wake()
 
     def wake(self) -> None:
         """There is something new in the outbox."""
@@ -153,10 +180,9 @@ class PublisherThread:
 
     def _run(self) -> None:
         try:
-            with OutboxReader(self._outbox_path) as reader:
-                loop = self._loop = self._make_loop(reader)
-                self._serve(loop)
-                loop.say_goodbye()
+            loop = self._loop = self._make_loop(self._outbox)
+            self._serve(loop)
+            loop.say_goodbye()
         except Exception as error:  # noqa: BLE001 - whatever it is, the process must hear of it
             self.failed = error
             self._on_failure(error)
@@ -166,6 +192,9 @@ class PublisherThread:
     def _serve(self, loop: PublishLoop) -> None:
         pauses_before: int | None = None
         while not self._stop.is_set():
+            if self._offer_wanted.is_set():
+                self._offer_wanted.clear()
+                loop.offer_parked_again()
             loop.turn()
             if not self._flush_wanted.is_set() or self._flush_over.is_set():
                 continue

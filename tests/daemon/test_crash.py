@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from alprd.publish.outbox import OutboxReader
 from support.daemon import Daemon
 from support.heard import assert_no_gap, availability, events
+from support.outboxes import peek
 from support.subscriber import Subscriber
 
 MakeConfig = Callable[..., str]
@@ -34,8 +34,7 @@ def test_events_survive_kill_9_while_they_flow(
         subscriber.wait_until(lambda seen, n=before: len(events(seen)) >= n + 5)
         daemon.kill()
         subscriber.wait_until(lambda seen: availability(seen)[-1:] == ["offline"], 60.0)
-        with OutboxReader(daemon.outbox_path) as outbox:
-            waiting |= {row.event_id for row in outbox.pending(0, 10_000)}
+        waiting |= set(peek(daemon.outbox_path))
     daemon.start()
     code, _ = daemon.stop()
     assert code == 0
@@ -43,5 +42,4 @@ def test_events_survive_kill_9_while_they_flow(
     found = events(heard)
     assert_no_gap(found)
     assert waiting <= {event["event_id"] for event in found}
-    with OutboxReader(daemon.outbox_path) as outbox:
-        assert outbox.counts().pending == 0
+    assert peek(daemon.outbox_path) == []

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from alprd.publish.outbox import OutboxReader
 from support.broker import free_port
 from support.daemon import Daemon
 from support.heard import assert_no_gap, availability, events, states
+from support.outboxes import peek
 from support.subscriber import Subscriber
 from support.tiny_models import write_detector, write_reader
 
@@ -22,8 +22,7 @@ MakeDaemon = Callable[..., Daemon]
 
 
 def pending(daemon: Daemon) -> int:
-    with OutboxReader(daemon.outbox_path) as outbox:
-        return outbox.counts().pending
+    return len(peek(daemon.outbox_path))
 
 
 def test_until_end_publishes_every_pass_once_and_ends_with_0(
@@ -250,7 +249,7 @@ def test_an_outbox_that_cannot_be_used_ends_the_start_with_1_and_the_remedy(
     ("part", "fault"),
     [
         ("inference", "import alprd.pipeline as m; m.CameraPipeline.step = None"),
-        ("publisher", "import alprd.publish.outbox as m; m.OutboxReader.pending = None"),
+        ("publisher", "import alprd.publish.outbox as m; m.Outbox.claim = None"),
     ],
 )
 def test_a_part_that_fails_ends_the_process_with_1_and_the_reason(

@@ -10,7 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from alprd.config.models import MqttSettings
-from alprd.publish.outbox import OutboxWriter
+from alprd.publish.age import since_boot_s
+from alprd.publish.outbox import Outbox
+from alprd.publish.rows import Bounds
 from alprd.publish.sink import OutboxSink
 from alprd.publish.thread import PublisherStats, PublisherThread
 from support.plate_events import plate_event
@@ -35,27 +37,42 @@ class Device:
         device_id: str = DEVICE_ID,
         settings: Mapping[str, Any] | None = None,
         now: Callable[[], datetime] = utc_now,
+        boot_s: Callable[[], float] = since_boot_s,
+        boot_id: str | None = "this-boot",
         max_events: int = 1_000_000,
+        max_bytes: int = 1024**3,
+        max_age_s: float = 1e9,
+        backlog_share: float = 0.25,
         flush_timeout_s: float = 10.0,
+        **publisher: Any,
     ) -> None:
         self.path = folder / f"{device_id}.sqlite"
         self.failures: list[Exception] = []
         self.beats: list[float] = []
         self._news = threading.Event()
-        self.writer = OutboxWriter(self.path, max_events=max_events, now=now)
+        self.outbox = Outbox(
+            self.path,
+            bounds=Bounds(max_events=max_events, max_bytes=max_bytes, max_age_s=max_age_s),
+            now=now,
+            boot_id=boot_id,
+            boot_s=boot_s,
+        )
         self.publisher = PublisherThread(
             MqttSettings(
                 url=url, prefix=prefix, client_id=f"{prefix}-{device_id}", **settings or {}
             ),
-            outbox_path=self.path,
+            outbox=self.outbox,
             device_id=device_id,
             beat=lambda: self.beats.append(time.monotonic()),
             on_failure=self.failures.append,
             flush_timeout_s=flush_timeout_s,
             retry_min_s=0.05,
+            backlog_share=backlog_share,
+            now=now,
+            **publisher,
         )
         self.sink = OutboxSink(
-            self.writer,
+            self.outbox,
             wake_publisher=self.publisher.wake,
             prefix=prefix,
             device_id=device_id,
@@ -81,11 +98,11 @@ class Device:
     @property
     def pending(self) -> int:
         """Rows in the outbox."""
-        return self.writer.counts().pending
+        return self.outbox.counts().pending
 
     def close(self) -> None:
         """Release the outbox."""
-        self.writer.close()
+        self.outbox.close()
 
     def __enter__(self) -> Device:
         self.publisher.__enter__()

@@ -18,9 +18,9 @@ MODELS = {"plate-detector": "sha256:" + "0" * 64, "plate-reader": "sha256:" + "f
 
 
 @cache
-def validator() -> Draft202012Validator:
+def validator(name: str = "plate-1") -> Draft202012Validator:
     """Checks formats (date-time, uuid) too."""
-    schema = json.loads((files("alprd") / "schemas" / "plate-1.json").read_text())
+    schema = json.loads((files("alprd") / "schemas" / f"{name}.json").read_text())
     assert validator_for(schema) is Draft202012Validator
     Draft202012Validator.check_schema(schema)
     return Draft202012Validator(schema, format_checker=Draft202012Validator.FORMAT_CHECKER)
@@ -36,6 +36,11 @@ def payload_of(event: PlateEvent, *, seq: int | None = 1) -> dict[str, Any]:
 def schema_problems(payload: Mapping[str, Any]) -> list[str]:
     """One line per violation."""
     return [f"{e.json_path}: {e.message}" for e in validator().iter_errors(payload)]
+
+
+def gap_problems(payload: Mapping[str, Any]) -> list[str]:
+    """One line per violation of the gap's schema."""
+    return [f"{e.json_path}: {e.message}" for e in validator("gap-1").iter_errors(payload)]
 
 
 def problems_of(event: PlateEvent) -> list[str]:

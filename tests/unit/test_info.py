@@ -31,11 +31,13 @@ def test_the_info_message_is_json_and_holds_no_secret() -> None:
         models={"plate-detector": "sha256:00"},
         versions={"alprd": "1"},
         boot_id="b",
+        delivery={"parked": 2},
     )
     text = json.dumps(payload)
     assert "hush" not in text
     assert payload["device_id"] == "edge-07"
     assert payload["models"] == {"plate-detector": "sha256:00"}
+    assert payload["delivery"] == {"parked": 2}
     assert payload["inference"] == {"backend": "onnxruntime", "reason": "it was asked for"}
     assert payload["cameras"] == [
         {"id": "gate", "enabled": True, "source": "rtsp://u:***@h/x"},

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from alprd.core.events import to_payload
 from support.broker import Broker
-from support.device import DEVICE_ID, Device, utc_now
+from support.device import DEVICE_ID, Device
+from support.outboxes import HandClock
+from support.payloads import gap_problems
 from support.plate_events import plate_event
 from support.proxy import Proxy
 from support.subscriber import Received, Subscriber
@@ -147,23 +148,65 @@ def test_a_broker_restarted_under_load_costs_no_event(fresh_broker: Broker, tmp_
 def test_an_event_that_waited_for_a_minute_is_marked_historical(
     broker: Broker, topic_prefix: str, tmp_path: Path
 ) -> None:
-    clock_offset_s = [-61.0]
-    device = Device(
-        tmp_path,
-        broker.url,
-        prefix=topic_prefix,
-        now=lambda: utc_now() + timedelta(seconds=clock_offset_s[0]),
-    )
+    clock = HandClock()
+    device = Device(tmp_path, broker.url, prefix=topic_prefix, boot_s=clock)
     device.add(1)
-    clock_offset_s[0] = 0.0
+    clock.seconds += 61.0
     device.add(2)
     with Subscriber(broker, f"{topic_prefix}/gate/plates") as subscriber, device:
-        old, new = subscriber.wait_for(2)
+        new, old = subscriber.wait_for(2)  # the new one first
+    assert seqs([old, new]) == [1, 2]
     assert old.user == {"schema": "alprd.plate/1", "historical": "true"}
     assert new.user == {"schema": "alprd.plate/1"}
 
 
-def test_an_event_that_the_broker_forbids_stays_while_the_others_go_on(
+@pytest.mark.parametrize("share", [0.0, 0.25, 0.5, 1.0])
+def test_old_events_trickle_in_between_new_ones_at_the_given_share(
+    broker: Broker, topic_prefix: str, tmp_path: Path, share: float
+) -> None:
+    clock = HandClock()
+    device = Device(
+        tmp_path,
+        broker.url,
+        prefix=topic_prefix,
+        boot_s=clock,
+        backlog_share=share,
+        settings={"max_inflight": 1},
+    )
+    device.add(*range(1, 41))
+    clock.seconds += 61.0
+    device.add(*range(41, 61))
+    with Subscriber(broker, f"{topic_prefix}/gate/plates") as subscriber, device:
+        arrived = seqs(subscriber.wait_for(60))
+    old = [seq for seq in arrived if seq <= 40]
+    new = [seq for seq in arrived if seq > 40]
+    assert old == list(range(1, 41))  # each kind is in order by itself
+    assert new == list(range(41, 61))
+    before_the_last_new = [seq for seq in arrived[: arrived.index(60)] if seq <= 40]
+    expected = {0.0: 0, 0.25: 6, 0.5: 19, 1.0: 40}[share]
+    assert abs(len(before_the_last_new) - expected) <= 1
+
+
+def test_a_gap_is_announced_before_the_events_that_follow_it(
+    make_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    broker = make_broker()
+    device = Device(tmp_path, broker.url, max_events=100)
+    device.add(*range(1, 131))
+    broker.start()
+    with Subscriber(broker, "alpr/gate/plates", "alpr/devices/+/gaps") as subscriber, device:
+        messages = subscriber.wait_for(101)
+        device.wait_until(lambda stats: stats.pending == 0 and stats.dropped == 30)
+        device.wait_until(lambda _: device.outbox.counts().gaps == 0)
+    gap = json.loads(messages[0].payload)
+    assert messages[0].topic == f"alpr/devices/{DEVICE_ID}/gaps"
+    assert messages[0].user == {"schema": "alprd.gap/1"}
+    assert gap_problems(gap) == []
+    assert (gap["from_seq"], gap["to_seq"], gap["count"], gap["reason"]) == (1, 30, 30, "events")
+    assert seqs(messages[1:]) == list(range(31, 131))
+
+
+def test_an_event_that_the_broker_forbids_is_parked_with_the_reason_while_the_others_go_on(
     make_broker: Callable[..., Broker], tmp_path: Path
 ) -> None:
     broker = make_broker()
@@ -172,19 +215,33 @@ def test_an_event_that_the_broker_forbids_stays_while_the_others_go_on(
     broker.configure(f"allow_anonymous true\nacl_file {acl}\n")
     broker.start()
     with (
-        Subscriber(broker, "alpr/gate/plates") as subscriber,
+        Subscriber(broker, "alpr/+/plates", "alpr/devices/+/gaps") as subscriber,
         Device(tmp_path, broker.url) as device,
     ):
         device.add(1, camera_id="forbidden")
         device.add(2)
-        assert seqs(subscriber.wait_for(1)) == [2]
-        stats = device.wait_until(lambda stats: stats.refused and stats.published)
-        assert (stats.refused, stats.published) == (1, 1)
-        assert device.pending == 1
+        messages = subscriber.wait_for(2)
+        (event,) = [m for m in messages if m.topic.endswith("/plates")]
+        (gap,) = [json.loads(m.payload) for m in messages if m.topic.endswith("/gaps")]
+        assert seqs([event]) == [2]
+        assert (gap["from_seq"], gap["to_seq"], gap["reason"]) == (1, 1, "refused")
+        assert gap["detail"] == "Not authorized"
+        stats = device.wait_until(lambda stats: stats.parked and stats.published)
+        assert (stats.refused, stats.published, stats.pending) == (1, 1, 0)
+        assert stats.last_refusal == "alpr/forbidden/plates: Not authorized"
         assert stats.connects == 1
+    acl.write_text("topic readwrite alpr/#\n")
+    broker.restart()
+    # Somebody has mended the list and restarts the device: the event is delivered after all.
+    with (
+        Subscriber(broker, "alpr/forbidden/plates") as subscriber,
+        Device(tmp_path, broker.url) as device,
+    ):
+        assert seqs(subscriber.wait_for(1)) == [1]
+        device.wait_until(lambda stats: not stats.parked and stats.last_refusal is None)
 
 
-def test_an_event_too_large_for_the_broker_does_not_stop_the_smaller_ones(
+def test_an_event_too_large_for_the_broker_is_parked_and_the_smaller_ones_go_on(
     make_broker: Callable[..., Broker], tmp_path: Path
 ) -> None:
     # An event takes about 770 bytes; the long camera id makes one larger than the limit.
@@ -197,8 +254,9 @@ def test_an_event_too_large_for_the_broker_does_not_stop_the_smaller_ones(
         device.add(1, camera_id="g" * 63)
         device.add(2)
         assert seqs(subscriber.wait_for(1)) == [2]
-        stats = device.wait_until(lambda stats: stats.refused)
-        assert (stats.connects, device.pending) == (1, 1)
+        stats = device.wait_until(lambda stats: stats.parked)
+        assert (stats.connects, stats.parked, device.pending) == (1, 1, 0)
+        assert "the broker takes 830 at most" in str(stats.last_refusal)
 
 
 @pytest.mark.parametrize("reachable", [True, False])

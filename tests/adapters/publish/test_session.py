@@ -14,7 +14,8 @@ from alprd.config.models import MqttSettings
 from alprd.core.types import CameraStatus
 from alprd.publish import loop
 from alprd.publish.brokers import brokers_of
-from alprd.publish.mqtt import V5, Connection, Will
+from alprd.publish.message import Will
+from alprd.publish.mqtt import V5, Connection
 from alprd.publish.waker import Waker
 from support.broker import HOST, Broker, password_line
 from support.certificates import make_authority
@@ -349,15 +350,3 @@ def test_a_hanging_tls_handshake_does_not_stop_the_beat(tmp_path: Path) -> None:
         seen = len(device.beats)
         device.wait_until(lambda _: len(device.beats) >= seen + 4)
         assert device.publisher.stats().last_error is None  # the attempt is still under way
-
-
-def test_an_outbox_that_cannot_be_opened_is_a_failure_of_the_thread(
-    broker: Broker, topic_prefix: str, tmp_path: Path
-) -> None:
-    device = Device(tmp_path, broker.url, prefix=topic_prefix)
-    device.close()
-    device.path.unlink()
-    with device.publisher:
-        pass
-    assert "check that" in str(device.failures[0])
-    assert device.publisher.failed is device.failures[0]

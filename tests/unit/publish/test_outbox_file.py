@@ -2,33 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sqlite3
-from datetime import datetime, timezone
 from pathlib import Path
 
 import pytest
 
 from alprd.ports import OutboxError
-from alprd.publish.outbox import NewRow, OutboxReader, OutboxWriter
-
-NOW = datetime(2026, 11, 21, 9, 0, tzinfo=timezone.utc)
-
-
-def open_writer(path: Path) -> OutboxWriter:
-    return OutboxWriter(path, max_events=1000, now=lambda: NOW)
-
-
-def row(event_id: str, *, padding: int = 0) -> NewRow:
-    return NewRow(
-        topic="alpr/gate/plates",
-        event_id=event_id,
-        build=lambda seq: json.dumps(
-            {"seq": seq, "event_id": event_id, "padding": "x" * padding}
-        ).encode(),
-    )
+from support.outboxes import gaps, open_outbox, row, rows, waiting
 
 
 @pytest.fixture
@@ -39,15 +21,15 @@ def path(tmp_path: Path) -> Path:
 @pytest.fixture
 def filled(path: Path) -> Path:
     """An outbox of 200 events, two pages each, numbered 1..200, of which 1..10 are delivered."""
-    with open_writer(path) as writer, OutboxReader(path) as reader:
-        writer.add([row(f"id-{number}", padding=5000) for number in range(1, 201)])
-        reader.delete(range(1, 11))
+    with open_outbox(path) as outbox:
+        outbox.add([row(f"id-{number}", padding=5000) for number in range(1, 201)])
+        outbox.delete(range(1, 11))
     return path
 
 
 def test_a_missing_folder_is_an_error_with_the_command_that_makes_it(tmp_path: Path) -> None:
     with pytest.raises(OutboxError, match=f"create it: mkdir -p {tmp_path}/no/such"):
-        open_writer(tmp_path / "no" / "such" / "outbox.sqlite")
+        open_outbox(tmp_path / "no" / "such" / "outbox.sqlite")
 
 
 def test_a_folder_in_place_of_the_file_is_an_error(path: Path) -> None:
@@ -55,14 +37,14 @@ def test_a_folder_in_place_of_the_file_is_an_error(path: Path) -> None:
     with pytest.raises(
         OutboxError, match=re.escape("is a folder; set outbox.path to a file in it")
     ):
-        open_writer(path)
+        open_outbox(path)
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_without_permission_is_an_error_with_the_remedy(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)
     with pytest.raises(OutboxError, match="make the file and its folder writable"):
-        open_writer(tmp_path / "outbox.sqlite")
+        open_outbox(tmp_path / "outbox.sqlite")
 
 
 @pytest.mark.parametrize(
@@ -72,12 +54,12 @@ def test_a_folder_without_permission_is_an_error_with_the_remedy(tmp_path: Path)
 def test_a_text_file_is_never_touched(path: Path, content: bytes) -> None:
     path.write_bytes(content)
     if b"\xff" in content:
-        with open_writer(path) as writer:  # noise, as a damaged page is: set aside, not lost
-            assert writer.set_aside is not None
-            assert writer.set_aside.read_bytes() == content
+        with open_outbox(path) as outbox:  # noise, as a damaged page is: set aside, not lost
+            assert outbox.set_aside is not None
+            assert outbox.set_aside.read_bytes() == content
         return
     with pytest.raises(OutboxError, match=re.escape("is not an outbox of alprd; set outbox.path")):
-        open_writer(path)
+        open_outbox(path)
     assert path.read_bytes() == content
 
 
@@ -88,28 +70,29 @@ def test_somebody_elses_database_is_never_touched(path: Path) -> None:
     other.close()
     before = path.read_bytes()
     with pytest.raises(OutboxError, match="is not an outbox of alprd"):
-        open_writer(path)
+        open_outbox(path)
     assert path.read_bytes() == before
 
 
 def test_a_file_of_a_newer_version_is_refused_and_kept(path: Path) -> None:
-    with open_writer(path) as writer:
-        writer._db.execute("PRAGMA user_version = 99")
+    with open_outbox(path) as outbox:
+        assert outbox._db is not None
+        outbox._db.execute("PRAGMA user_version = 99")
     with pytest.raises(OutboxError, match="written by a newer alprd"):
-        open_writer(path)
+        open_outbox(path)
 
 
 def test_an_empty_file_becomes_an_outbox(path: Path) -> None:
     path.touch()
-    with open_writer(path) as writer:
-        assert writer.set_aside is None
-        assert writer.add([row("a")]) == [1]
+    with open_outbox(path) as outbox:
+        assert outbox.set_aside is None
+        assert outbox.add([row("a")]) == [1]
 
 
 def test_a_second_process_on_the_same_outbox_is_refused(path: Path) -> None:
-    with open_writer(path), pytest.raises(OutboxError, match="another alprd uses this outbox"):
-        open_writer(path)
-    with open_writer(path) as later:
+    with open_outbox(path), pytest.raises(OutboxError, match="another alprd uses this outbox"):
+        open_outbox(path)
+    with open_outbox(path) as later:
         assert later.add([row("a")]) == [1]
 
 
@@ -119,33 +102,125 @@ def damage(path: Path, start: int, length: int) -> None:
         file.write(os.urandom(length))
 
 
-def test_a_damaged_page_costs_only_its_events_and_numbers_go_on(filled: Path) -> None:
+def without_mark(path: Path) -> None:
+    path.with_name(f"{path.name}.seq").unlink()
+
+
+@pytest.mark.parametrize("marked", [True, False])
+def test_a_damaged_page_costs_only_its_events_which_are_announced_and_numbers_go_on(
+    filled: Path, *, marked: bool
+) -> None:
     damage(filled, filled.stat().st_size // 2, 8192)
-    with open_writer(filled) as writer, OutboxReader(filled) as reader:
-        assert writer.set_aside == filled.with_name("outbox.sqlite.corrupt-20261121T090000")
-        assert writer.set_aside.exists()
-        left = [pending.seq for pending in reader.pending(0, 1000)]
+    if not marked:
+        without_mark(filled)
+    with open_outbox(filled) as outbox:
+        assert outbox.set_aside == filled.with_name("outbox.sqlite.corrupt-20261121T090000")
+        assert outbox.set_aside.exists()
+        left = waiting(outbox)
         assert 150 <= len(left) < 190
-        assert left == sorted(left)
-        assert set(left) <= set(range(11, 201))
-        assert reader.counts().pending == len(left)
-        assert writer.add([row("next")]) == [201]
+        announced = {seq for first, last, _ in gaps(outbox) for seq in range(first, last + 1)}
+        assert announced == set(range(11, 201)) - set(left)
+        assert outbox.counts().pending == len(left)
+        assert outbox.counts().lost == len(announced)
+        assert outbox.add([row("next")]) == [201]
+    with open_outbox(filled) as again:
+        assert again.set_aside is not None  # still to be told
 
 
 @pytest.mark.parametrize("wipe", [b"\x00", b"\xa5"])
-def test_a_lost_first_page_does_not_stop_the_service(filled: Path, wipe: bytes) -> None:
+def test_a_lost_first_page_stops_nothing_and_gives_no_number_twice(
+    filled: Path, wipe: bytes
+) -> None:
     with filled.open("r+b") as file:
         file.write(wipe * 4096)
-    with open_writer(filled) as writer:
-        assert writer.set_aside is not None
-        assert writer.add([row("next")])
+    with open_outbox(filled) as outbox:
+        assert outbox.set_aside is not None
+        assert outbox.add([row("next")]) == [201]
+        assert gaps(outbox) == [(11, 200, "damaged")]
 
 
-def test_a_truncated_file_does_not_stop_the_service(filled: Path) -> None:
+def test_a_truncated_file_stops_nothing_and_gives_no_number_twice(filled: Path) -> None:
     os.truncate(filled, filled.stat().st_size // 2 + 100)
-    with open_writer(filled) as writer:
-        assert writer.set_aside is not None
-        assert writer.add([row("next")])
+    with open_outbox(filled) as outbox:
+        assert outbox.set_aside is not None
+        left = waiting(outbox)
+        announced = {seq for first, last, _ in gaps(outbox) for seq in range(first, last + 1)}
+        assert announced | set(left) == set(range(11, 201))
+        assert not announced & set(left)
+        assert outbox.add([row("next")]) == [201]
+
+
+def test_a_file_that_was_deleted_gives_no_number_twice(filled: Path) -> None:
+    filled.unlink()
+    with open_outbox(filled) as outbox:
+        assert outbox.add([row("next")]) == [201]
+        assert gaps(outbox) == [(11, 200, "damaged")]
+
+
+def test_a_file_that_was_turned_back_announces_what_it_lacks(path: Path) -> None:
+    with open_outbox(path) as outbox:
+        outbox.add(rows(5))
+    old = path.read_bytes()
+    with open_outbox(path) as outbox:
+        outbox.add(rows(5))
+    path.write_bytes(old)
+    with open_outbox(path) as outbox:
+        assert waiting(outbox) == [1, 2, 3, 4, 5]
+        assert gaps(outbox) == [(6, 10, "damaged")]
+        assert outbox.add(rows(1)) == [11]
+
+
+def test_after_a_restart_of_the_machine_a_lost_file_skips_what_may_have_been_given(
+    path: Path,
+) -> None:
+    with open_outbox(path) as outbox:
+        outbox.add(rows(5))
+    path.unlink()
+    with open_outbox(path, boot_id="next-boot") as outbox:
+        (next_seq,) = outbox.add(rows(1))
+        assert 5 < next_seq <= 5 + 2000
+        assert gaps(outbox) == [(1, next_seq - 1, "damaged")]
+
+
+def test_bytes_that_changed_inside_an_event_are_noticed_while_it_runs(filled: Path) -> None:
+    with open_outbox(filled) as outbox:
+        assert outbox._db is not None
+        outbox._db.execute("UPDATE event SET payload = x'00' WHERE seq = 50")
+        claimed = [each.seq for each in outbox.claim(0, 1000)]
+        assert claimed == [seq for seq in range(11, 201) if seq != 50]
+        assert outbox.set_aside is not None
+        assert gaps(outbox) == [(50, 50, "damaged")]
+        assert outbox.add(rows(1)) == [201]
+
+
+def test_a_file_that_breaks_while_in_use_is_set_aside_and_the_call_goes_on(filled: Path) -> None:
+    with open_outbox(filled) as outbox:
+        assert outbox._db is not None
+        outbox._db.execute("DROP TABLE event")
+        assert outbox.add(rows(1)) == [201]
+        assert waiting(outbox) == [201]
+        assert gaps(outbox) == [(11, 200, "damaged")]
+        assert outbox.set_aside is not None
+
+
+def test_a_file_of_version_1_is_migrated_with_its_events_and_numbers(path: Path) -> None:
+    old = sqlite3.connect(path)
+    old.executescript(
+        "PRAGMA application_id = 0x616C7072; PRAGMA user_version = 1;"
+        "CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);"
+        "INSERT INTO counter VALUES ('next_seq', 8), ('pending', 2), ('dropped', 3);"
+        "CREATE TABLE event (seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, event_id TEXT NOT NULL,"
+        " payload BLOB NOT NULL, size INTEGER NOT NULL, added_at_s REAL NOT NULL);"
+        "INSERT INTO event VALUES (6, 't', 'a', x'7b7d', 2, 1.0), (7, 't', 'b', x'7b7d', 2, 1.0);"
+    )
+    old.close()
+    with open_outbox(path) as outbox:
+        counts = outbox.counts()
+        assert (counts.pending, counts.bytes, counts.dropped, counts.parked) == (2, 4, 3, 0)
+        assert [(each.seq, each.payload) for each in outbox.claim(0, 9)] == [(6, b"{}"), (7, b"{}")]
+        assert outbox.add(rows(1)) == [8]
+    with open_outbox(path) as again:
+        assert waiting(again) == [6, 7, 8]
 
 
 def test_a_second_damage_in_the_same_second_keeps_both_files(filled: Path) -> None:
@@ -153,7 +228,7 @@ def test_a_second_damage_in_the_same_second_keeps_both_files(filled: Path) -> No
     for _ in range(2):
         with filled.open("r+b") as file:
             file.write(b"\x00" * 4096)
-        with open_writer(filled) as writer:
-            asides.append(writer.set_aside)
+        with open_outbox(filled) as outbox:
+            asides.append(outbox.set_aside)
     assert len(set(asides)) == 2
     assert all(aside is not None and aside.exists() for aside in asides)

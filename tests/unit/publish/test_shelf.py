@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from datetime import datetime, timezone
+from collections.abc import Collection, Iterable
 from pathlib import Path
 
 import pytest
 
 from alprd.ports import OutboxError
-from alprd.publish.outbox import NewRow, OutboxReader, OutboxRow, OutboxWriter
-from alprd.publish.outbox_file import OutboxDamagedError
+from alprd.publish.message import Refusal
+from alprd.publish.outbox import Outbox
+from alprd.publish.rows import Bounds, OutboxRow
 from alprd.publish.shelf import Shelf
+from support.outboxes import NOW, HandClock, rows
 
-NOW = datetime(2026, 11, 21, 9, 0, tzinfo=timezone.utc)
 
-
-class Failing(OutboxReader):
+class Failing(Outbox):
     """A real outbox on a disk that can be made to fail."""
 
     broken = False
@@ -25,9 +24,11 @@ class Failing(OutboxReader):
         self._check()
         super().delete(seqs)
 
-    def pending(self, after_seq: int, limit: int) -> list[OutboxRow]:
+    def claim(
+        self, after_seq: int, limit: int, *, before_seq: int | None = None
+    ) -> list[OutboxRow]:
         self._check()
-        return super().pending(after_seq, limit)
+        return super().claim(after_seq, limit, before_seq=before_seq)
 
     def _check(self) -> None:
         if self.broken:
@@ -35,47 +36,81 @@ class Failing(OutboxReader):
 
 
 @pytest.fixture
-def reader(tmp_path: Path) -> Iterable[Failing]:
-    path = tmp_path / "outbox.sqlite"
-    with OutboxWriter(path, max_events=100, now=lambda: NOW) as writer:
-        writer.add([NewRow(topic="t", event_id=str(i), build=lambda _: b"") for i in range(3)])
-        with Failing(path) as opened:
-            yield opened
+def outbox(tmp_path: Path) -> Iterable[Failing]:
+    bounds = Bounds(max_events=100, max_bytes=10**6, max_age_s=1e9)
+    with Failing(tmp_path / "outbox.sqlite", bounds=bounds, now=lambda: NOW) as opened:
+        opened.add(rows(3))
+        yield opened
 
 
-def test_rows_that_cannot_be_removed_are_remembered_and_removed_later(reader: Failing) -> None:
-    now_s = [0.0]
-    shelf = Shelf(reader, clock=lambda: now_s[0])
-    reader.broken = True
+def seqs_of(found: Collection[OutboxRow]) -> list[int]:
+    return [row.seq for row in found]
+
+
+def test_rows_that_cannot_be_removed_are_remembered_and_removed_later(outbox: Failing) -> None:
+    clock = HandClock()
+    shelf = Shelf(outbox, clock=clock, now=lambda: NOW)
+    shelf.claim(0, None)
+    outbox.broken = True
     shelf.remove({1, 2})
     assert shelf.error == "outbox.sqlite: the disk is full"
-    assert shelf.is_taken(1)
-    assert not shelf.is_taken(3)
     assert not shelf.is_settled
     assert shelf.published == 2
-    reader.broken = False
+    outbox.broken = False
+    shelf.new_connection()
+    clock.seconds += 0.5
     shelf.remove(set())
     assert not shelf.is_settled  # the next try comes a little later
-    now_s[0] = 2.0
+    clock.seconds += 2.0
+    assert seqs_of(shelf.claim(0, None)) == [3]  # what the broker has is not sent again
     shelf.remove(set())
     assert shelf.is_settled
-    assert [row.seq for row in shelf.fetch(0)] == [3]
+    assert outbox.counts().pending == 1
     assert shelf.published == 2
 
 
-def test_a_file_that_cannot_be_read_is_asked_again_only_after_a_while(reader: Failing) -> None:
-    now_s = [0.0]
-    shelf = Shelf(reader, clock=lambda: now_s[0])
-    reader.broken = True
-    assert shelf.fetch(0) == []
-    reader.broken = False
-    assert shelf.fetch(0) == []
-    now_s[0] = 2.0
-    assert len(shelf.fetch(0)) == 3
+def test_a_file_that_cannot_be_read_is_asked_again_only_after_a_while(outbox: Failing) -> None:
+    clock = HandClock()
+    shelf = Shelf(outbox, clock=clock, now=lambda: NOW)
+    outbox.broken = True
+    assert shelf.claim(0, None) == []
+    outbox.broken = False
+    assert shelf.claim(0, None) == []
+    clock.seconds += 2.0
+    assert len(shelf.claim(0, None)) == 3
 
 
-def test_a_file_that_broke_while_in_use_is_not_asked_again_for_ever(reader: Failing) -> None:
-    shelf = Shelf(reader, clock=lambda: 0.0)
-    reader._db.execute("DROP TABLE event")
-    with pytest.raises(OutboxDamagedError, match="restart alprd, it sets the file aside"):
-        shelf.fetch(0)
+def test_gaps_go_out_at_once_on_a_new_connection_and_then_every_few_seconds(
+    outbox: Failing,
+) -> None:
+    clock = HandClock()
+    shelf = Shelf(outbox, clock=clock, now=lambda: NOW)
+    outbox.add_lost(1)
+    assert [gap.from_seq for gap in shelf.take_gaps()] == [4]
+    outbox.add_lost(1)
+    assert shelf.take_gaps() == []
+    clock.seconds += 5.0
+    assert [gap.from_seq for gap in shelf.take_gaps()] == [4, 5]
+    shelf.new_connection()
+    gaps = shelf.take_gaps()
+    assert [gap.from_seq for gap in gaps] == [4, 5]
+    shelf.remove((), {gaps[0].gap_id})
+    shelf.new_connection()
+    assert [gap.from_seq for gap in shelf.take_gaps()] == [5]
+
+
+def test_a_refusal_that_may_pass_is_offered_again_by_itself_the_others_are_not(
+    outbox: Failing,
+) -> None:
+    clock = HandClock()
+    shelf = Shelf(outbox, clock=clock, now=lambda: NOW)
+    shelf.park(1, "t", Refusal(code=0x97, text="Quota exceeded"))
+    shelf.park(2, "t", Refusal(code=0x87, text="Not authorized"))
+    assert shelf.last_refusal == "t: Not authorized"
+    assert shelf.refused == 2
+    assert seqs_of(shelf.claim(0, None)) == [3]
+    shelf.offer_parked_again()
+    assert seqs_of(shelf.claim(0, None)) == [1, 2]
+    clock.seconds += 5.0
+    shelf.maintain()
+    assert shelf.last_refusal is None

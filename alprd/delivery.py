@@ -1,0 +1,84 @@
+"""The delivering half of the daemon, built from the settings: outbox, sink and publisher."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
+
+from alprd.config import Settings
+from alprd.ports import Beat
+from alprd.publish.loop import PublisherStats
+from alprd.publish.message import Inbound
+from alprd.publish.outbox import Outbox
+from alprd.publish.rows import Bounds
+from alprd.publish.sink import OutboxSink
+from alprd.publish.thread import PublisherThread
+
+
+def open_outbox(settings: Settings, *, now: Callable[[], datetime], boot_id: str | None) -> Outbox:
+    """Where events wait. Raises OutboxError."""
+    bounds = settings.outbox
+    return Outbox(
+        bounds.path,
+        bounds=Bounds(
+            max_events=bounds.max_events,
+            max_bytes=bounds.max_bytes,
+            max_age_s=bounds.max_age_s,
+            when_full=bounds.when_full,
+        ),
+        now=now,
+        boot_id=boot_id,
+    )
+
+
+def new_publisher(
+    settings: Settings,
+    outbox: Outbox,
+    *,
+    beat: Beat,
+    on_failure: Callable[[Exception], None],
+    subscriptions: Sequence[str] = (),
+    on_message: Callable[[Inbound], None] | None = None,
+) -> PublisherThread:
+    """What empties the outbox."""
+    return PublisherThread(
+        settings.mqtt,
+        outbox=outbox,
+        device_id=settings.device_id,
+        beat=beat,
+        on_failure=on_failure,
+        backlog_share=settings.outbox.backlog_share,
+        subscriptions=subscriptions,
+        on_message=on_message,
+    )
+
+
+def new_sink(
+    settings: Settings,
+    outbox: Outbox,
+    publisher: PublisherThread,
+    *,
+    software: str,
+    models: Mapping[str, str],
+) -> OutboxSink:
+    """What fills it."""
+    return OutboxSink(
+        outbox,
+        wake_publisher=publisher.wake,
+        prefix=settings.mqtt.prefix,
+        device_id=settings.device_id,
+        software=software,
+        models=models,
+    )
+
+
+def delivery_notice(stats: PublisherStats) -> dict[str, Any]:
+    """What `info` says about delivery: only what somebody should look into; rarely changes."""
+    return {
+        "outbox_set_aside": stats.set_aside,
+        "lost": stats.lost,
+        "parked": stats.parked,
+        "last_refusal": stats.last_refusal,
+        "outbox_error": stats.outbox_error,
+    }

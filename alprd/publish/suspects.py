@@ -1,0 +1,100 @@
+"""Messages at which a broker hangs up: found one at a time, then kept from blocking the others.
+
+Some brokers answer a message that they forbid by closing the connection, without a reason. With
+several messages in flight nobody can tell which one it was. So after a second connection within a
+minute that the broker ended, messages go one by one; one at which the broker hangs up several times
+in a row is given up, and its topic with it, until a later probe shows that the broker takes it now.
+A link that breaks at random passes this, only a little slower.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from alprd.ports import Clock
+
+STRIKES: Final = 3
+PROBE_FIRST_S: Final = 30.0
+PROBE_MAX_S: Final = 3600.0
+MOST_TOPICS: Final = 1000
+LEAST_ONE_BY_ONE: Final = 8
+AGAIN_WITHIN_S: Final = 60.0
+
+
+@dataclass(slots=True, kw_only=True)
+class _Topic:
+    probe_at_s: float
+    pause_s: float
+
+
+class Suspects:
+    """Over all connections to a broker; owned by the publisher thread."""
+
+    def __init__(self, *, clock: Clock) -> None:
+        self._clock = clock
+        self._one_by_one = 0
+        self._struck: tuple[str, int | None] | None = None
+        self._strikes = 0
+        self._last_at_s = clock() - AGAIN_WITHIN_S
+        self._topics: dict[str, _Topic] = {}
+
+    @property
+    def one_by_one(self) -> bool:
+        """Whether a message must be alone in flight."""
+        return self._one_by_one > 0
+
+    def forbids(self, topic: str) -> bool:
+        """Whether messages to this topic are not to be sent now."""
+        known = self._topics.get(topic)
+        if known is None:
+            return False
+        if self._clock() < known.probe_at_s:
+            return True
+        self._one_by_one = max(1, self._one_by_one)
+        return False
+
+    def taken(self, topic: str) -> bool:
+        """The broker has answered a message; returns whether its topic was a suspect until now."""
+        self._one_by_one = max(0, self._one_by_one - 1)
+        if self._struck is not None and self._struck[0] == topic:
+            self._struck, self._strikes = None, 0
+        return self._topics.pop(topic, None) is not None
+
+    def hung_up(self, in_flight: Sequence[tuple[str, int | None]]) -> str | None:
+        """The broker ended the connection.
+
+        Args:
+            in_flight: (topic, number) of every message without an answer.
+
+        Returns:
+            The topic that is given up now; None when nothing is certain.
+        """
+        was_alone = self.one_by_one and len(in_flight) == 1
+        again = self._clock() - self._last_at_s < AGAIN_WITHIN_S
+        self._last_at_s = self._clock()
+        if not again and not was_alone:
+            return None
+        # At least some: what was sent without asking for an answer is not among these.
+        self._one_by_one = max(self._one_by_one, len(in_flight), LEAST_ONE_BY_ONE)
+        if not was_alone:
+            return None
+        (accused,) = in_flight
+        self._strikes = self._strikes + 1 if accused == self._struck else 1
+        self._struck = accused
+        topic = accused[0]
+        known = self._topics.get(topic)
+        if known is None and self._strikes < STRIKES:
+            return None
+        pause_s = PROBE_FIRST_S if known is None else min(PROBE_MAX_S, known.pause_s * 2.0)
+        if len(self._topics) < MOST_TOPICS or known is not None:
+            self._topics[topic] = _Topic(probe_at_s=self._clock() + pause_s, pause_s=pause_s)
+        self._struck, self._strikes = None, 0
+        return topic
+
+    def forget(self) -> None:
+        """Another broker: nothing is known about it."""
+        self._one_by_one = 0
+        self._struck, self._strikes = None, 0
+        self._topics.clear()
