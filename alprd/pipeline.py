@@ -34,6 +34,7 @@ from alprd.core.observe import (
     usable_read,
 )
 from alprd.core.resting import rests
+from alprd.core.speed import SpeedMeter
 from alprd.core.splitting import conclude, follow
 from alprd.core.tracking import Track, begin
 from alprd.core.types import Detection, Frame, PlateEvent, PlateRead, PointPx
@@ -59,6 +60,7 @@ class CameraPipeline:
         settings: `[tracking]`, or anything with the same fields.
         roi: polygon in fractions of the frame; plates whose centre lies outside are ignored.
         new_event_id: gives an event its id, from the wall time of the pass's first read.
+        speed: measures how fast vehicles drive; None where that is not calibrated.
     """
 
     def __init__(
@@ -68,9 +70,10 @@ class CameraPipeline:
         roi: Sequence[PointPx] | None,
         *,
         new_event_id: Callable[[datetime], str],
+        speed: SpeedMeter | None = None,
     ) -> None:
         self._camera_id = camera_id
-        self.retune(settings, roi)
+        self.retune(settings, roi, speed=speed)
         self._new_event_id = new_event_id
         self._tracks: tuple[Track, ...] = ()
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
@@ -91,9 +94,16 @@ class CameraPipeline:
         """Ended passes that are remembered, so that none is published twice."""
         return len(self._ended)
 
-    def retune(self, settings: PassRules, roi: Sequence[PointPx] | None) -> None:
+    def retune(
+        self,
+        settings: PassRules,
+        roi: Sequence[PointPx] | None,
+        *,
+        speed: SpeedMeter | None = None,
+    ) -> None:
         """Go by other settings from the next frame on; what is followed is followed on."""
         self._rules = settings
+        self._speed = speed
         self._roi = None if roi is None else tuple(roi)
 
     def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
@@ -294,8 +304,13 @@ class CameraPipeline:
         judged = replace(track, verdict=found)
         if is_same_pass(published, others, track, found, self._rules):
             return judged, None
+        meter, last = self._speed, track.last
         return judged, make_event(
-            track, found, camera_id=self._camera_id, new_event_id=self._new_event_id
+            track,
+            found,
+            camera_id=self._camera_id,
+            new_event_id=self._new_event_id,
+            speed=None if meter is None else meter.speed_of(track.path, last.frame_size),
         )
 
     def _forget(self, t_s: float) -> None:

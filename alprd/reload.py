@@ -12,6 +12,10 @@ from alprd.config import CameraSettings, Settings
 NEEDS_RESTART = ("device_id", "mqtt", "outbox", "inference", "process")
 
 
+_PIPELINE_KEYS = ("roi", "speed")
+"""Keys of a camera that its pipeline takes up while it runs, beside [tracking]."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
     """The difference between two configurations.
@@ -54,7 +58,10 @@ def plan_reload(old: Settings, new: Settings) -> Plan:
         camera_id
         for camera_id in before.keys() & after.keys()
         if old.tracking_of(before[camera_id]) != new.tracking_of(after[camera_id])
-        or before[camera_id].roi != after[camera_id].roi
+        or any(
+            getattr(before[camera_id], name) != getattr(after[camera_id], name)
+            for name in _PIPELINE_KEYS
+        )
     }
     added = after.keys() - before.keys()
     removed = before.keys() - after.keys()
@@ -71,11 +78,11 @@ def plan_reload(old: Settings, new: Settings) -> Plan:
 
 
 def _capture(camera: CameraSettings) -> Mapping[str, object]:
-    """What the capture depends on; the region of interest and tracking are the pipeline's."""
+    """What the capture depends on; all else is the pipeline's."""
     return {
         name: getattr(camera, name)
         for name in CameraSettings.model_fields
-        if name not in ("roi", "tracking")
+        if name not in (*_PIPELINE_KEYS, "tracking")
     }
 
 

@@ -25,10 +25,13 @@ KeyPath = tuple[str, ...]
 
 # Two ways to say one thing: the layer that says it one way takes back the other.
 _ALTERNATIVES = {
-    "password": "password_file",
-    "password_file": "password",
-    "key": "key_file",
-    "key_file": "key",
+    "password": ("password_file",),
+    "password_file": ("password",),
+    "key": ("key_file",),
+    "key_file": ("key",),
+    "metres": ("rectangle_m", "lines", "distance_m"),
+    "rectangle_m": ("metres", "lines", "distance_m"),
+    "distance_m": ("points", "metres", "rectangle_m"),
 }
 
 
@@ -110,8 +113,9 @@ def camera_name(camera: object, index: int) -> str:
 def _merged(base: Table, over: Table) -> Table:
     result = dict(base)
     for key, value in over.items():
-        if key in _ALTERNATIVES and _ALTERNATIVES[key] not in over:
-            result.pop(_ALTERNATIVES[key], None)
+        for other in _ALTERNATIVES.get(key, ()):
+            if other not in over:
+                result.pop(other, None)
         below = result.get(key)
         if isinstance(value, dict) and isinstance(below, dict):
             result[key] = _merged(below, value)

@@ -33,6 +33,7 @@ from alprd.config.policy import (
     PrivacySettings,
 )
 from alprd.config.section import Fraction, Section
+from alprd.config.speed import SpeedSettings
 
 __all__ = [
     "CAMERA_ID_PATTERN",
@@ -178,6 +179,9 @@ class CameraSettings(Section):
     )
     tracking: TrackingSettings | None = Field(
         default=None, description="[cameras.tracking]: keys of [tracking] for this camera alone"
+    )
+    speed: SpeedSettings | None = Field(
+        default=None, description="[cameras.speed]: what the picture measures; default: no speed"
     )
 
     @field_validator("roi")

@@ -14,6 +14,7 @@ from typing import Any
 
 from alprd.core.motion import direction_of
 from alprd.core.observe import Observation
+from alprd.core.speed import KMH_PER_MPH
 from alprd.core.tracking import Track
 from alprd.core.types import BoxPx, Direction, PlateEvent, Speed, Vehicle
 from alprd.core.voting import Vote, read_weight
@@ -33,7 +34,12 @@ VEHICLE_SHARE = 1 / 3
 
 
 def make_event(
-    track: Track, found: Vote, *, camera_id: str, new_event_id: Callable[[datetime], str]
+    track: Track,
+    found: Vote,
+    *,
+    camera_id: str,
+    new_event_id: Callable[[datetime], str],
+    speed: Speed | None = None,
 ) -> PlateEvent:
     """The pass as an event, from the track up to now and its vote.
 
@@ -65,7 +71,7 @@ def make_event(
         last_seen=last_seen,
         captured_at=captured_at,
         direction=direction_of(track.path, shown.frame_size),
-        speed=None,
+        speed=speed,
         vehicle=None
         if carrier is None
         else Vehicle(type=carrier.label, confidence=confidence, box=carrier.box),
@@ -219,6 +225,10 @@ def _speed(speed: Speed | None) -> dict[str, Any] | None:
         "kmh": round(speed.kmh, 1),
         "stderr_kmh": round(speed.stderr_kmh, 2),
         "calibration": speed.calibration,
+        "mph": round(speed.kmh / KMH_PER_MPH, 1) if speed.unit == "mph" else None,
+        "stderr_mph": round(speed.stderr_kmh / KMH_PER_MPH, 2) if speed.unit == "mph" else None,
+        "limit_kmh": None if speed.limit_kmh is None else round(speed.limit_kmh, 1),
+        "speeding": speed.speeding,
     }
 
 

@@ -26,6 +26,7 @@ from alprd.core.tracking import PathPoint
 from alprd.core.types import Speed
 
 KMH: Final = 3.6
+KMH_PER_MPH: Final = 1.609344
 MAX_KMH: Final = 400.0
 MIN_POINTS: Final = 4
 MIN_SLOW_KMH: Final = 2.0
@@ -170,7 +171,7 @@ def _speed(found: Measured, name: str, rules: SpeedRules) -> Speed:
 
 def kmh_of(unit: str) -> float:
     """One of the unit in km/h."""
-    return 1.609344 if unit == "mph" else 1.0
+    return KMH_PER_MPH if unit == "mph" else 1.0
 
 
 def _in_calibrated_pixels(

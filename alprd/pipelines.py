@@ -1,0 +1,46 @@
+"""Builds cameras' pipelines from the configuration, and tunes those that run to a new one."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+
+import structlog
+
+from alprd.config import CameraSettings, Settings
+from alprd.core.events import RANDOM_BYTES, uuid7
+from alprd.core.speed import SpeedMeter
+from alprd.pipeline import CameraPipeline
+
+log = structlog.get_logger(__name__)
+
+
+def new_pipeline(settings: Settings, camera: CameraSettings) -> CameraPipeline:
+    """The camera's pipeline."""
+    return CameraPipeline(
+        camera.id,
+        settings.tracking_of(camera),
+        camera.roi,
+        new_event_id=lambda at: uuid7(at, os.urandom(RANDOM_BYTES)),
+        speed=_speed_meter(camera),
+    )
+
+
+def retuning(
+    pipeline: CameraPipeline, settings: Settings, camera: CameraSettings
+) -> Callable[[], None]:
+    """Gives a pipeline its new settings; to be called by the thread that it belongs to."""
+    rules, meter = settings.tracking_of(camera), _speed_meter(camera)
+    return lambda: pipeline.retune(rules, camera.roi, speed=meter)
+
+
+def _speed_meter(camera: CameraSettings) -> SpeedMeter | None:
+    speed = camera.speed
+    if speed is None:
+        return None
+    refusals = log.bind(camera=camera.id)
+    return SpeedMeter(
+        speed.calibration(),
+        speed.rules(),
+        on_refused=lambda reason: refusals.debug("speed.refused", reason=reason),
+    )
