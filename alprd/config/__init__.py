@@ -16,6 +16,7 @@ from alprd.config.models import (
     Settings,
     TrackingSettings,
 )
+from alprd.config.speed import SpeedSettings
 
 __all__ = [
     "CameraSettings",
@@ -31,6 +32,7 @@ __all__ = [
     "PrivacySettings",
     "ProcessSettings",
     "Settings",
+    "SpeedSettings",
     "TrackingSettings",
     "load_settings",
     "public_dump",
