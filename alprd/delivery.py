@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any
 
 from alprd.config import Settings
 from alprd.ports import Beat
+from alprd.publish.courier import Subscriptions
 from alprd.publish.loop import PublisherStats
 from alprd.publish.message import Inbound
 from alprd.publish.outbox import Outbox
@@ -38,7 +39,7 @@ def new_publisher(
     *,
     beat: Beat,
     on_failure: Callable[[Exception], None],
-    subscriptions: Sequence[str] = (),
+    subscriptions: Subscriptions = frozenset,
     on_message: Callable[[Inbound], None] | None = None,
 ) -> PublisherThread:
     """What empties the outbox."""

@@ -77,6 +77,10 @@ class Board:
             retain=retain,
         )
 
+    def announce(self, topic: str, payload: bytes) -> None:
+        """Publish retained on somebody else's topic; an empty payload takes the message away."""
+        self._put(topic, payload, 1, None)
+
     def take(self) -> BoardMessage | None:
         """The next message that the broker has not seen; counts as sent from now on."""
         with self._lock:

@@ -23,7 +23,12 @@ from alprd.publish.sink import encode
 from alprd.publish.suspects import Suspects
 
 TOO_LARGE: Final = 0x95
+UNHEARD: Final = (
+    "let this user read it in the broker's access list, or set commands.enabled = false"
+)
 HUNG_UP: Final = Refusal(code=0x80, text="the broker closes the connection at events on this topic")
+
+Subscriptions = Callable[[], frozenset[str]]
 
 log = structlog.get_logger(__name__)
 
@@ -38,7 +43,7 @@ class Station:
         max_inflight: messages without an answer, at most.
         backlog_share: of the messages, for old events while new ones wait.
         health_expiry_s: the broker forgets QoS 0 state after this long.
-        subscriptions: topic filters for `on_message`.
+        subscriptions: gives the topic filters for `on_message`; they may change at any time.
         on_message: gets what others send; must return at once and never raise.
     """
 
@@ -47,7 +52,7 @@ class Station:
     max_inflight: int
     backlog_share: float
     health_expiry_s: int
-    subscriptions: tuple[str, ...] = ()
+    subscriptions: Subscriptions = frozenset
     on_message: Callable[[Inbound], None] | None = None
 
     @property
@@ -93,11 +98,11 @@ class Courier:
         self._gaps: list[Gap] = []
         self._exhausted = False
         self._announcement: int | None = None
+        self._subscribed: frozenset[str] = frozenset()
         self.is_closing = False
         """Nothing new is sent any more, only answers are taken."""
         shelf.new_connection()
         post.clear()
-        connection.subscribe(station.subscriptions)
 
     @property
     def idle(self) -> bool:
@@ -183,6 +188,13 @@ class Courier:
             log.warning("mqtt.message_refused", topic=topic, reason=refusal.text)
 
     def _hand_on(self) -> None:
+        wanted = self._station.subscriptions()
+        if wanted != self._subscribed:
+            self._connection.unsubscribe(self._subscribed - wanted)
+            self._connection.subscribe(wanted - self._subscribed)
+            self._subscribed = wanted
+        for topic in self._connection.take_refused_filters():
+            log.warning("mqtt.subscription_refused", topic=topic, remedy=UNHEARD)
         for message in self._connection.take_inbound():
             if self._station.on_message is not None:
                 self._station.on_message(message)

@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import socket
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Final, Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
 from paho.mqtt.enums import CallbackAPIVersion, MQTTErrorCode, MQTTProtocolVersion
 from paho.mqtt.properties import Properties
 from paho.mqtt.reasoncodes import ReasonCode
+from paho.mqtt.subscribeoptions import SubscribeOptions
 
 from alprd.publish.brokers import Broker, BrokerError, connect_error, refusal_remedy
 from alprd.publish.message import Ack, Inbound, Message, Refusal, Will, inbound_of, properties_of
@@ -29,6 +30,7 @@ V5: Final = MQTTProtocolVersion.MQTTv5
 V311: Final = MQTTProtocolVersion.MQTTv311
 DEFAULT_RECEIVE_MAXIMUM: Final = 65535
 FIXED_HEADER_BYTES: Final = 5
+WITHOUT_RETAINED: Final = 2
 MAX_INBOUND: Final = 1000
 """Messages kept for the owner; whoever floods us loses the rest of the flood."""
 
@@ -82,6 +84,8 @@ class Connection:
         self._client_id = client_id
         self._acks: deque[Ack] = deque()
         self._inbound: deque[Inbound] = deque()
+        self._asked: dict[int, list[str]] = {}
+        self._refused_filters: list[str] = []
         self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -103,6 +107,7 @@ class Connection:
         self._client.on_disconnect = self._note_disconnect
         self._client.on_publish = self._note_ack
         self._client.on_message = self._note_message
+        self._client.on_subscribe = self._note_suback
 
     def open(self) -> None:
         """Connect and send CONNECT. Blocks; raises BrokerError."""
@@ -168,10 +173,28 @@ class Connection:
             return None
         return info.mid
 
-    def subscribe(self, filters: Sequence[str]) -> None:
-        """Ask for messages, QoS 1; they come by `take_inbound`."""
+    def subscribe(self, filters: Collection[str]) -> None:
+        """Ask for messages, QoS 1, without retained ones; they come by `take_inbound`."""
+        asked = sorted(filters)
+        if not asked:
+            return
+        if self.protocol == V5:
+            options = SubscribeOptions(qos=1, retainHandling=WITHOUT_RETAINED)
+            _, mid = self._client.subscribe([(each, options) for each in asked])
+        else:
+            _, mid = self._client.subscribe([(each, 1) for each in asked])
+        if mid is not None:
+            self._asked[mid] = asked
+
+    def unsubscribe(self, filters: Collection[str]) -> None:
+        """Ask for them no more."""
         if filters:
-            self._client.subscribe([(each, 1) for each in filters])
+            self._client.unsubscribe(sorted(filters))
+
+    def take_refused_filters(self) -> list[str]:
+        """What the broker does not let us hear, since the last call."""
+        taken, self._refused_filters = self._refused_filters, []
+        return taken
 
     def take_inbound(self) -> list[Inbound]:
         """What others sent since the last call, in the order in which it came."""
@@ -250,3 +273,16 @@ class Connection:
         inbound = inbound_of(message)
         if inbound is not None and len(self._inbound) < MAX_INBOUND:
             self._inbound.append(inbound)
+
+    def _note_suback(
+        self,
+        _client: Client,
+        _userdata: object,
+        mid: int,
+        reasons: Sequence[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        asked = self._asked.pop(mid, [])
+        self._refused_filters += [
+            each for each, reason in zip(asked, reasons, strict=False) if reason.is_failure
+        ]

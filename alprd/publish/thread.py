@@ -5,7 +5,7 @@ from __future__ import annotations
 import random as random_module
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
@@ -16,7 +16,7 @@ from alprd.config.models import MqttSettings
 from alprd.core.types import CameraStatus
 from alprd.ports import Beat, Clock
 from alprd.publish.board import Board
-from alprd.publish.courier import Station
+from alprd.publish.courier import Station, Subscriptions
 from alprd.publish.loop import GOODBYE_S, PublisherStats, PublishLoop
 from alprd.publish.message import Inbound, Message
 from alprd.publish.outbox import Outbox
@@ -51,7 +51,7 @@ class PublisherThread:
         beat: Beat,
         on_failure: Callable[[Exception], None],
         backlog_share: float = 0.25,
-        subscriptions: Sequence[str] = (),
+        subscriptions: Subscriptions = frozenset,
         on_message: Callable[[Inbound], None] | None = None,
         flush_timeout_s: float = 5.0,
         health_expiry_s: int = 60,
@@ -69,7 +69,8 @@ class PublisherThread:
             beat: called at least once a second while the thread makes progress.
             on_failure: called in the thread when it fails; the process should end.
             backlog_share: of the messages, for old events while new ones wait.
-            subscriptions: topic filters whose messages `on_message` gets.
+            subscriptions: gives the topic filters whose messages `on_message` gets; after a change
+                call `wake`.
             on_message: called in the publisher thread; must return at once and never raise.
             flush_timeout_s: on leaving, without an earlier `flush`: send for at most this long.
             health_expiry_s: the broker forgets health messages after this long.
@@ -97,7 +98,7 @@ class PublisherThread:
                 max_inflight=settings.max_inflight,
                 backlog_share=backlog_share,
                 health_expiry_s=health_expiry_s,
-                subscriptions=tuple(subscriptions),
+                subscriptions=subscriptions,
                 on_message=on_message,
             ),
             board=self._board,
@@ -129,6 +130,10 @@ class PublisherThread:
     def device(self, name: str, payload: Mapping[str, Any], *, retain: bool) -> None:
         """Publish on <prefix>/devices/<device>/<name>; retained ones re-sent on every connect."""
         self._board.device(name, payload, retain=retain)
+
+    def announce(self, topic: str, payload: bytes) -> None:
+        """Publish retained on somebody else's topic, re-sent on every connect; empty ends it."""
+        self._board.announce(topic, payload)
 
     def send(self, message: Message) -> None:
         """Send something for the moment, in order; dropped when no broker is there."""
