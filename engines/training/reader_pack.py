@@ -20,6 +20,7 @@ import tomllib
 
 from engines.training import fonts
 from engines.training.detector_eval import OnnxDetector
+from engines.training.detector_judge import JUDGED
 from engines.training.detector_labels import PLATE
 from engines.training.detector_metrics import overlaps
 from engines.training.reader_geometry import CONTEXT
@@ -28,6 +29,7 @@ from engines.training.render_flat import SLOTS
 MAX_WIDTH_PX = 360
 PATCHES = 3000
 NEGATIVE_WIDTH_PX = 200
+SMALLEST_NEGATIVE_PX = (12, 4)
 SCORE, IOU = 0.25, 0.5
 NO_QUAD = np.full(8, np.nan, np.float32)
 DATA = Path(__file__).resolve().parents[2].parent / "shared" / "data"
@@ -81,24 +83,17 @@ class Quads:
         return ((corners - low) / (size * (1 + 2 * CONTEXT))).astype(np.float32).ravel()
 
 
-def judged_negatives(tiles: Path, labels: list[Path]) -> list[tuple[str, list[float]]]:
-    """Detections of train photographs that a person judged to be no plate: (image, x y w h).
+def judged_negatives(judged: Path) -> list[tuple[str, list[float]]]:
+    """Detections of train photographs that people judged to be no plate: (image, x y w h).
 
-    `tiles` lists them (id, split, image, x1, y1, x2, y2); each line of `labels` is a sheet's
-    number and a letter for each of its 64 tiles, N where there is no plate.
+    `judged` is what detector_judge writes: image, split, x1, y1, x2, y2, verdict.
     """
-    verdict: dict[int, str] = {}
-    for path in labels:
-        for line in path.read_text(encoding="utf-8").splitlines():
-            words = line.split()
-            if len(words) == 2 and words[0].isdigit():
-                verdict.update({int(words[0]) * 64 + n: c for n, c in enumerate(words[1])})
     out = []
-    with tiles.open(newline="", encoding="utf-8") as file:
+    with judged.open(newline="", encoding="utf-8") as file:
         for r in csv.DictReader(file):
-            if r["split"] == "train" and verdict.get(int(r["id"])) == "N":
+            if r["split"] == "train" and r["verdict"] == "notplate":
                 x1, y1, x2, y2 = (float(r[key]) for key in ("x1", "y1", "x2", "y2"))
-                if x2 - x1 >= 12 and y2 - y1 >= 4:
+                if x2 - x1 >= SMALLEST_NEGATIVE_PX[0] and y2 - y1 >= SMALLEST_NEGATIVE_PX[1]:
                     out.append((r["image"], [x1, y1, x2 - x1, y2 - y1]))
     return out
 
@@ -210,12 +205,11 @@ def main() -> None:
     parser.add_argument(
         "--detector", type=Path, default=fonts.DESIGNS.parents[1] / "plate-detector"
     )
-    parser.add_argument("--tiles", type=Path, help="detections that were judged by eye (CSV)")
-    parser.add_argument("--labels", type=Path, nargs="*", default=[], help="their judgements")
+    parser.add_argument("--judged", type=Path, default=JUDGED, help="places judged by eye (CSV)")
     args = parser.parse_args()
     args.out.mkdir(parents=True, exist_ok=True)
     pack_fonts(args.out)
-    negatives = judged_negatives(args.tiles, args.labels) if args.tiles else []
+    negatives = judged_negatives(args.judged)
     pack_crops(args.data, args.out, OnnxDetector(args.detector / "model.onnx", 2), negatives)
 
 
