@@ -7,37 +7,45 @@ camera and one thread.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
 
+from alprd.core.counting import NOWHERE, LineCount, Places, count, crossings
 from alprd.core.dedup import (
     PassRules,
     enough,
     is_due,
-    is_over,
     is_same_pass,
     is_settled,
     may_be_settled,
     next_vote_t_s,
     poll,
 )
-from alprd.core.events import make_event
+from alprd.core.following import advance
 from alprd.core.geometry import Quad
-from alprd.core.matching import associate, canonical
 from alprd.core.observe import (
+    Carrier,
     Observation,
     Plate,
-    carrier,
+    carriers,
     plausible_plates,
     sane_vehicles,
     usable_read,
 )
+from alprd.core.passes import make_event, make_unread_event
 from alprd.core.resting import rests
 from alprd.core.speed import SpeedMeter
-from alprd.core.splitting import conclude, follow
-from alprd.core.tracking import Track, begin
+from alprd.core.splitting import conclude
+from alprd.core.tracking import Track
 from alprd.core.types import Detection, Frame, PlateEvent, PlateRead, PointPx
+from alprd.core.vehicles import (
+    VehicleSeen,
+    VehicleTrack,
+    could_be_read,
+    distinct_vehicles,
+    follow_vehicles,
+)
 
 SELECTED_AHEAD = 256
 """Frames that may be selected before they are stepped; more than any batch holds."""
@@ -61,6 +69,7 @@ class CameraPipeline:
         roi: polygon in fractions of the frame; plates whose centre lies outside are ignored.
         new_event_id: gives an event its id, from the wall time of the pass's first read.
         speed: measures how fast vehicles drive; None where that is not calibrated.
+        places: counting lines and zones.
     """
 
     def __init__(
@@ -71,11 +80,18 @@ class CameraPipeline:
         *,
         new_event_id: Callable[[datetime], str],
         speed: SpeedMeter | None = None,
+        places: Places = NOWHERE,
     ) -> None:
         self._camera_id = camera_id
-        self.retune(settings, roi, speed=speed)
+        self.retune(settings, roi, speed=speed, places=places)
         self._new_event_id = new_event_id
         self._tracks: tuple[Track, ...] = ()
+        self._vehicles: tuple[VehicleTrack, ...] = ()
+        self._next_vehicle_id = 1
+        # Vehicles in sight whose plate has a verdict.
+        self._plated: frozenset[int] = frozenset()
+        # Replaced, never changed: health reads it from its own thread.
+        self._counts: Mapping[str, LineCount] = {}
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
         self._ended: tuple[Track, ...] = ()
         self._next_id = 1
@@ -94,16 +110,28 @@ class CameraPipeline:
         """Ended passes that are remembered, so that none is published twice."""
         return len(self._ended)
 
+    @property
+    def vehicles(self) -> tuple[VehicleTrack, ...]:
+        """The vehicles that are followed now."""
+        return self._vehicles
+
+    def line_counts(self) -> dict[str, LineCount]:
+        """Passes over each line, of those that have ended; callable from any thread."""
+        counts = self._counts
+        return {line.name: counts.get(line.name, LineCount()) for line in self._places.lines}
+
     def retune(
         self,
         settings: PassRules,
         roi: Sequence[PointPx] | None,
         *,
         speed: SpeedMeter | None = None,
+        places: Places = NOWHERE,
     ) -> None:
         """Go by other settings from the next frame on; what is followed is followed on."""
         self._rules = settings
         self._speed = speed
+        self._places = places
         self._roi = None if roi is None else tuple(roi)
 
     def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
@@ -157,7 +185,9 @@ class CameraPipeline:
         seen = self._observe(frame, t_s, tried, detections)
         over = self._end_lost(t_s)
         self._frame_t_s, self._frame_before_t_s = t_s, self._frame_t_s
-        self._follow(seen)
+        self._tracks, self._next_id = advance(
+            self._tracks, seen, next_id=self._next_id, rules=self._rules
+        )
         # What only this frame tells to be gone; before it no frame came in which to miss it.
         over += self._end_lost(t_s)
         return [*restarted, *over, *self._publish_due(t_s)]
@@ -178,6 +208,7 @@ class CameraPipeline:
     def finish(self) -> list[PlateEvent]:
         """The stream has ended: all tracks end now. The pipeline can be used again afterwards."""
         events = self._end(self._tracks)
+        events += self._leave(self._vehicles)
         self._tracks, self._ended = (), ()
         self._frame_t_s = self._frame_before_t_s = -math.inf
         return events
@@ -195,61 +226,99 @@ class CameraPipeline:
         plates: Sequence[tuple[Plate, PlateRead | None]],
         detections: Sequence[Detection],
     ) -> list[Observation]:
-        vehicles = sane_vehicles(detections)
-        self._sees_vehicles = self._sees_vehicles or bool(vehicles)
-        return [
-            Observation(
+        vehicles = self._follow_vehicles(frame, t_s, detections)
+        seen = []
+        for plate, read in plates:
+            held_by = carriers(plate.centre, vehicles)
+            seen.append(
+                Observation(
+                    t_s=t_s,
+                    captured_at=frame.captured_at,
+                    frame_size=_size_of(frame),
+                    quad=plate.quad,
+                    x_px=plate.centre[0],
+                    y_px=plate.centre[1],
+                    width_px=plate.width_px,
+                    height_px=plate.height_px,
+                    since_s=t_s - self._frame_t_s,
+                    score=min(1.0, plate.detection.score),
+                    attempted=read is not None,
+                    read=None if read is None else usable_read(read),
+                    vehicle=held_by[0].detection if held_by else None,
+                    vehicle_id=held_by[0].id if held_by else None,
+                    carriers=held_by,
+                )
+            )
+        return seen
+
+    def _follow_vehicles(
+        self, frame: Frame, t_s: float, detections: Sequence[Detection]
+    ) -> list[Carrier]:
+        """Give the frame's vehicles to their tracks."""
+        found = distinct_vehicles(sane_vehicles(detections))
+        self._sees_vehicles = self._sees_vehicles or bool(found)
+        seen = [
+            VehicleSeen(
                 t_s=t_s,
                 captured_at=frame.captured_at,
                 frame_size=_size_of(frame),
-                quad=plate.quad,
-                x_px=plate.centre[0],
-                y_px=plate.centre[1],
-                width_px=plate.width_px,
-                height_px=plate.height_px,
-                since_s=t_s - self._frame_t_s,
-                score=min(1.0, plate.detection.score),
-                attempted=read is not None,
-                read=None if read is None else usable_read(read),
-                vehicle=carrier(plate.centre, vehicles),
+                detection=vehicle,
             )
-            for plate, read in plates
+            for vehicle in found
+        ]
+        self._vehicles, ids, self._next_vehicle_id = follow_vehicles(
+            self._vehicles, seen, self._next_vehicle_id
+        )
+        return [
+            Carrier(id=known, detection=vehicle) for known, vehicle in zip(ids, found, strict=True)
         ]
 
-    def _follow(self, seen: Sequence[Observation]) -> None:
-        """Give every observation to its track, or begin one."""
-        partner = {i: seen[j] for i, j in associate(self._tracks, seen)}
-        taken = {id(observation) for observation in partner.values()}
-        tracks: list[Track] = []
-        for i, track in enumerate(self._tracks):
-            if i not in partner:
-                tracks.append(track)
-                continue
-            result = follow(track, partner[i], next_id=self._next_id, rules=self._rules)
-            tracks.append(result.track)
-            if result.newer is not None:
-                tracks.append(result.newer)
-                self._next_id += 1
-        for observation in sorted((o for o in seen if id(o) not in taken), key=canonical):
-            tracks.append(begin(self._next_id, observation))
-            self._next_id += 1
-        self._tracks = tuple(tracks)
-
     def _end_lost(self, t_s: float) -> list[PlateEvent]:
-        """End the tracks whose plate has been away for too long."""
+        """End the tracks whose plate, and vehicle, have been away for too long."""
+        gone = [v for v in self._vehicles if self._is_lost(v.last.t_s, t_s)]
+        staying = {v.id for v in self._vehicles} - {v.id for v in gone}
         lost = [
             track
             for track in self._tracks
-            if is_over(track, t_s, self._rules)
-            and (self._was_missed(track) or t_s - track.last.t_s > BLIND_S)
+            if self._is_lost(track.last.t_s, t_s)
+            # A plate that is hidden belongs to its vehicle as long as that is in sight.
+            and (track.challengers or staying.isdisjoint(track.bound_to))
         ]
         events = self._end(lost)
+        events += self._leave(gone)
         self._forget(t_s)
         return events
 
-    def _was_missed(self, track: Track) -> bool:
-        """Whether the plate was in neither of the two newest frames; one may have missed it."""
-        return track.last.t_s < self._frame_before_t_s
+    def _is_lost(self, last_t_s: float, t_s: float) -> bool:
+        """Whether something that was seen last then has been away for too long.
+
+        It must be in neither of the two newest frames, for one may have missed it.
+        """
+        away_s = t_s - last_t_s
+        missed = last_t_s < self._frame_before_t_s
+        return away_s > self._rules.merge_s and (missed or away_s > BLIND_S)
+
+    def _leave(self, vehicles: Sequence[VehicleTrack]) -> list[PlateEvent]:
+        """Take vehicles out; the events of those whose plate nobody could read."""
+        gone = {v.id for v in vehicles}
+        self._vehicles = tuple(v for v in self._vehicles if v.id not in gone)
+        unread = [v for v in vehicles if v.id not in self._plated and self._is_unread(v)]
+        self._plated -= gone
+        events = []
+        for vehicle in sorted(unread, key=lambda v: (v.first.t_s, v.id)):
+            event = make_unread_event(
+                vehicle,
+                camera_id=self._camera_id,
+                places=self._places,
+                new_event_id=self._new_event_id,
+            )
+            if event.direction is not None:  # what never moved is no pass
+                self._counts = count(self._counts, event.crossings)
+                events.append(event)
+        return events
+
+    def _is_unread(self, vehicle: VehicleTrack) -> bool:
+        return self._rules.publish_unread and could_be_read(vehicle, self._rules.min_plate_width_px)
 
     def _end(self, tracks: Sequence[Track]) -> list[PlateEvent]:
         """Take the tracks out and publish what they have to say."""
@@ -265,6 +334,8 @@ class CameraPipeline:
                 judged, event = self._judge(part)
                 if judged.verdict is not None:
                     self._ended = (*self._ended, judged)
+                    crossed = crossings(judged.path, self._places.lines, judged.last.frame_size)
+                    self._counts = count(self._counts, crossed)
                 if event is not None:
                     events.append(event)
         return events
@@ -302,6 +373,7 @@ class CameraPipeline:
         published = [t for t in (*self._ended, *self._tracks) if t.verdict is not None]
         others = [*self._ended, *self._tracks]
         judged = replace(track, verdict=found)
+        self._plated |= set(track.bound_to)
         if is_same_pass(published, others, track, found, self._rules):
             return judged, None
         meter, last = self._speed, track.last
@@ -310,6 +382,7 @@ class CameraPipeline:
             found,
             camera_id=self._camera_id,
             new_event_id=self._new_event_id,
+            places=self._places,
             speed=None if meter is None else meter.speed_of(track.path, last.frame_size),
         )
 

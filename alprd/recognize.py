@@ -185,7 +185,7 @@ def _of_picture(path: Path, job: _Job) -> list[PlateEvent]:
     plates = pipeline.select(frame, detections)
     reads = job.models.reader.read([(image, plate, 0.0) for plate in plates])
     events = [*pipeline.step(frame, detections, reads), *pipeline.finish()]
-    events.sort(key=lambda event: -event.confidence)
+    events.sort(key=lambda event: -(event.confidence or 0.0))
     if job.output is not None:
         marks = _vehicle_marks(detections) + [
             Mark(corners=event.quad, label=f"{event.plate} {event.confidence:.0%}", colour=number)

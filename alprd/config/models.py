@@ -122,6 +122,10 @@ class TrackingSettings(Section):
     min_plate_width_px: float = Field(
         default=24.0, ge=8.0, le=1000.0, description="narrower plates are not read, pixels"
     )
+    publish_unread: bool = Field(
+        default=False,
+        description="vehicles whose plate nobody could read have events too, with plate null",
+    )
 
 
 class CameraSettings(Section):

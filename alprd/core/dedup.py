@@ -67,6 +67,10 @@ class PassRules(Protocol):
     def min_plate_width_px(self) -> float:
         """Narrower plates are not read."""
 
+    @property
+    def publish_unread(self) -> bool:
+        """Vehicles whose plate nobody could read have events too."""
+
 
 def poll(track: Track) -> Vote | None:
     """What the track's reads add up to."""

@@ -7,94 +7,17 @@ beside it is `alprd/schemas/plate-1.json`.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from datetime import datetime, timedelta, timezone
-from itertools import pairwise
 from typing import Any
 
-from alprd.core.motion import direction_of
-from alprd.core.observe import Observation
 from alprd.core.speed import KMH_PER_MPH
-from alprd.core.tracking import Track
 from alprd.core.types import BoxPx, Direction, PlateEvent, Speed, Vehicle
-from alprd.core.voting import Vote, read_weight
 
 SCHEMA = "alprd.plate/1"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 RANDOM_BYTES = 10
 """What `uuid7` needs: 74 random bits, rounded up to bytes."""
-
-CLOCK_SLACK_S = 1.0
-CLOCK_SLEW = 1e-3
-"""The wall clock may drift from the steady axis by so much, and by this share of the time: more
-than a clock that is steered does, less than one that is set."""
-
-VEHICLE_SHARE = 1 / 3
-"""A vehicle seen around the plate in fewer of its frames is not taken for its carrier."""
-
-
-def make_event(
-    track: Track,
-    found: Vote,
-    *,
-    camera_id: str,
-    new_event_id: Callable[[datetime], str],
-    speed: Speed | None = None,
-) -> PlateEvent:
-    """The pass as an event, from the track up to now and its vote.
-
-    `captured_at`, `quad` and the vehicle's box belong to one picture: the one whose read counts
-    most of those that gave the published text (and show the vehicle, if there is one).
-    """
-    label, confidence = _carrier_type(track)
-    # A read counts for the published text also before the format settled its look-alikes.
-    texts = {found.plate, found.published}
-    agreeing = [o for o in track.reads if o.read is not None and o.read.text in texts]
-    reads = agreeing or list(track.reads) or [track.last]
-    with_vehicle = [o for o in reads if o.vehicle is not None and o.vehicle.label == label]
-    shown = max(with_vehicle or reads, key=_shows)
-    carrier = shown.vehicle if with_vehicle else None
-    first_read = track.first_read or track.first
-    last = track.last_own
-    first_seen, captured_at, last_seen = wall_times([track.first, shown, last])
-    return PlateEvent(
-        event_id=new_event_id(wall_times([first_read, last])[0]),
-        camera_id=camera_id,
-        plate=found.published,
-        confidence=found.confidence,
-        char_confidences=found.published_char_confidences,
-        candidates=found.candidates,
-        region=found.region,
-        reads_count=track.reads_count,
-        reads_agreeing=sum(track.count_of(text) for text in texts),
-        first_seen=first_seen,
-        last_seen=last_seen,
-        captured_at=captured_at,
-        direction=direction_of(track.path, shown.frame_size),
-        speed=speed,
-        vehicle=None
-        if carrier is None
-        else Vehicle(type=carrier.label, confidence=confidence, box=carrier.box),
-        quad=shown.quad,
-        frame_size=shown.frame_size,
-    )
-
-
-def wall_times(seen: Sequence[Observation]) -> list[datetime]:
-    """The observations' wall times, never going back and never leaping ahead.
-
-    The wall clock is for people and may be set while a vehicle passes, forward too (a device
-    without a battery starts in 1970). Then the newest reading is the one that is right; the earlier
-    times are counted back from it on the steady axis. So first_seen <= captured_at <= last_seen
-    always holds, and they are as far apart as the pictures were.
-
-    Args:
-        seen: oldest first.
-    """
-    if all(_steady(a, b) for a, b in pairwise(seen)):
-        return [o.captured_at for o in seen]
-    newest = seen[-1]
-    return [newest.captured_at - timedelta(seconds=newest.t_s - o.t_s) for o in seen]
 
 
 def to_payload(
@@ -124,7 +47,7 @@ def to_payload(
         "device_id": device_id,
         "camera_id": event.camera_id,
         "plate": event.plate,
-        "confidence": _probability(event.confidence),
+        "confidence": None if event.confidence is None else _probability(event.confidence),
         "char_confidences": [_probability(p) for p in event.char_confidences],
         "candidates": [
             {"plate": c.plate, "confidence": _probability(c.confidence)} for c in event.candidates
@@ -139,8 +62,29 @@ def to_payload(
         "direction": _direction(event.direction),
         "speed": _speed(event.speed),
         "vehicle": _vehicle(event.vehicle),
-        "quad": [[round(x, 1), round(y, 1)] for x, y in event.quad],
+        "quad": [[round(x, 1), round(y, 1)] for x, y in event.quad] or None,
         "frame_size": list(event.frame_size),
+        "crossings": [
+            {
+                "line": c.line,
+                "label": c.label,
+                "wrong_way": c.wrong_way if c.checked else None,
+                "at": None if c.at is None else format_time(c.at),
+            }
+            for c in event.crossings
+        ],
+        "wrong_way": event.wrong_way,
+        "zones": [
+            {
+                "zone": v.zone,
+                "dwell_s": round(v.dwell_s, 2),
+                "entered": v.entered,
+                "left": v.left,
+            }
+            for v in event.zones
+        ],
+        "dwell_s": None if event.dwell_s is None else round(event.dwell_s, 2),
+        "stationary": event.stationary,
         "lists": list(event.lists),
         "image": None,
         "software": software,
@@ -177,26 +121,6 @@ def uuid7(at: datetime, random: bytes) -> str:
     value = (millis << 80) | (0x7 << 76) | (rand_a << 64) | (0b10 << 62) | rand_b
     digits = f"{value:032x}"
     return "-".join((digits[:8], digits[8:12], digits[12:16], digits[16:20], digits[20:]))
-
-
-def _steady(earlier: Observation, later: Observation) -> bool:
-    """Whether nobody set the wall clock between two observations."""
-    wall_s = (later.captured_at - earlier.captured_at).total_seconds()
-    steady_s = later.t_s - earlier.t_s
-    return wall_s >= 0.0 and abs(wall_s - steady_s) <= CLOCK_SLACK_S + CLOCK_SLEW * steady_s
-
-
-def _carrier_type(track: Track) -> tuple[str | None, float]:
-    """The vehicle type with the greatest sum of scores, and its mean score over all sightings."""
-    label, total = max(track.vehicles, key=lambda v: (v[1], v[0]), default=(None, 0.0))
-    share = min(1.0, total / max(1, track.sightings))
-    return (label, share) if share >= VEHICLE_SHARE else (None, 0.0)
-
-
-def _shows(seen: Observation) -> tuple[float, float]:
-    """How well a picture shows the plate; of equals the earlier."""
-    weight = 0.0 if seen.read is None else read_weight(seen.read, seen.width_px)
-    return weight, -seen.t_s
 
 
 def _probability(value: float) -> float:

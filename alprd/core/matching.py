@@ -55,6 +55,11 @@ BLIND_HEIGHT_OFF: Final = 0.35
 UNKNOWN_COST: Final = 0.3
 UNLIKE_COST: Final = 0.6
 CLASH_COST: Final = 1.0
+VEHICLE_COST: Final = 2.0
+"""Of a plate out of every gate, but on the vehicle that has carried it."""
+
+VEHICLE_SCALE: Final = 1.1
+"""Change of the logarithm of its width since it was seen last: a third or three times of it."""
 
 SURE_CHARACTER: Final = 0.9
 SURE_QUALITY: Final = 0.5
@@ -90,11 +95,8 @@ def forecast(track: Track, t_s: float) -> Forecast:
     """Where the plate is at `t_s` if it keeps the velocity of its newest points (least squares)."""
     first, newest = track.path[0], track.path[-1]
     dt_s = max(0.0, t_s - newest.t_s)
-    points = [p for p in track.path[-VELOCITY_POINTS:] if newest.t_s - p.t_s <= VELOCITY_WINDOW_S]
-    if len(points) < 2:
-        points = list(track.path[-2:])
-    slopes = _slopes(points)
-    vx, vy, growth = slopes or (0.0, 0.0, 0.0)
+    known = slopes(track.path)
+    vx, vy, growth = known or (0.0, 0.0, 0.0)
     grown = newest.width_px * newest.height_px / (first.width_px * first.height_px)
     return Forecast(
         x_px=newest.x_px + vx * dt_s,
@@ -107,12 +109,19 @@ def forecast(track: Track, t_s: float) -> Forecast:
         growth_per_s=growth,
         # Challengers may be another car, whose size says nothing of this one's.
         trend=0.0 if track.challengers else math.log(grown) / 2,
-        known=slopes is not None,
+        known=known is not None,
     )
 
 
-def _slopes(points: Sequence[PathPoint]) -> tuple[float, float, float] | None:
-    """x, y and the width's logarithm per second by least squares; None if all are of one time."""
+def slopes(path: Sequence[PathPoint]) -> tuple[float, float, float] | None:
+    """x, y and the width's logarithm per second, of the newest points by least squares.
+
+    None for a single point, and for several of one time.
+    """
+    newest = path[-1]
+    points = [p for p in path[-VELOCITY_POINTS:] if newest.t_s - p.t_s <= VELOCITY_WINDOW_S]
+    if len(points) < 2:
+        points = list(path[-2:])
     mean = sum(p.t_s for p in points) / len(points)
     times = [p.t_s - mean for p in points]
     spread = sum(t * t for t in times)
@@ -173,6 +182,33 @@ def canonical(seen: Observation) -> tuple[float, float, Quad, float]:
 
 def _pair_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None:
     """Cost of taking `seen` for the track's plate; None when it cannot be."""
+    cost = _free_cost(track, ahead, seen)
+    if cost is None and _is_on_its_vehicle(track, seen):
+        return VEHICLE_COST
+    return cost
+
+
+def _is_on_its_vehicle(track: Track, seen: Observation) -> bool:
+    """Whether the plate sits on the vehicle that carried the track's plate all the time.
+
+    Then it may have been hidden for minutes and be anywhere on the picture; only another text, or
+    another size than a plate in another turn can have, says that it is not the same.
+    """
+    if not any(carrier.id in track.bound_to for carrier in seen.carriers):
+        return False
+    if abs(math.log(seen.width_px / track.last.width_px)) > VEHICLE_SCALE:
+        return False
+    text = None if seen.read is None else seen.read.text
+    known = [t for t in (track.text, track.challenge) if t is not None]
+    return text in known or (
+        text is not None
+        and any(nearly_same(text, t) for t in known)
+        and not _surely_another(track, seen)
+    )
+
+
+def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None:
+    """The same, whatever carries the plate."""
     distance, gate = _distance(ahead, seen), _gate_px(ahead, seen)
     cost = distance / gate
     in_gate, in_text_gate = cost <= 1.0, distance <= _text_gate_px(ahead, seen)

@@ -50,6 +50,14 @@ VEHICLE_TOP: Final = 0.3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Carrier:
+    """A vehicle in whose box a plate lies, and that vehicle's track."""
+
+    id: int
+    detection: Detection
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Observation:
     """One plate in one frame.
 
@@ -65,6 +73,8 @@ class Observation:
         attempted: whether the plate was worth reading.
         read: what was read; None if nothing usable was.
         vehicle: the vehicle that the plate sits on, if the detector saw one.
+        vehicle_id: that vehicle's track, see `core.vehicles`.
+        carriers: all vehicles that it may sit on, the smallest first.
     """
 
     t_s: float
@@ -80,6 +90,8 @@ class Observation:
     attempted: bool = False
     read: PlateRead | None = None
     vehicle: Detection | None = None
+    vehicle_id: int | None = None
+    carriers: tuple[Carrier, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -136,16 +148,21 @@ def usable_read(read: PlateRead) -> PlateRead | None:
     )
 
 
-def carrier(centre: PointPx, vehicles: Sequence[Detection]) -> Detection | None:
-    """The vehicle whose box holds the plate in its lower part; of several the smallest."""
+def carriers(centre: PointPx, vehicles: Sequence[Carrier]) -> tuple[Carrier, ...]:
+    """The vehicles whose box holds the plate in its lower part, the smallest first."""
     x, y = centre
     holding = [
         v
         for v in vehicles
-        if v.box[0] <= x < v.box[2]
-        and v.box[1] + VEHICLE_TOP * (v.box[3] - v.box[1]) <= y < v.box[3]
+        if v.detection.box[0] <= x < v.detection.box[2]
+        and _plates_from(v.detection.box) <= y < v.detection.box[3]
     ]
-    return min(holding, key=lambda v: (area(v.box), v.box, -v.score, v.label), default=None)
+    return tuple(sorted(holding, key=lambda v: (area(v.detection.box), v.detection.box, v.id)))
+
+
+def _plates_from(box: BoxPx) -> float:
+    """Below this y a vehicle carries its plate."""
+    return box[1] + VEHICLE_TOP * (box[3] - box[1])
 
 
 def sane_vehicles(detections: Sequence[Detection]) -> list[Detection]:

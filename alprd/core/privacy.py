@@ -32,4 +32,6 @@ def without_plate(event: PlateEvent, key: bytes) -> PlateEvent:
 
     The candidates are texts themselves; the characters' confidences tell how many there are.
     """
+    if event.plate is None:
+        return event
     return replace(event, plate=pseudonym(event.plate, key), char_confidences=(), candidates=())

@@ -115,6 +115,7 @@ def cut(track: Track, next_id: int) -> tuple[Track, Track]:
         attempts=track.attempts - newer.attempts,
         sightings=track.sightings - newer.sightings,
         vehicles=_without(track.vehicles, newer.vehicles),
+        carriers=_left(track.carriers, newer.carriers),
         challengers=(),
         jumped=False,
     )
@@ -128,6 +129,15 @@ def _without(
     gone = dict(theirs)
     left = ((label, total - gone.get(label, 0.0)) for label, total in votes)
     return tuple((label, total) for label, total in left if total > 1e-9)
+
+
+def _left(
+    carriers: tuple[tuple[int, int], ...], theirs: tuple[tuple[int, int], ...]
+) -> tuple[tuple[int, int], ...]:
+    """How often each vehicle carried it, less what went to the newer track."""
+    gone = dict(theirs)
+    left = ((vehicle, count - gone.get(vehicle, 0)) for vehicle, count in carriers)
+    return tuple((vehicle, count) for vehicle, count in left if count > 0)
 
 
 def _challenges(track: Track, seen: Observation, known: str) -> bool:

@@ -24,6 +24,14 @@ MAX_READS: Final = 48
 MAX_TEXTS: Final = 64
 """Distinct texts that are counted."""
 
+MAX_CARRIERS: Final = 16
+"""Vehicles that are remembered of a plate; the older ones are forgotten first."""
+
+BOUND_SIGHTINGS: Final = 2
+BOUND_SHARE: Final = 1 / 3
+"""A plate belongs to a vehicle that carried it in so many frames, and this share of them: one that
+drives past before or behind it holds it in its box for a few."""
+
 UNREAD_S: Final = 10.0
 """What was in a place for longer than this without being read is not what is read there then."""
 
@@ -57,6 +65,7 @@ class Track:
         challengers: newest reads that say something else than all before, see `core.splitting`.
         jumped: whether the challengers came with a jump in space or time.
         vehicles: (type, sum of scores) of the vehicle that carries it.
+        carriers: (id of a vehicle, how often it carried the plate), see `core.vehicles`.
         sightings: observations so far.
         verdict: what was published for it, or would have been were it not the same pass as another.
         next_vote_t_s: a track that was not good enough is not voted on again before.
@@ -76,6 +85,7 @@ class Track:
     challengers: tuple[Observation, ...] = ()
     jumped: bool = False
     vehicles: tuple[tuple[str, float], ...] = ()
+    carriers: tuple[tuple[int, int], ...] = ()
     sightings: int = 0
     verdict: Vote | None = None
     next_vote_t_s: float = -math.inf
@@ -87,6 +97,16 @@ class Track:
             return self.verdict.plate
         best = max(self.tally, key=lambda entry: (entry[2], entry[1], entry[0]), default=None)
         return None if best is None else best[0]
+
+    @property
+    def bound_to(self) -> tuple[int, ...]:
+        """The vehicles that carried it so often that it is theirs: one, or parts of one."""
+        carried = sum(count for _, count in self.carriers)
+        return tuple(
+            vehicle
+            for vehicle, count in self.carriers
+            if count >= min(BOUND_SIGHTINGS, carried) and count >= BOUND_SHARE * carried
+        )
 
     @property
     def challenge(self) -> str | None:
@@ -116,13 +136,14 @@ def see(track: Track, seen: Observation) -> Track:
     )
     return replace(
         track,
-        path=_thinned((*track.path, point)),
+        path=thinned((*track.path, point)),
         last=seen,
         last_own=track.last_own if track.challengers else seen,
         tried=seen if seen.attempted else track.tried,
         attempts=track.attempts + seen.attempted,
         sightings=track.sightings + 1,
         vehicles=_voted(track.vehicles, seen),
+        carriers=_carried(track.carriers, seen),
     )
 
 
@@ -158,10 +179,11 @@ def _begun_anew(track: Track, seen: Observation) -> Track:
         attempts=int(seen.attempted),
         sightings=1,
         vehicles=_voted((), seen),
+        carriers=_carried((), seen),
     )
 
 
-def _thinned(path: tuple[PathPoint, ...]) -> tuple[PathPoint, ...]:
+def thinned(path: tuple[PathPoint, ...]) -> tuple[PathPoint, ...]:
     """The path with every other point of its middle left out once it is too long."""
     if len(path) <= MAX_PATH:
         return path
@@ -203,3 +225,15 @@ def _voted(
             for label, total in votes
         )
     return (*votes, (vehicle.label, vehicle.score))
+
+
+def _carried(
+    carriers: tuple[tuple[int, int], ...], seen: Observation
+) -> tuple[tuple[int, int], ...]:
+    """The carriers' counts with this observation's."""
+    vehicle = seen.vehicle_id
+    if vehicle is None:
+        return carriers
+    if any(known == vehicle for known, _ in carriers):
+        return tuple((k, n + 1) if k == vehicle else (k, n) for k, n in carriers)
+    return (*carriers, (vehicle, 1))[-MAX_CARRIERS:]

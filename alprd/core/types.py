@@ -165,6 +165,7 @@ class Crossing:
         wrong_way: whether that was against the line's allowed direction.
         checked: whether the line has an allowed direction.
         t_s: when, on the camera's steady axis.
+        at: the same as wall time, in an event.
     """
 
     line: str
@@ -172,6 +173,7 @@ class Crossing:
     wrong_way: bool
     checked: bool
     t_s: float
+    at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -197,13 +199,16 @@ class PlateEvent:
 
     `quad` is ((x, y) * 4), `frame_size` is (width, height); `reads_count` plates were read over the
     pass and `reads_agreeing` of them gave `plate`, as it is or before the region's format settled
-    its look-alikes. `lists` names the plate lists that it is on.
+    its look-alikes. `lists` names the plate lists that it is on. `plate` and `confidence` are None
+    and `quad` is empty for a vehicle without a readable plate. `wrong_way` is None when no line
+    with an allowed direction was crossed; `dwell_s` is how long it was in sight until the event,
+    and `stationary` whether it stood then.
     """
 
     event_id: str
     camera_id: str
-    plate: str
-    confidence: float
+    plate: str | None
+    confidence: float | None
     char_confidences: tuple[float, ...]
     candidates: tuple[Candidate, ...]
     region: Region | None
@@ -218,6 +223,11 @@ class PlateEvent:
     quad: tuple[PointPx, ...]
     frame_size: tuple[int, int]
     lists: tuple[str, ...] = ()
+    crossings: tuple[Crossing, ...] = ()
+    zones: tuple[ZoneVisit, ...] = ()
+    wrong_way: bool | None = None
+    dwell_s: float | None = None
+    stationary: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -34,7 +34,8 @@ class Policy:
         A plate that is on several lists is dropped when all of them say so: being on the staff
         list hides nobody who is also on the one of unwanted visitors.
         """
-        found = lists_of(event.plate, self.lists())
+        # A vehicle without a readable plate is on no list.
+        found = () if event.plate is None else lists_of(event.plate, self.lists())
         if self.drop_unlisted if not found else all(each.drop for each in found):
             return None
         event = replace(event, lists=tuple(each.name for each in found))

@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 
+from alprd.core.counting import NOWHERE, Places
 from alprd.core.events import format_time, uuid7
 from alprd.core.geometry import quad_box
 from alprd.core.types import ALPHABET, BLANK, Detection, Frame, PlateEvent, PlateRead
@@ -39,6 +40,7 @@ class Rules:
     min_reads: int = 2
     min_confidence: float = 0.5
     min_plate_width_px: float = 24.0
+    publish_unread: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -113,13 +115,14 @@ def event_ids() -> Iterator[bytes]:
         yield number.to_bytes(10, "big")
 
 
-def make_pipeline(recording: Recording) -> CameraPipeline:
+def make_pipeline(recording: Recording, places: Places = NOWHERE) -> CameraPipeline:
     noise = event_ids()
     return CameraPipeline(
         recording.camera_id,
         recording.rules,
         recording.roi,
         new_event_id=lambda at: uuid7(at, next(noise)),
+        places=places,
     )
 
 

@@ -172,8 +172,12 @@ def _see(
     hull_px = camera.project_moving(vehicle.hull_m, t_s)
     if scene.reports_vehicles and not np.isnan(hull_px).any():
         box = _box(hull_px, camera)
-        centre_m = vehicle.hull_m(t_s).mean(axis=0)
-        hidden = any(o.hides(t_s, np.array(camera.position_m), centre_m) for o in others)
+        eye, hull_m = np.array(camera.position_m), vehicle.hull_m(t_s)
+        # A car of which the roof is to be seen is found.
+        hidden = all(
+            any(o.hides(t_s, eye, point_m) for o in others)
+            for point_m in (hull_m.mean(axis=0), hull_m[4:].mean(axis=0))
+        )
         if box is not None and not hidden and rng.random() >= scene.flaws.missed:
             frame.objects.append(_vehicle(vehicle, box, scene.flaws, rng))
             frame.owners.append(vehicle.id)

@@ -6,14 +6,16 @@ import math
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 import numpy as np
 
-from alprd.core.types import PlateEvent
+from alprd.core.counting import Places
+from alprd.core.types import PlateEvent, PointPx
 from alprd.pipeline import CameraPipeline
 from support.replay import Recording, make_pipeline, to_detection, to_frame
 from support.simulator import PinholeCamera, SimVehicle
-from support.simulator_scene import READABLE_PX, Scene, SimFrame, Truth, observe
+from support.simulator_scene import READABLE_PX, SimFrame, Truth, observe
 from support.simulator_traffic import SimCamera
 
 CLEAR_READS = 4
@@ -33,15 +35,41 @@ class Pass:
         vehicle: it.
         seen_s: first and last true time at which its plate was to be seen.
         reads: how often it was read rightly.
-        label: where it went, as seen by the camera; None when that is a matter of taste.
-        zone: in, out or "" for a line that it did not cross; None for a doubtful one.
+        seen: the frames in which its plate was to be seen, found or not.
     """
 
     vehicle: SimVehicle
     seen_s: tuple[float, float]
     reads: int
-    label: str | None
-    zone: str | None
+    seen: tuple[tuple[SimFrame, Truth], ...]
+
+    def label(self, camera: PinholeCamera, until: datetime) -> str | None:
+        """Where it went until then, as seen by the camera; None when that is a matter of taste."""
+        times_s = [frame.true_t_s for frame, _ in self._seen(until)]
+        if len(times_s) < CLEAR_READS:
+            return None
+        trip = self.vehicle.trip
+        (x0, y0), (x1, y1) = trip.place_m(times_s[0]), trip.place_m(times_s[-1])
+        if math.dist((x0, y0), (x1, y1)) < 1.0:
+            return None
+        return seen_direction(camera, x1 - x0, y1 - y0)
+
+    def zone(self, camera: SimCamera, until: datetime) -> str | None:
+        """In, out or "" for a line that it had not crossed then; None where that is doubtful."""
+        return _zone(camera, [truth for _, truth in self._seen(until)])
+
+    def _seen(self, until: datetime) -> list[tuple[SimFrame, Truth]]:
+        return [(frame, truth) for frame, truth in self.seen if frame.recorded.at <= until]
+
+
+class SimLine:
+    """The camera's counting line, as the pipeline wants it."""
+
+    def __init__(self, camera: SimCamera) -> None:
+        self.name = "line"
+        self.points: tuple[PointPx, PointPx] = camera.line
+        self.inwards = camera.inwards
+        self.allowed = "both"
 
 
 @dataclass
@@ -81,7 +109,7 @@ def score(camera: SimCamera, pipeline: CameraPipeline | None = None) -> Score:
     """Run a pipeline on what the camera's detector reports, and compare with the truth."""
     scene = camera.scene
     recording = Recording(camera_id="gate", frame_size=scene.camera.size)
-    pipeline = pipeline or make_pipeline(recording)
+    pipeline = pipeline or make_pipeline(recording, Places(lines=(SimLine(camera),)))
     owners_of: dict[int, Counter[int]] = {}
     follows: dict[tuple[int, str], int] = {}
     switches: list[str] = []
@@ -115,8 +143,7 @@ def passes(camera: SimCamera, frames: Sequence[SimFrame]) -> list[Pass]:
             vehicle=vehicle,
             seen_s=(seen[vehicle.id][0][0].true_t_s, seen[vehicle.id][-1][0].true_t_s),
             reads=sum(_is_read(frame, truth, vehicle.plate) for frame, truth in seen[vehicle.id]),
-            label=_label(camera.scene, vehicle, [f.true_t_s for f, _ in seen[vehicle.id]]),
-            zone=_zone(camera, [truth for _, truth in seen[vehicle.id]]),
+            seen=tuple(seen[vehicle.id]),
         )
         for vehicle in camera.scene.vehicles
         if vehicle.id in seen
@@ -181,23 +208,26 @@ def _compare(
         event = next((e for e in events if e.plate == plate), None)
         if event is not None:
             total.pairs.append((event, real))
-            total = _judge(total, camera.name, event, real)
+            total = _judge(total, camera, event, real)
     return total
 
 
-def _judge(total: Score, name: str, event: PlateEvent, real: Pass) -> Score:
-    got = event.direction
-    if real.label is not None:
-        wrong = got is None or got.label != real.label
+def _judge(total: Score, camera: SimCamera, event: PlateEvent, real: Pass) -> Score:
+    """The score with what the event says of the time until it was made."""
+    name, got = camera.name, event.direction
+    label = real.label(camera.scene.camera, event.last_seen)
+    if label is not None:
+        wrong = got is None or got.label != label
         total = replace(total, labels=total.labels + 1, wrong_labels=total.wrong_labels + wrong)
         if wrong:
-            total.remarks.append(f"{name}: {event.plate} went {real.label}, told {got}")
-    if real.zone is not None:
+            total.remarks.append(f"{name}: {event.plate} went {label}, told {got}")
+    zone = real.zone(camera, event.last_seen)
+    if zone is not None:
         told = "" if got is None or got.zone is None else got.zone
-        wrong = told != real.zone
+        wrong = told != zone
         total = replace(total, zones=total.zones + 1, wrong_zones=total.wrong_zones + wrong)
         if wrong:
-            total.remarks.append(f"{name}: {event.plate} in/out {real.zone!r}, told {told!r}")
+            total.remarks.append(f"{name}: {event.plate} in/out {zone!r}, told {told!r}")
     return total
 
 
@@ -206,14 +236,6 @@ def _is_read(frame: SimFrame, truth: Truth, plate: str) -> bool:
         return False
     read = frame.recorded.objects[truth.found].read
     return read is not None and read.text == plate
-
-
-def _label(scene: Scene, vehicle: SimVehicle, times_s: Sequence[float]) -> str | None:
-    """Where it went, from its way on the road between its first and last sight."""
-    (x0, y0), (x1, y1) = vehicle.trip.place_m(times_s[0]), vehicle.trip.place_m(times_s[-1])
-    if len(times_s) < CLEAR_READS or math.dist((x0, y0), (x1, y1)) < 1.0:
-        return None
-    return seen_direction(scene.camera, x1 - x0, y1 - y0)
 
 
 def seen_direction(camera: PinholeCamera, dx_m: float, dy_m: float) -> str | None:

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from alprd.core.events import format_time, uuid7, wall_times
+from alprd.core.events import format_time, uuid7
+from alprd.core.passes import wall_times
 from alprd.core.types import Candidate, Direction, PlateEvent, Region, Speed, Vehicle
 from alprd.pipeline import CameraPipeline
 from support.payloads import payload_of, problems_of, schema_problems
@@ -48,7 +49,9 @@ FULL = replace(
 def test_what_was_not_measured_is_null() -> None:
     payload = payload_of(BARE)
     unknown = {name for name, value in payload.items() if value is None}
-    assert unknown == {"region", "direction", "speed", "vehicle", "image"}
+    assert unknown == {
+        *("region", "direction", "speed", "vehicle", "image", "wrong_way", "dwell_s", "stationary")
+    }
     assert problems_of(BARE) == []
 
 

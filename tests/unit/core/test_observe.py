@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alprd.core.observe import carrier, plausible_plates, sane_vehicles, usable_read
+from alprd.core.observe import Carrier, carriers, plausible_plates, sane_vehicles, usable_read
 from alprd.core.types import Detection
 from support.plates_in_frames import make_plate, make_read
 
@@ -17,6 +17,11 @@ SIZE = (1280, 720)
 
 def kept(*detections: Detection, roi: list[tuple[float, float]] | None = None) -> list[Detection]:
     return [p.detection for p in plausible_plates(detections, frame_size=SIZE, roi=roi)]
+
+
+def held(centre: tuple[float, float], *vehicles: Detection) -> list[Detection]:
+    numbered = [Carrier(id=i, detection=v) for i, v in enumerate(vehicles)]
+    return [carrier.detection for carrier in carriers(centre, numbered)]
 
 
 def test_of_plates_upon_each_other_the_best_stays() -> None:
@@ -75,9 +80,9 @@ def test_a_plate_belongs_to_the_smallest_vehicle_that_holds_it_low() -> None:
     car = Detection(label="car", score=0.8, box=(500, 250, 700, 450))
     behind = Detection(label="truck", score=0.9, box=(300, 0, 900, 500))
     below = Detection(label="bus", score=0.9, box=(550, 390, 650, 600))
-    assert carrier((600.0, 400.0), [behind, car, below]) is car
-    assert carrier((600.0, 260.0), [car]) is None
-    assert carrier((100.0, 400.0), [car, behind]) is None
+    assert held((600.0, 400.0), behind, car, below) == [car, behind]
+    assert held((600.0, 260.0), car) == []
+    assert held((100.0, 400.0), car, behind) == []
 
 
 def test_vehicles_without_a_sane_box_or_score_are_left_out() -> None:

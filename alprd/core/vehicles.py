@@ -1,0 +1,222 @@
+"""Vehicles over time, by their boxes; what plates are bound to.
+
+A vehicle is followed whether its plate is seen or not. Only geometry counts: a predicted centre, a
+gate of its size and the time since it was seen, the nearest first.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import Final
+
+from alprd.core.geometry import iou
+from alprd.core.matching import slopes
+from alprd.core.tracking import PathPoint, thinned
+from alprd.core.types import Detection
+
+SAME_VEHICLE_IOU: Final = 0.6
+"""Boxes that overlap by more are one vehicle, found as a car and as a truck."""
+
+MAX_VEHICLES: Final = 128
+"""In one frame; more are noise, and the best-scored ones are kept."""
+
+# Gates, in the square root of the box's area, as in `core.matching`. 16 of them a second are about
+# 100 km/h along the road for a car that has been seen once.
+NEAR: Final = 0.4
+NEW_PER_S: Final = 12.0
+KNOWN_PER_S: Final = 1.5
+KNOWN_SPEED_SHARE: Final = 0.5
+MAX_SIZES: Final = 3.0
+SCALE_OFF: Final = 0.5
+SCALE_PER_S: Final = 1.5
+SCALE_COST: Final = 0.5
+LOST_S: Final = 0.6
+TREND: Final = 0.25
+"""Out of sight a vehicle that came so much nearer (logarithm of its size) is not far away again."""
+
+EDGE_PX: Final = 2.0
+"""A box that ends so near to the picture's edge is cut off by it."""
+
+UNREAD_SIGHTINGS: Final = 5
+UNREAD_S: Final = 0.4
+PLATES_WIDE: Final = 3.5
+"""A vehicle is so many plates wide: one that is narrower in the picture shows none to be read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VehicleSeen:
+    """One vehicle in one frame."""
+
+    t_s: float
+    captured_at: datetime
+    frame_size: tuple[int, int]
+    detection: Detection
+
+    @property
+    def centre(self) -> tuple[float, float]:
+        """Of the box."""
+        x1, y1, x2, y2 = self.detection.box
+        return (x1 + x2) / 2, (y1 + y2) / 2
+
+    @property
+    def size(self) -> tuple[float, float]:
+        """Width and height of the box."""
+        x1, y1, x2, y2 = self.detection.box
+        return x2 - x1, y2 - y1
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the box is not cut off by the picture's edge."""
+        x1, y1, x2, y2 = self.detection.box
+        width, height = self.frame_size
+        return min(x1, y1) > EDGE_PX and x2 < width - EDGE_PX and y2 < height - EDGE_PX
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class VehicleTrack:
+    """One vehicle over time. Replaced, never mutated.
+
+    Attributes:
+        id: counts the camera's vehicles, from 1.
+        path: its box's centre and size, oldest first; thinned when long.
+        ground: the same of the middle of its lower edge, of whole boxes only.
+        first, last: the first and the newest sighting.
+        shown: the sighting that shows it best.
+        labels: (type, sum of scores).
+        sightings: how often it was seen.
+    """
+
+    id: int
+    path: tuple[PathPoint, ...]
+    ground: tuple[PathPoint, ...]
+    first: VehicleSeen
+    last: VehicleSeen
+    shown: VehicleSeen
+    labels: tuple[tuple[str, float], ...] = ()
+    sightings: int = 0
+
+    @property
+    def type(self) -> tuple[str, float]:
+        """The type with the greatest sum of scores, and its mean score over all sightings."""
+        label, total = max(self.labels, key=lambda v: (v[1], v[0]))
+        return label, min(1.0, total / self.sightings)
+
+
+def distinct_vehicles(vehicles: Sequence[Detection]) -> list[Detection]:
+    """Of boxes that lie upon each other the best one; their order does not matter."""
+    ranked = sorted(vehicles, key=lambda v: (-v.score, v.box, v.label))
+    kept: list[Detection] = []
+    for vehicle in ranked:
+        if len(kept) == MAX_VEHICLES:
+            break
+        if not any(iou(vehicle.box, k.box) >= SAME_VEHICLE_IOU for k in kept):
+            kept.append(vehicle)
+    return kept
+
+
+def follow_vehicles(
+    tracks: Sequence[VehicleTrack], seen: Sequence[VehicleSeen], next_id: int
+) -> tuple[tuple[VehicleTrack, ...], list[int], int]:
+    """One frame's vehicles given to their tracks: all tracks, each sighting's id, the next id."""
+    costs = sorted(
+        (cost, track.id, seen[j].detection.box, i, j)
+        for i, track in enumerate(tracks)
+        for j in range(len(seen))
+        if (cost := _cost(track, seen[j])) is not None
+    )
+    partner: dict[int, int] = {}
+    owner: dict[int, int] = {}
+    for _, _, _, i, j in costs:
+        if i not in partner and j not in owner:
+            partner[i], owner[j] = j, i
+    grown = [
+        _see(track, seen[partner[i]]) if i in partner else track for i, track in enumerate(tracks)
+    ]
+    ids = {j: tracks[i].id for j, i in owner.items()}
+    for j in sorted(range(len(seen)), key=lambda j: seen[j].detection.box):
+        if j not in ids:
+            grown.append(_begin(next_id, seen[j]))
+            ids[j] = next_id
+            next_id += 1
+    return tuple(grown), [ids[j] for j in range(len(seen))], next_id
+
+
+def could_be_read(track: VehicleTrack, min_plate_width_px: float) -> bool:
+    """Whether it was seen long and near enough that a plate on it would have been read."""
+    return (
+        track.sightings >= UNREAD_SIGHTINGS
+        and track.last.t_s - track.first.t_s >= UNREAD_S
+        and track.shown.size[0] >= PLATES_WIDE * min_plate_width_px
+    )
+
+
+def _begin(track_id: int, seen: VehicleSeen) -> VehicleTrack:
+    track = VehicleTrack(id=track_id, path=(), ground=(), first=seen, last=seen, shown=seen)
+    return _see(track, seen)
+
+
+def _see(track: VehicleTrack, seen: VehicleSeen) -> VehicleTrack:
+    """The track with one more sighting."""
+    (x, y), (width, height) = seen.centre, seen.size
+    point = PathPoint(t_s=seen.t_s, x_px=x, y_px=y, width_px=width, height_px=height)
+    ground = track.ground
+    if seen.is_whole:
+        ground = thinned((*ground, replace(point, y_px=y + height / 2)))
+    return replace(
+        track,
+        path=thinned((*track.path, point)),
+        ground=ground,
+        last=seen,
+        shown=seen if _shows(seen) > _shows(track.shown) else track.shown,
+        labels=_labelled(track.labels, seen.detection),
+        sightings=track.sightings + 1,
+    )
+
+
+def _shows(seen: VehicleSeen) -> tuple[bool, float]:
+    width, height = seen.size
+    return seen.is_whole, width * height * seen.detection.score
+
+
+def _labelled(
+    labels: tuple[tuple[str, float], ...], found: Detection
+) -> tuple[tuple[str, float], ...]:
+    if any(label == found.label for label, _ in labels):
+        return tuple((k, v + found.score) if k == found.label else (k, v) for k, v in labels)
+    return (*labels, (found.label, found.score))
+
+
+def _cost(track: VehicleTrack, seen: VehicleSeen) -> float | None:
+    """The distance in gates, and more for another size; None when it cannot be the vehicle."""
+    newest = track.path[-1]
+    dt_s = max(0.0, seen.t_s - newest.t_s)
+    known = slopes(track.path)
+    vx, vy, growth = known or (0.0, 0.0, 0.0)
+    width, height = seen.size
+    wider = math.log(width / newest.width_px) - growth * dt_s
+    higher = math.log(height / newest.height_px) - growth * dt_s
+    if max(abs(wider), abs(higher)) > SCALE_OFF + (SCALE_PER_S + abs(growth)) * dt_s:
+        return None
+    if dt_s > LOST_S and _goes_back(track, seen):
+        return None
+    ahead = newest.x_px + vx * dt_s, newest.y_px + vy * dt_s
+    size_px = math.sqrt(max(width * height, newest.width_px * newest.height_px))
+    per_s = NEW_PER_S if known is None else KNOWN_PER_S
+    gate_px = min(NEAR + per_s * dt_s, MAX_SIZES) * size_px
+    gate_px += KNOWN_SPEED_SHARE * math.hypot(vx, vy) * dt_s
+    distance_px = math.dist(ahead, seen.centre)
+    if distance_px > gate_px:
+        return None
+    return distance_px / gate_px + SCALE_COST * (abs(wider) + abs(higher))
+
+
+def _goes_back(track: VehicleTrack, seen: VehicleSeen) -> bool:
+    """Whether a vehicle that came near would be far away again, or the other way round."""
+    first, newest = track.path[0], track.path[-1]
+    trend = math.log(newest.width_px * newest.height_px / (first.width_px * first.height_px)) / 2
+    width, height = seen.size
+    grown = math.log(width * height / (newest.width_px * newest.height_px)) / 2
+    return abs(trend) >= TREND and trend * grown < 0.0 and abs(grown) > TREND
