@@ -12,7 +12,16 @@ from pathlib import Path
 from typing import IO, Final
 
 from alprd.ports import OutboxError
-from alprd.publish.salvage import carry_over, catch_up, read_what_is_left, set_aside
+from alprd.publish.salvage import (
+    carry_over,
+    catch_up,
+    finish_replacing,
+    free_name,
+    read_what_is_left,
+    remove_with_companions,
+    set_aside,
+    successor,
+)
 from alprd.publish.seqmark import SeqMark
 
 APPLICATION_ID: Final = 0x616C7072  # "alpr": tells our file from somebody else's database
@@ -139,17 +148,14 @@ def prepare(
         OutboxError: the file or its folder cannot be used, or holds somebody else's data.
     """
     try:
+        finish_replacing(path)
         _refuse_text(path)
         try:
             if distrusted:
                 raise _DamagedFileError("damaged while in use")
             _open_and_migrate(path)
         except _DamagedFileError:
-            moved = set_aside(path, now())
-            _open_and_migrate(path)
-            with closing(connect(path)) as db:
-                carry_over(db, read_what_is_left(moved, connect), mark, aside=moved, at=now())
-            return moved
+            return _replace(path, mark, at=now())
         with closing(connect(path)) as db:
             catch_up(db, mark, at=now())
     except (OSError, sqlite3.Error) as error:
@@ -159,6 +165,19 @@ def prepare(
             error
         )
     return None
+
+
+def _replace(path: Path, mark: SeqMark, *, at: datetime) -> Path:
+    """Build the new file beside the damaged one; only a whole one takes its place."""
+    new, aside = successor(path), free_name(path, at)
+    remove_with_companions(new)
+    _open_and_migrate(new)
+    with closing(connect(new)) as db:
+        carry_over(db, read_what_is_left(path, connect), mark, aside=aside, at=at)
+    # Closing the last connection has moved everything from its log into the file.
+    set_aside(path, aside)
+    finish_replacing(path)
+    return aside
 
 
 def _refuse_text(path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import zlib
 from collections.abc import Callable, Iterator
@@ -45,20 +46,58 @@ def checksum(seq: int, topic: str, event_id: str, payload: bytes) -> int:
     return zlib.crc32(payload, zlib.crc32(f"{seq} {topic} {event_id}".encode("utf-8", "replace")))
 
 
-def set_aside(path: Path, at: datetime) -> Path:
-    """Rename the file and its companions: kept for inspection, never deleted."""
+def free_name(path: Path, at: datetime) -> Path:
+    """Under which name a damaged file is kept."""
     stamp = at.strftime("%Y%m%dT%H%M%S")
     target = path.with_name(f"{path.name}.corrupt-{stamp}")
     attempt = 1
     while target.exists():
         attempt += 1
         target = path.with_name(f"{path.name}.corrupt-{stamp}-{attempt}")
-    path.rename(target)
-    for suffix in COMPANIONS:
-        companion = path.with_name(path.name + suffix)
-        if companion.exists():
-            companion.rename(target.with_name(target.name + suffix))
     return target
+
+
+def successor(path: Path) -> Path:
+    """The file that is being built to take the place of a damaged one."""
+    return path.with_name(f"{path.name}.new")
+
+
+def set_aside(path: Path, target: Path) -> None:
+    """Rename the file and its companions: kept for inspection, never deleted.
+
+    The file first: as long as it is there, everything can be done again.
+    """
+    for suffix in ("", *COMPANIONS):
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(target.with_name(target.name + suffix))
+
+
+def remove_with_companions(path: Path) -> None:
+    """Delete a file that was not finished."""
+    for suffix in ("", *COMPANIONS):
+        path.with_name(path.name + suffix).unlink(missing_ok=True)
+
+
+def finish_replacing(path: Path) -> None:
+    """Let the successor take the place of a file that was set aside, also after a crash between.
+
+    While the file itself is there, the successor may be half built, and is not looked at.
+    """
+    new = successor(path)
+    if path.exists() or not new.exists():
+        return
+    for suffix in COMPANIONS:
+        # A log of the damaged file that stayed behind would be played into the new one.
+        part = path.with_name(path.name + suffix)
+        if part.exists():
+            part.rename(path.with_name(f"{path.name}.corrupt{suffix}"))
+    new.rename(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)
 
 
 def read_what_is_left(damaged: Path, connect: Connect) -> Remains:
