@@ -30,6 +30,7 @@ MIN_APART_M: Final = 0.05
 IN_LINE: Final = 0.01
 """Three points are in line whose triangle is this flat: height over longest side."""
 
+LEAST_CLICK_PX: Final = 1.0
 WORST_OFF: Final = 6.0
 """A point that misses the place which all points together give it by more standard errors is
 typed or clicked wrongly."""
@@ -301,9 +302,9 @@ def _check_agreement(measure: Measure) -> None:
         return
     off_px = point_errors_px(measure)
     worst = max(range(len(off_px)), key=lambda i: off_px[i])
-    allowed_px = WORST_OFF * calibration.error_px + WORST_OFF * calibration.error_m * _px_per_metre(
-        measure, worst
-    )
+    click_px = max(calibration.error_px, LEAST_CLICK_PX)
+    tape_px = calibration.error_m * _px_per_metre(measure, worst)
+    allowed_px = WORST_OFF * math.hypot(click_px, tape_px)
     if off_px[worst] > allowed_px:
         raise CalibrationError(
             f"point {worst + 1} is {off_px[worst]:.0f} pixels away from where the other points put "

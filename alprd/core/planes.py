@@ -19,8 +19,8 @@ Floats = NDArray[np.float64]
 DEGENERATE: Final = 1e-4
 """Ratio of singular values below which the points do not determine a plane."""
 
-STEP: Final = 1e-6
-"""Relative step of the numerical derivatives."""
+FOCAL_RANGE: Final = (0.2, 30.0)
+"""Focal lengths that cameras have, in half diagonals of the picture."""
 
 
 class PlaneError(ValueError):
@@ -64,13 +64,16 @@ def fit_plane(points_px: Floats, points_m: Floats, *, error_px: float, error_m: 
         )
     if behind[0] < 0.0:
         start = -start
-    matrix = _refined(start, points_px, points_m, error_px=error_px, error_m=error_m)
+    try:
+        matrix = _refined(start, points_px, points_m, error_px=error_px, error_m=error_m)
+        covariance = _covariance(matrix, points_px, points_m, error_px=error_px, error_m=error_m)
+    except np.linalg.LinAlgError:
+        raise PlaneError(
+            "the points and their metres contradict each other; correct them one by one"
+        ) from None
     if not bool((to_depth(matrix, points_px) > 0.0).all()):
-        matrix = start
-    return Plane(
-        matrix=matrix,
-        covariance=_covariance(matrix, points_px, points_m, error_px=error_px, error_m=error_m),
-    )
+        raise PlaneError("the points put one of them behind the camera; correct them one by one")
+    return Plane(matrix=matrix, covariance=covariance)
 
 
 def to_depth(matrix: Floats, points_px: Floats) -> Floats:
@@ -124,9 +127,11 @@ def camera_height_m(matrix: Floats, centre_px: Floats, focal_px: float | None) -
         flat = np.array([x[:2] @ y[:2], x[:2] @ x[:2] - y[:2] @ y[:2]])
         deep = np.array([x[2] * y[2], x[2] ** 2 - y[2] ** 2])
         inverse_square = -float(flat @ deep) / max(float(flat @ flat), 1e-300)
-        if not inverse_square > 0.0:
+        focal_px = 1.0 / math.sqrt(inverse_square) if inverse_square > 0.0 else math.inf
+        # One that looks straight down, or whose points are few and bad, tells no focal length.
+        corner_px = float(np.linalg.norm(centre_px))
+        if not FOCAL_RANGE[0] * corner_px <= focal_px <= FOCAL_RANGE[1] * corner_px:
             return None
-        focal_px = 1.0 / math.sqrt(inverse_square)
     view = np.diag([1.0 / focal_px, 1.0 / focal_px, 1.0]) @ view
     length = math.sqrt(float(np.linalg.norm(view[:, 0]) * np.linalg.norm(view[:, 1])))
     if not length > 0.0:

@@ -20,7 +20,7 @@ import numpy as np
 from alprd.core.calibration import Calibration, Measure, measure_of
 from alprd.core.crossing import crossing
 from alprd.core.lens import undistorted
-from alprd.core.planes import STEP, Floats, Plane, metres_per_px, to_depth, to_metres
+from alprd.core.planes import Floats, Plane, metres_per_px, to_depth, to_metres
 from alprd.core.steady import Flags, SteadyFit, fit_steady, theil_sen
 from alprd.core.tracking import PathPoint
 from alprd.core.types import Speed
@@ -39,13 +39,17 @@ MAX_MISFIT: Final = 40.0
 MAX_CHANGE: Final = 0.5
 """Share of the speed that may be gained or lost on the way; beyond it there is no one speed."""
 
-MAX_ASIDE: Final = 0.25
-"""Share of the way by which a vehicle may leave a straight line; beyond it, it turned."""
+MAX_BEND: Final = 0.06
+"""Share of the way by which a bend may rise above its chord, which is 1 % shorter then."""
 
 SURE: Final = 2.0
 """Standard errors by which the speed must exceed a limit to be called speeding."""
 
 SAME_SHAPE: Final = 0.01
+FAR_PX: Final = 1e5
+FAR_S: Final = 1e12
+STEP: Final = 1e-2
+"""Standard errors; the step of the numerical derivatives."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,11 +122,13 @@ class SpeedMeter:
 
     def measured(self, path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Measured:
         """As `speed_of`, with the stretch. Raises Refused."""
+        path = [p for p in path if _is_sane(p)]
         points_px, scale = _in_calibrated_pixels(path, frame_size, self._measure.calibration)
-        t_s = np.array([p.t_s for p in path], dtype=float)
-        seen = _Seen(t_s=t_s, points_px=points_px, scale=scale).only(
-            np.isfinite(points_px).all(axis=1) & _rising(t_s)
+        seen = _Seen(
+            t_s=np.array([p.t_s for p in path], dtype=float), points_px=points_px, scale=scale
         )
+        # Of two at one time the first counts; after that lens, some may be nowhere.
+        seen = seen.only(np.isfinite(points_px).all(axis=1) & _rising(seen.t_s))
         if self._measure.plane is None:
             found = _over_lines(self._measure, seen)
         else:
@@ -185,7 +191,7 @@ def _in_calibrated_pixels(
             f"the picture is {frame_size[0]} x {frame_size[1]}, which is of another shape than the "
             f"calibrated {width} x {height}"
         )
-    points_px = np.array([(p.x_px, p.y_px) for p in path], dtype=float) * scale
+    points_px = np.array([(p.x_px, p.y_px) for p in path], dtype=float).reshape(-1, 2) * scale
     if calibration.lens is not None:
         points_px = undistorted(calibration.lens, points_px)
     return points_px, scale
@@ -237,6 +243,11 @@ def _inside(measure: Measure, plane: Plane, points_px: Floats) -> Flags:
     return np.asarray(front & (places >= low).all(axis=1) & (places <= high).all(axis=1))
 
 
+def _is_sane(point: PathPoint) -> bool:
+    near = abs(point.x_px) <= FAR_PX and abs(point.y_px) <= FAR_PX
+    return near and abs(point.t_s) <= FAR_S
+
+
 def _rising(t_s: Floats) -> Flags:
     """(n,) whether a time is later than all before it."""
     before = np.concatenate([[-np.inf], np.maximum.accumulate(t_s)[:-1]])
@@ -259,9 +270,10 @@ def _refuse_unsteady(fit: SteadyFit, t_s: Floats, aside: Floats, aside_px: Float
     took_s = float(np.ptp(t_s[fit.used]))
     if abs(fit.acceleration) * took_s > MAX_CHANGE * abs(fit.speed):
         raise Refused("it braked or sped up too much on the way to have one speed")
-    across = aside[fit.used] - np.median(aside[fit.used])
+    share = (t_s[fit.used] - t_s[fit.used].mean()) / took_s
+    bend = abs(float(np.polyfit(share, aside[fit.used], 2, w=1.0 / aside_px[fit.used])[0])) / 4.0
     noise = 3.0 * float(np.median(aside_px[fit.used]))
-    if float(np.median(np.abs(across))) > max(noise, MAX_ASIDE * abs(fit.speed) * took_s / 2.0):
+    if bend > MAX_BEND * abs(fit.speed) * took_s + noise:
         raise Refused("it turned")
 
 
@@ -287,7 +299,7 @@ def _calibration_variance(plane: Plane, speed_by: Callable[[Floats], float]) -> 
     for i in range(9):
         step = np.zeros(9)
         # In proportion to how well the entry is known, for the entries differ by many orders.
-        step[i] = math.sqrt(plane.covariance[i, i]) * 1e-2 or STEP
+        step[i] = math.sqrt(plane.covariance[i, i]) * STEP or 1e-12
         up = speed_by(plane.matrix + step.reshape(3, 3))
         down = speed_by(plane.matrix - step.reshape(3, 3))
         slopes[i] = (up - down) / (2.0 * step[i])
