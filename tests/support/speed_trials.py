@@ -52,11 +52,11 @@ class Pass:
         return KMH * way_m / (last_t_s - first_t_s)
 
 
-def random_site(rng: random.Random, *, rows: int = 4) -> Site:
-    """A camera 3 to 8 m up that sees 35 m of road from where it begins to see it."""
+def random_site(rng: random.Random, *, rows: int = 4, stretch_m: float = 28.0) -> Site:
+    """A camera 3 to 8 m up, before a stretch of road with measured points on both its sides."""
     height_m = rng.uniform(3.0, 8.0)
     near_m = rng.uniform(1.6, 2.4) * height_m + 3.0
-    far_m = near_m + 28.0
+    far_m = near_m + stretch_m
     tilt_deg = float(np.degrees(np.arctan2(height_m, (near_m * far_m) ** 0.5))) + rng.uniform(-2, 2)
     size, focal_px = rng.choice([((1280, 720), 1400.0), ((1920, 1080), 2200.0)])
     camera = PinholeCamera(
@@ -73,8 +73,8 @@ def random_site(rng: random.Random, *, rows: int = 4) -> Site:
     points = [
         p for p, px in zip(wanted, seen, strict=True) if camera.sees((float(px[0]), float(px[1])))
     ]
-    if len(points) < 2 * rows - 2:
-        return random_site(rng, rows=rows)
+    if len(points) < max(4, 2 * rows - 2):
+        return random_site(rng, rows=rows, stretch_m=stretch_m)
     return Site(
         camera=camera,
         fps=rng.uniform(5.0, 30.0),
