@@ -58,6 +58,9 @@ CLASH_COST: Final = 1.0
 VEHICLE_COST: Final = 2.0
 """Of a plate out of every gate, but on the vehicle that has carried it."""
 
+RIDE_OFF: Final = 0.25
+"""A plate moves less than this on its vehicle's box from one frame to the next, in its sides."""
+
 VEHICLE_SCALE: Final = 1.1
 """Change of the logarithm of its width since it was seen last: a third or three times of it."""
 
@@ -208,18 +211,22 @@ def _is_on_its_vehicle(track: Track, seen: Observation) -> bool:
 
 
 def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None:
-    """The same, whatever carries the plate."""
+    """The same, by where the plate is, in the picture or on its vehicle."""
     distance, gate = _distance(ahead, seen), _gate_px(ahead, seen)
+    ridden = _ridden(track, seen)
+    if ridden is not None:
+        distance = min(distance, ridden / RIDE_OFF * gate)
     cost = distance / gate
     in_gate, in_text_gate = cost <= 1.0, distance <= _text_gate_px(ahead, seen)
     if not (in_gate or in_text_gate):
         return None
-    if not _size_fits(ahead, seen) or _turns_back(ahead, seen):
+    if not _size_fits(ahead, seen) or (ridden is None and _turns_back(ahead, seen)):
         return None
     text = None if seen.read is None else seen.read.text
     known = [t for t in (track.text, track.challenge) if t is not None]
     if text is None or not known:
-        allowed, extra = in_gate and _follows_blindly(ahead, seen), UNKNOWN_COST
+        allowed = in_gate and (ridden is not None or _follows_blindly(ahead, seen))
+        extra = UNKNOWN_COST
     elif text in known:
         allowed, extra = True, 0.0
     elif any(nearly_same(text, t) for t in known):
@@ -232,6 +239,24 @@ def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None
         near = (CLASH_NEAR + CLASH_PER_S * ahead.dt_s) * max(seen.width_px, ahead.last.width_px)
         allowed, extra = ahead.dt_s <= CLASH_GAP_S and distance <= min(gate, near), CLASH_COST
     return cost + extra if allowed else None
+
+
+def _ridden(track: Track, seen: Observation) -> float | None:
+    """How far the plate would have moved on the vehicle that carried it last, in its box's sides.
+
+    None when that vehicle does not carry it now, or in quite another place.
+    """
+    last = track.last
+    if last.vehicle is None or last.vehicle_id is None:
+        return None
+    now = next((c.detection for c in seen.carriers if c.id == last.vehicle_id), None)
+    if now is None:
+        return None
+    (x1, y1, x2, y2), (u1, v1, u2, v2) = last.vehicle.box, now.box
+    right = (seen.x_px - u1) / (u2 - u1) - (last.x_px - x1) / (x2 - x1)
+    down = (seen.y_px - v1) / (v2 - v1) - (last.y_px - y1) / (y2 - y1)
+    moved = max(abs(right), abs(down))
+    return moved if moved <= RIDE_OFF else None
 
 
 def _surely_another(track: Track, seen: Observation) -> bool:

@@ -23,9 +23,9 @@ SURE_GROWTH: Final = 0.3
 TURNED: Final = 0.05
 """Width and height that change by more, in opposite ways, tell nothing of the distance."""
 
-DOWN_IS_NEARER: Final = 3.0
-"""A metre of road towards the camera looks a third as long as one across from ten metres away and
-three metres up."""
+DOWN_IS_NEARER: Final = 2.0
+"""A metre of road towards the camera looks half as long as one across to a camera that looks down
+by 30 degrees; one that looks less far down sees sizes change instead."""
 
 STILL_S: Final = 1.0
 STILL_WIDTHS: Final = 0.35
@@ -109,8 +109,10 @@ def _travelled(
     """How far to the right and how far towards the camera, in plate widths."""
     if abs(growth) < MIN_GROWTH:
         mean_width = (start.width_px + end.width_px) / 2
-        down = DOWN_IS_NEARER * (end.y_px - start.y_px)
-        return (end.x_px - start.x_px) / mean_width, down / mean_width
+        down_px = end.y_px - start.y_px
+        ahead_px = FOCAL_SHARE * frame_size[0] * growth
+        nearer_px = math.hypot(DOWN_IS_NEARER * down_px, ahead_px)
+        return (end.x_px - start.x_px) / mean_width, math.copysign(nearer_px, down_px) / mean_width
     # The width that the plate would have there if it faced the camera.
     facing_px = max(start.width_px, end.width_px / math.exp(growth))
     x1, y1, z1 = _in_widths(start, facing_px, frame_size)

@@ -166,7 +166,9 @@ def _stream(
     height_m = camera.position_m[2]
     aim_m = height_m / math.tan(math.radians(camera.tilt_deg)) if centre_m is None else centre_m
     half_m = 0.75 * camera.focal_px * 0.52 / 24.0 if centre_m is None else 14.0
-    fastest = min(130 / 3.6, half_m * fps / FRAMES_IN_SIGHT)
+    # Across the picture half of the way is out of it, or shows no plate.
+    sight_m = half_m if centre_m is None else half_m / 2
+    fastest = min(130 / 3.6, sight_m * fps / FRAMES_IN_SIGHT)
     free = [0.0] * len(lanes)
     left = [0.0] * len(lanes)
     vehicles = []
