@@ -8,7 +8,7 @@ SOURCE ?=
 INTERPRETERS = $(shell for v in 3.10 3.11 3.12; do \
 	python$$v -c 'import sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help run test check lint format quick clean
+.PHONY: help run test check lint format quick soak clean
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -53,6 +53,9 @@ $(VENV)/.dev: packaging/system-packages packaging/virtualenv pyproject.toml
 $(VENV)/.test: packaging/system-packages $(VENV)/.dev
 	@packaging/system-packages test "$(PYTHON)"
 	@touch $@
+
+soak: $(VENV)/.test ## the long versions of the fault tests: half an hour, with a real broker
+	@OMP_NUM_THREADS=1 $(BIN)/pytest tests -m soak
 
 clean: ## forget everything that was built or installed here
 	rm -rf $(VENV) .tox dist build demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
