@@ -4,11 +4,14 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 SOURCE ?=
+# Real photographs with annotations; they are no part of the repository.
+DATA ?= ../shared/data
+ARGS ?=
 # Asked for by running them: behind pyenv's shims tox alone would not find them.
 INTERPRETERS = $(shell for v in 3.10 3.11 3.12; do \
 	python$$v -c 'import sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help run test check lint format quick soak clean
+.PHONY: help run test check lint accuracy format quick soak clean
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -25,12 +28,20 @@ test: $(VENV)/.test ## install what the tests need, then `make check`
 
 check: $(VENV)/.dev lint ## lint, then the whole suite from the built wheel on every Python here
 	@$(BIN)/tox run $(if $(TOX_ENV),-e $(TOX_ENV)) $(if $(INTERPRETERS),--discover $(INTERPRETERS))
+	@if [ ! -f $(DATA)/boxes.csv ]; then \
+		echo "Accuracy was not measured: there are no photographs in $(DATA)."; \
+	elif ! $(BIN)/python -c 'import tomllib' 2>/dev/null; then \
+		echo "Accuracy was not measured: it needs Python 3.11 (make test PYTHON=python3.11)."; \
+	else $(MAKE) --no-print-directory accuracy; fi
 
 lint: $(VENV)/.dev ## formatting, lint, types and import contracts
 	@$(BIN)/ruff format --check .
 	@$(BIN)/ruff check .
 	@$(BIN)/mypy
 	@$(BIN)/lint-imports --no-logo 2>/dev/null || $(BIN)/lint-imports
+
+accuracy: $(VENV)/.accuracy ## measure the models on real photographs; fails when one got worse
+	@$(BIN)/python -m engines.training.accuracy --data $(DATA) $(ARGS)
 
 format: $(VENV)/.dev ## let ruff format and mend
 	@$(BIN)/ruff format .
@@ -56,6 +67,11 @@ $(VENV)/.test: packaging/system-packages $(VENV)/.dev
 
 soak: $(VENV)/.test ## the long versions of the fault tests: half an hour, with a real broker
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests -m soak
+
+$(VENV)/.accuracy: packaging/system-packages packaging/virtualenv pyproject.toml
+	@packaging/system-packages accuracy "$(PYTHON)"
+	@packaging/virtualenv "$(PYTHON)" $(VENV) . --group accuracy
+	@touch $(BIN)/alprd $@
 
 clean: ## forget everything that was built or installed here
 	rm -rf $(VENV) .tox dist build demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis
