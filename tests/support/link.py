@@ -13,6 +13,8 @@ from support.broker import HOST
 
 PUBACK = 4
 CHUNK_BYTES = 4096
+Pipe = asyncio.Queue[tuple[float, bytes]]
+"""(when it arrives, bytes); empty bytes are the end."""
 
 
 @dataclass
@@ -85,9 +87,13 @@ class Link:
         except OSError:
             writer.close()
             return
+        there: Pipe = asyncio.Queue()
+        back: Pipe = asyncio.Queue()
         pumps = [
-            asyncio.ensure_future(self._to_broker(reader, server_writer)),
-            asyncio.ensure_future(self._to_client(server_reader, writer)),
+            asyncio.ensure_future(self._to_broker(reader, there)),
+            asyncio.ensure_future(self._to_client(server_reader, back)),
+            asyncio.ensure_future(self._deliver(there, server_writer)),
+            asyncio.ensure_future(self._deliver(back, writer)),
         ]
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
@@ -101,19 +107,20 @@ class Link:
                 with suppress(OSError):
                     await end.wait_closed()
 
-    async def _to_broker(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _to_broker(self, reader: asyncio.StreamReader, pipe: Pipe) -> None:
         left = self.faults.cut_after()
         while data := await reader.read(CHUNK_BYTES):
             if left is not None and len(data) >= left:
-                writer.write(data[:left])
-                await writer.drain()
                 self.cuts += 1
-                return
+                await self._put(data[:left], pipe)
+                break
             if left is not None:
                 left -= len(data)
-            await self._pass(data, writer)
+            await self._put(data, pipe)
+        await pipe.put((0.0, b""))
+        await asyncio.Event().wait()  # what is under way still arrives
 
-    async def _to_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _to_client(self, reader: asyncio.StreamReader, pipe: Pipe) -> None:
         waiting = bytearray()
         while data := await reader.read(CHUNK_BYTES):
             waiting += data
@@ -121,17 +128,24 @@ class Link:
                 if self.faults.swallow_pubacks and packet[0] >> 4 == PUBACK:
                     self.swallowed += 1
                 else:
-                    await self._pass(packet, writer)
+                    await self._put(packet, pipe)
+        await pipe.put((0.0, b""))
+        await asyncio.Event().wait()
 
-    async def _pass(self, data: bytes, writer: asyncio.StreamWriter) -> None:
-        faults = self.faults
-        if faults.delay_s:
-            await asyncio.sleep(faults.delay_s)
-        if faults.bytes_per_s is not None:
-            await asyncio.sleep(len(data) / faults.bytes_per_s)
-        if not self.faults.black_hole:
-            writer.write(data)
-            await writer.drain()
+    async def _put(self, data: bytes, pipe: Pipe) -> None:
+        await pipe.put((asyncio.get_running_loop().time() + self.faults.delay_s, data))
+
+    async def _deliver(self, pipe: Pipe, writer: asyncio.StreamWriter) -> None:
+        while True:
+            due_s, data = await pipe.get()
+            if not data:
+                return
+            await asyncio.sleep(max(0.0, due_s - asyncio.get_running_loop().time()))
+            if self.faults.bytes_per_s is not None:
+                await asyncio.sleep(len(data) / self.faults.bytes_per_s)
+            if not self.faults.black_hole:
+                writer.write(data)
+                await writer.drain()
 
 
 def _packets(waiting: bytearray) -> list[bytes]:
