@@ -15,7 +15,7 @@ from typing import Final
 from alprd.core.geometry import Quad
 from alprd.core.observe import Observation
 from alprd.core.plates import clearly_different, nearly_same
-from alprd.core.tracking import PathPoint, Track
+from alprd.core.tracking import PathPoint, Track, seat_in
 
 VELOCITY_WINDOW_S: Final = 0.6
 VELOCITY_POINTS: Final = 10
@@ -28,6 +28,9 @@ NEW_PER_S: Final = 25.0
 KNOWN_PER_S: Final = 4.0
 KNOWN_SPEED_SHARE: Final = 0.5
 MAX_BLIND_WIDTHS: Final = 12.0
+HEIGHTS_WIDE: Final = 3.0
+"""A plate in two lines, or one that is turned away, is wider than it looks."""
+
 # With the same text, in places where nothing was seen in between.
 TEXT_NEAR: Final = 2.0
 TEXT_NEW_PER_S: Final = 35.0
@@ -246,15 +249,12 @@ def _ridden(track: Track, seen: Observation) -> float | None:
 
     None when that vehicle does not carry it now, or in quite another place.
     """
-    last = track.last
-    if last.vehicle is None or last.vehicle_id is None:
+    seat = track.seat
+    now = next((c for c in seen.carriers if seat is not None and c.id == seat.vehicle_id), None)
+    if seat is None or now is None:
         return None
-    now = next((c.detection for c in seen.carriers if c.id == last.vehicle_id), None)
-    if now is None:
-        return None
-    (x1, y1, x2, y2), (u1, v1, u2, v2) = last.vehicle.box, now.box
-    right = (seen.x_px - u1) / (u2 - u1) - (last.x_px - x1) / (x2 - x1)
-    down = (seen.y_px - v1) / (v2 - v1) - (last.y_px - y1) / (y2 - y1)
+    right, down = seat_in(now.detection.box, (seen.x_px, seen.y_px))
+    right, down = right - seat.right, down - seat.down
     moved = max(abs(right), abs(down))
     return moved if moved <= RIDE_OFF else None
 
@@ -330,7 +330,7 @@ def _distance(ahead: Forecast, seen: Observation) -> float:
 
 def _gate_px(ahead: Forecast, seen: Observation) -> float:
     """How far from the predicted place the plate may be, whatever is on it."""
-    width_px = max(seen.width_px, ahead.last.width_px)
+    width_px = _unit_px(ahead, seen)
     if not ahead.known:
         return min(NEAR + NEW_PER_S * ahead.dt_s, MAX_BLIND_WIDTHS) * width_px
     free_px = (NEAR + KNOWN_PER_S * ahead.dt_s) * width_px
@@ -339,8 +339,14 @@ def _gate_px(ahead: Forecast, seen: Observation) -> float:
 
 def _text_gate_px(ahead: Forecast, seen: Observation) -> float:
     """The same for a plate that is known by its text."""
-    width_px = max(seen.width_px, ahead.last.width_px)
+    width_px = _unit_px(ahead, seen)
     if not ahead.known:
         return (TEXT_NEAR + TEXT_NEW_PER_S * ahead.dt_s) * width_px
     free_px = (TEXT_NEAR + TEXT_KNOWN_PER_S * ahead.dt_s) * width_px
     return free_px + TEXT_SPEED_SHARE * ahead.speed_px_s * ahead.dt_s
+
+
+def _unit_px(ahead: Forecast, seen: Observation) -> float:
+    """About half a metre where the plate is; one that is turned away is still as high."""
+    width_px = max(seen.width_px, ahead.last.width_px)
+    return max(width_px, HEIGHTS_WIDE * min(seen.height_px, ahead.last.height_px))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from alprd.core.observe import Observation
+from alprd.core.types import BoxPx, PointPx
 from alprd.core.voting import Vote, read_weight
 
 MAX_PATH: Final = 160
@@ -47,6 +48,15 @@ class PathPoint:
     height_px: float
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Seat:
+    """A place on a vehicle, in the sides of its box: 0, 0 is its top left."""
+
+    vehicle_id: int
+    right: float
+    down: float
+
+
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Track:
     """One plate over time. Replaced, never mutated.
@@ -66,6 +76,7 @@ class Track:
         jumped: whether the challengers came with a jump in space or time.
         vehicles: (type, sum of scores) of the vehicle that carries it.
         carriers: (id of a vehicle, how often it carried the plate), see `core.vehicles`.
+        seat: where it sat on the vehicle that carried it last.
         sightings: observations so far.
         verdict: what was published for it, or would have been were it not the same pass as another.
         next_vote_t_s: a track that was not good enough is not voted on again before.
@@ -86,6 +97,7 @@ class Track:
     jumped: bool = False
     vehicles: tuple[tuple[str, float], ...] = ()
     carriers: tuple[tuple[int, int], ...] = ()
+    seat: Seat | None = None
     sightings: int = 0
     verdict: Vote | None = None
     next_vote_t_s: float = -math.inf
@@ -144,6 +156,7 @@ def see(track: Track, seen: Observation) -> Track:
         sightings=track.sightings + 1,
         vehicles=_voted(track.vehicles, seen),
         carriers=_carried(track.carriers, seen),
+        seat=_seat(seen) or track.seat,
     )
 
 
@@ -237,3 +250,16 @@ def _carried(
     if any(known == vehicle for known, _ in carriers):
         return tuple((k, n + 1) if k == vehicle else (k, n) for k, n in carriers)
     return (*carriers, (vehicle, 1))[-MAX_CARRIERS:]
+
+
+def seat_in(box: BoxPx, point: PointPx) -> PointPx:
+    """A point in the sides of a box: 0, 0 is its top left, 1, 1 its bottom right."""
+    x1, y1, x2, y2 = box
+    return (point[0] - x1) / (x2 - x1), (point[1] - y1) / (y2 - y1)
+
+
+def _seat(seen: Observation) -> Seat | None:
+    if seen.vehicle is None or seen.vehicle_id is None:
+        return None
+    right, down = seat_in(seen.vehicle.box, (seen.x_px, seen.y_px))
+    return Seat(vehicle_id=seen.vehicle_id, right=right, down=down)

@@ -15,7 +15,7 @@ from typing import Final
 from alprd.core.geometry import iou
 from alprd.core.matching import slopes
 from alprd.core.tracking import PathPoint, thinned
-from alprd.core.types import Detection
+from alprd.core.types import Detection, PointPx
 
 SAME_VEHICLE_IOU: Final = 0.6
 """Boxes that overlap by more are one vehicle, found as a car and as a truck."""
@@ -27,13 +27,22 @@ MAX_VEHICLES: Final = 128
 # 100 km/h along the road for a car that has been seen once.
 NEAR: Final = 0.4
 NEW_PER_S: Final = 12.0
-KNOWN_PER_S: Final = 1.5
-KNOWN_SPEED_SHARE: Final = 0.5
+KNOWN_PER_S: Final = 1.0
+KNOWN_SPEED_SHARE: Final = 0.4
 MAX_SIZES: Final = 3.0
-SCALE_OFF: Final = 0.5
-SCALE_PER_S: Final = 1.5
+SCALE_OFF: Final = 0.4
+SCALE_NEW_PER_S: Final = 2.0
+SCALE_PER_S: Final = 0.6
 SCALE_COST: Final = 0.5
 LOST_S: Final = 0.6
+LOST_SIZES: Final = 0.7
+"""A vehicle that was hidden for longer is only taken up again where it must be by then: another one
+may have come, and the plate's own text tells where it went."""
+
+TURN_SPEED: Final = 0.7
+TURN_SIZES: Final = 0.3
+"""A vehicle faster than this, in sizes a second, does not go back by more than these."""
+
 TREND: Final = 0.25
 """Out of sight a vehicle that came so much nearer (logarithm of its size) is not far away again."""
 
@@ -198,22 +207,34 @@ def _cost(track: VehicleTrack, seen: VehicleSeen) -> float | None:
     width, height = seen.size
     wider = math.log(width / newest.width_px) - growth * dt_s
     higher = math.log(height / newest.height_px) - growth * dt_s
-    if max(abs(wider), abs(higher)) > SCALE_OFF + (SCALE_PER_S + abs(growth)) * dt_s:
+    scale_per_s = SCALE_NEW_PER_S if known is None else SCALE_PER_S + abs(growth) / 2
+    if max(abs(wider), abs(higher)) > SCALE_OFF + scale_per_s * dt_s:
         return None
-    if dt_s > LOST_S and _goes_back(track, seen):
+    if dt_s > LOST_S and _comes_again(track, seen):
         return None
     ahead = newest.x_px + vx * dt_s, newest.y_px + vy * dt_s
     size_px = math.sqrt(max(width * height, newest.width_px * newest.height_px))
     per_s = NEW_PER_S if known is None else KNOWN_PER_S
-    gate_px = min(NEAR + per_s * dt_s, MAX_SIZES) * size_px
-    gate_px += KNOWN_SPEED_SHARE * math.hypot(vx, vy) * dt_s
+    sizes = min(NEAR + per_s * dt_s, MAX_SIZES) if dt_s <= LOST_S else LOST_SIZES
+    gate_px = sizes * size_px + KNOWN_SPEED_SHARE * math.hypot(vx, vy) * dt_s
     distance_px = math.dist(ahead, seen.centre)
-    if distance_px > gate_px:
+    if distance_px > gate_px or _turns_back((vx, vy), newest, seen):
         return None
     return distance_px / gate_px + SCALE_COST * (abs(wider) + abs(higher))
 
 
-def _goes_back(track: VehicleTrack, seen: VehicleSeen) -> bool:
+def _turns_back(velocity_px_s: PointPx, newest: PathPoint, seen: VehicleSeen) -> bool:
+    """Whether a vehicle that was on its way would have to have gone back."""
+    (vx, vy), speed_px_s = velocity_px_s, math.hypot(*velocity_px_s)
+    size_px = math.sqrt(newest.width_px * newest.height_px)
+    if speed_px_s < TURN_SPEED * size_px:
+        return False
+    x, y = seen.centre
+    along_px = ((x - newest.x_px) * vx + (y - newest.y_px) * vy) / speed_px_s
+    return along_px < -TURN_SIZES * size_px
+
+
+def _comes_again(track: VehicleTrack, seen: VehicleSeen) -> bool:
     """Whether a vehicle that came near would be far away again, or the other way round."""
     first, newest = track.path[0], track.path[-1]
     trend = math.log(newest.width_px * newest.height_px / (first.width_px * first.height_px)) / 2

@@ -20,7 +20,7 @@ from support.simulator import (
     SimVehicle,
     Trip,
 )
-from support.simulator_scene import Flaws, Scene
+from support.simulator_scene import FOUND_PX, Flaws, Scene
 
 LETTERS = "ABCDEFGHJKLMNPRSTUVWXYZ"
 FPS = (5.0, 8.0, 10.0, 12.0, 15.0, 20.0, 25.0, 30.0)
@@ -28,6 +28,9 @@ FRAMES_IN_SIGHT = 9
 """Nobody sets up a camera past which vehicles drive in fewer frames."""
 
 LANE_M = 3.5
+NEAR_M = -8.0
+"""Along the road vehicles begin and end below the camera, or where no plate is found any more."""
+
 HEADWAY_S = 1.2
 
 
@@ -166,6 +169,7 @@ def _stream(
     height_m = camera.position_m[2]
     aim_m = height_m / math.tan(math.radians(camera.tilt_deg)) if centre_m is None else centre_m
     half_m = 0.75 * camera.focal_px * 0.52 / 24.0 if centre_m is None else 14.0
+    far_m = camera.focal_px * 0.52 / (FOUND_PX - 1.0)
     # Across the picture half of the way is out of it, or shows no plate.
     sight_m = half_m if centre_m is None else half_m / 2
     fastest = min(130 / 3.6, sight_m * fps / FRAMES_IN_SIGHT)
@@ -180,14 +184,15 @@ def _stream(
             offset += rng.choice((-0.5, 0.5))
         speed = rng.uniform(10 / 3.6, max(fastest, 12 / 3.6))
         slope = rng.choice((0.0, 0.0, rng.uniform(-0.15, 0.15)))
-        length_m = 2 * half_m + 20.0
+        length_m = far_m - NEAR_M if centre_m is None else 2 * half_m + 20.0
         needs_s = length_m / (speed * (1.0 + slope / 2))
         begin_s = max(free[lane], left[lane] - needs_s) + HEADWAY_S + 12.0 / speed
         begin_s += rng.expovariate(1.0)
         heading = math.radians(heading_deg)
+        middle_m = (far_m + NEAR_M) / 2 if centre_m is None else aim_m
         start = (
             offset * LANE_M * abs(math.cos(heading)) - math.sin(heading) * length_m / 2,
-            aim_m - math.cos(heading) * length_m / 2,
+            middle_m - math.cos(heading) * length_m / 2,
         )
         speeds = ((begin_s, speed), (begin_s + needs_s, speed * (1.0 + slope)))
         trip = Trip(start_m=start, heading_deg=heading_deg, speeds=speeds)
