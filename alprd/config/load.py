@@ -31,19 +31,31 @@ DEFAULT_PATH = Path("/etc/alprd/alprd.toml")
 _MAX_SECRET_BYTES = 4096
 
 
-def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Settings:
+def main_file(path: Path | None = None, *, environ: Mapping[str, str] = os.environ) -> Path:
+    """The main TOML file: the one that is named, else $ALPRD_CONFIG_FILE, else the usual one."""
+    return path if path is not None else Path(environ.get("ALPRD_CONFIG_FILE") or DEFAULT_PATH)
+
+
+def load_settings(
+    path: Path | None = None,
+    *,
+    environ: Mapping[str, str] = os.environ,
+    planned: tuple[Path, Table] | None = None,
+) -> Settings:
     """The complete, checked configuration.
 
     Args:
         path: the TOML file; None takes $ALPRD_CONFIG_FILE, else /etc/alprd/alprd.toml, which may
             be absent when ALPRD_CAMERAS names the cameras.
         environ: the environment variables.
+        planned: a drop-in that is not written yet, and what it is going to say: what would be in
+            force with it?
 
     Raises:
         ConfigError: every problem that was found, one line each.
     """
     layers = Layers()
-    _lay_files(layers, path, environ)
+    _lay_files(layers, path, environ, planned)
     _lay_environment(layers, environ)
     file_problems = _put_secrets(layers, environ) + _put_key(layers.data, environ)
     file_problems += _certificate_problems(layers.data)
@@ -62,9 +74,14 @@ def load_settings(path: Path | None = None, *, environ: Mapping[str, str] = os.e
     return settings
 
 
-def _lay_files(layers: Layers, path: Path | None, environ: Mapping[str, str]) -> None:
+def _lay_files(
+    layers: Layers,
+    path: Path | None,
+    environ: Mapping[str, str],
+    planned: tuple[Path, Table] | None,
+) -> None:
     named = path is not None or bool(environ.get("ALPRD_CONFIG_FILE"))
-    main = path if path is not None else Path(environ.get("ALPRD_CONFIG_FILE") or DEFAULT_PATH)
+    main = main_file(path, environ=environ)
     files = [main]
     if not named and environ.get("ALPRD_CAMERAS") and not os.path.lexists(main):
         files = []
@@ -73,9 +90,14 @@ def _lay_files(layers: Layers, path: Path | None, environ: Mapping[str, str]) ->
         files += drop_ins(main)
     except ConfigError as error:
         problems += error.problems
+    tables: dict[Path, Table] = {}
+    if planned is not None:
+        tables[planned[0]] = planned[1]
+        rest = {*files[1:], planned[0]}
+        files = [*files[:1], *sorted(rest, key=lambda file: file.name)]
     for file in files:
         try:
-            layers.lay(read_toml(file), str(file))
+            layers.lay(tables[file] if file in tables else read_toml(file), str(file))
         except ConfigError as error:
             problems += error.problems
     if problems:  # what a file that cannot be read would have said is unknown: stop here

@@ -149,7 +149,7 @@ def _of_points(calibration: Calibration) -> Measure:
     points, metres = calibration.points, calibration.metres
     if len(points) < MIN_POINTS:
         raise CalibrationError(
-            f"{len(points)} points do not determine the road's plane; give at least {MIN_POINTS}"
+            f"the road's plane needs at least {MIN_POINTS} points, not {len(points)}; add some"
         )
     if len(points) > MAX_POINTS:
         raise CalibrationError(f"there are more than {MAX_POINTS} points; leave some out")

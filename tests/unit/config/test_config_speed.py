@@ -76,7 +76,7 @@ def test_a_drop_in_with_metres_takes_back_a_rectangle_below_it(tmp_path: Path) -
 @pytest.mark.parametrize(
     ("old", "new", "expected"),
     [
-        ("[412, 650], ", "", "3 points do not determine the road's plane; give at least 4"),
+        ("[412, 650], ", "", "the road's plane needs at least 4 points, not 3; add some"),
         (", [0, 12]", "", "4 points and 3 places in metres; give one place for every point"),
         (
             "[[412, 650], [880, 648], [700, 402], [560, 402]]",
