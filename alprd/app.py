@@ -1,16 +1,16 @@
 """The composition root: builds the daemon, runs it, reloads it, takes it down; nothing else wires.
 
-Entered in order and left in reverse: outbox, publisher, health, models, inference, cameras. So a
-stop first ends the cameras, lets inference finish what waits and end its tracks, and then gives the
-publisher the rest of the time to send what is in the outbox.
+Entered in order and left in reverse: outbox, publisher, health, models, lists, inference, cameras,
+commands. So a stop first ends the commands and cameras, lets inference finish what waits and end
+its tracks, and then gives the publisher the rest of the time to send what is in the outbox.
 """
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Mapping
+from contextlib import ExitStack, suppress
 from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
@@ -18,24 +18,25 @@ from typing import Any
 import structlog
 
 from alprd import __version__
-from alprd.camera_set import CameraBook, CameraSet, live_cameras, recorded_cameras
-from alprd.cameras.mux import FrameMux
-from alprd.cameras.thread import CameraThread
-from alprd.config import CameraSettings, ConfigError, Settings
+from alprd.actions import Actions
+from alprd.camera_set import CameraBook
+from alprd.config import ConfigError, Settings
+from alprd.control import RemoteControl
 from alprd.delivery import delivery_notice, new_publisher, new_sink, open_outbox
+from alprd.errands import Errands
 from alprd.host.health import HealthThread
 from alprd.host.heartbeats import Heartbeats
 from alprd.host.signals import Signals
 from alprd.host.systemd import Notifier
 from alprd.inference.models import load_models
-from alprd.inference.thread import InferenceThread
 from alprd.info import info_payload, read_boot_id, status_line
 from alprd.logs import configure_logging
-from alprd.pipeline import CameraPipeline
-from alprd.pipelines import new_pipeline, retuning
 from alprd.ports import Clock
 from alprd.publish.outbox import Outbox
-from alprd.reload import Plan, plan_reload
+from alprd.reload import Plan, plan_reload, switched
+from alprd.remote import CommandFailedError
+from alprd.rules import Rules
+from alprd.sight import Sight
 from alprd.supervise import Pulse, StopDeadline
 from alprd.versions import versions
 
@@ -117,9 +118,15 @@ class _Daemon:
         self._failure: tuple[str, Exception] | None = None
         self._flush_until_s: float | None = None
         self._said: dict[str, Any] | None = None
-        self._mux = FrameMux()
-        self._pipelines: dict[str, CameraPipeline] = {}
         self._health = ExitStack()
+        self._errands = Errands(signals.wake)
+        self._control = RemoteControl(settings, clock=clock)
+        self._switched: dict[str, bool] = {}
+
+    @property
+    def settings(self) -> Settings:
+        """In force."""
+        return self._settings
 
     def run(self, *, until_end: bool) -> int:
         """Build, run and take down; returns the exit code."""
@@ -138,29 +145,37 @@ class _Daemon:
                     outbox,
                     beat=self._beater("publisher"),
                     on_failure=lambda error: self._fail("publisher", error),
+                    subscriptions=self._control.subscriptions,
+                    on_message=self._control.on_message,
                 )
             )
             delivery.callback(self._flush)
+            self._board = self._control.board(self._publisher)
             self._book = CameraBook(self._publisher, self._signals.wake)
             with ExitStack() as recognition:
                 recognition.callback(self._health.close)
                 self._models = load_models(settings.inference)
                 log.info("models.loaded", backend=self._models.backend, reason=self._models.reason)
-                self._inference = recognition.enter_context(self._new_inference(outbox))
-                self._cameras = recognition.enter_context(CameraSet(self._open_camera, self._book))
+                self._rules = recognition.enter_context(Rules(settings))
+                inference_errands = Errands()
+                recognition.callback(inference_errands.close)
+                self._sight = recognition.enter_context(self._new_sight(outbox, inference_errands))
                 self._start_health()
                 self._pulse = Pulse(
                     self._notify, self._heartbeats.stalled, self._status_line, self._clock
                 )
                 if self._signals.stop is None:  # loading takes its time
-                    self._cameras.start(settings.cameras)
+                    self._sight.start()
+                    recognition.enter_context(self._commands(inference_errands))
+                    recognition.callback(self._errands.close)
                     self._say_info()
                     self._notify.ready()
                     log.info("daemon.ready")
-                self._supervise(lambda: until_end and self._no_more_frames(), self._reload)
+                self._supervise(lambda: until_end and self._sight.no_more_frames(), self._reload)
                 failed_files = self._book.failures() if until_end else {}
                 self._begin_stop()
-            self._expect_only_the_publisher()
+            self._sight.expect_nothing()
+            self._heartbeats.remove("health")
             if until_end:
                 log.info("outbox.emptying", events=outbox.counts().pending)
                 self._supervise(lambda: outbox.counts().pending == 0, _nothing_to_reload)
@@ -172,6 +187,7 @@ class _Daemon:
         while self._failure is None and self._signals.stop is None and not is_over():
             if self._signals.take_reload():
                 reload()
+            self._errands.run()
             if self._said is not None and self._said != delivery_notice(self._publisher.stats()):
                 self._say_info()
             self._signals.wait(self._pulse.beat())
@@ -201,7 +217,7 @@ class _Daemon:
 
     def _exit_code(self, failed_files: dict[str, str]) -> int:
         for part, error in (
-            ("inference", self._inference.failed),
+            ("inference", self._sight.inference.failed),
             ("publisher", self._publisher.failed),
         ):
             if error is not None:
@@ -213,47 +229,48 @@ class _Daemon:
 
     # -- parts ---------------------------------------------------------------------------------
 
-    def _new_inference(self, outbox: Outbox) -> InferenceThread:
-        self._pipelines = {c.id: new_pipeline(self._settings, c) for c in self._settings.cameras}
+    def _new_sight(self, outbox: Outbox, errands: Errands) -> Sight:
         sink = new_sink(
             self._settings, outbox, self._publisher, software=SOFTWARE, models=self._models.hashes
         )
-        return InferenceThread(
-            self._models,
-            self._mux,
-            self._pipelines,
-            sink,
-            self._beater("inference"),
-            max_batch=self._settings.inference.max_batch,
-            live=live_cameras(self._settings.cameras),
+        return Sight(
+            self._settings,
+            models=self._models,
+            sink=self._rules.guard(sink),
+            book=self._book,
+            publisher=self._publisher,
+            heartbeats=self._heartbeats,
+            errands=errands.run,
             on_failure=lambda error: self._fail("inference", error),
-            # The other half is for the cameras before it and the publisher after it.
-            drain_timeout_s=self._settings.process.stop_timeout_s / 2,
         )
+
+    def _commands(self, inference_errands: Errands) -> RemoteControl:
+        actions = Actions(
+            self,
+            main=self._errands,
+            inference=inference_errands,
+            models=self._models,
+            publisher=self._publisher,
+            tap=self._sight.tap,
+            book=self._book,
+            stalled=self._heartbeats.stalled,
+        )
+        return self._control.serving(actions.table())
 
     def _start_health(self) -> None:
         self._health.enter_context(
             HealthThread(
                 self._settings.health,
-                self._publisher,
+                self._board,
                 disk_folder=self._settings.outbox.path.absolute().parent,
                 pipeline_figures=self._figures,
                 beat=self._beater("health"),
             )
         )
 
-    def _open_camera(self, settings: CameraSettings) -> CameraThread:
-        self._mux.add_camera(settings.id)
-        beat = self._beater(_stage(settings.id))
-        return CameraThread(settings, self._mux, self._book, beat)
-
     def _beater(self, stage: str) -> Callable[[], None]:
         self._heartbeats.add(stage, self._settings.process.stall_timeout_s)
         return self._heartbeats.beater(stage)
-
-    def _expect_only_the_publisher(self) -> None:
-        for stage in ("inference", "health", *(_stage(c.id) for c in self._settings.cameras)):
-            self._heartbeats.remove(stage)
 
     def _fail(self, part: str, error: Exception) -> None:
         """Called by a part's thread when it ends by itself: the whole process ends."""
@@ -263,65 +280,57 @@ class _Daemon:
     # -- reload --------------------------------------------------------------------------------
 
     def _reload(self) -> None:
+        """For SIGHUP: what is wrong stands in the log."""
+        with suppress(CommandFailedError):
+            self.reload()
+
+    def reload(self) -> Mapping[str, Any]:
+        """Put the configuration in force as it is now; what that changed.
+
+        Raises:
+            CommandFailedError: it cannot be used; the one before stays in force.
+        """
         self._notify.reloading()
         try:
             new = self._load()
         except ConfigError as error:
             for problem in error.problems:
                 log.error("config.refused", problem=problem, in_force="the configuration before")
+            raise CommandFailedError("\n".join(error.problems)) from error
         else:
-            self._apply(plan_reload(self._settings, new))
-        self._notify.ready()
+            return self._apply(plan_reload(self._settings, switched(new, self._switched)))
+        finally:
+            self._notify.ready()
 
-    def _apply(self, plan: Plan) -> None:
+    def switch_camera(self, camera_id: str, *, enabled: bool) -> Mapping[str, Any]:
+        """Open or close a camera; the configuration has its say again at the next start."""
+        if camera_id not in {camera.id for camera in self._settings.cameras}:
+            raise CommandFailedError("the camera is no longer configured; see the info message")
+        self._switched[camera_id] = enabled
+        log.info("camera.switched", camera=camera_id, enabled=enabled, until="the next start")
+        self._apply(plan_reload(self._settings, switched(self._settings, self._switched)))
+        return {"camera": camera_id, "enabled": enabled}
+
+    def _apply(self, plan: Plan) -> Mapping[str, Any]:
         before, self._settings = self._settings, plan.settings
         if plan.settings.log != before.log:
             configure_logging(plan.settings.log)
         for name in plan.needs_restart:
             log.warning("config.needs_restart", setting=name, remedy="systemctl restart alprd")
-        if plan.changes_cameras:
-            self._change_cameras(plan)
+        self._sight.change(plan)
+        self._rules.use(plan.settings)
+        self._control.use(plan.settings)
         if plan.settings.health != before.health:
             self._health.close()
             self._start_health()
         self._say_info()
-        log.info(
-            "config.reloaded",
-            stopped=list(plan.stop),
-            started=[camera.id for camera in plan.start],
-            retuned=list(plan.retuned),
-        )
-
-    def _change_cameras(self, plan: Plan) -> None:
-        for camera_id in plan.stop:
-            self._heartbeats.remove(_stage(camera_id))
-        self._cameras.stop(plan.stop)
-        for camera_id in plan.stop:
-            self._mux.remove_camera(camera_id)
-        self._pipelines = {
-            camera.id: new_pipeline(self._settings, camera)
-            if camera.id in plan.new_pipelines
-            else self._pipelines[camera.id]
-            for camera in self._settings.cameras
+        changed = {
+            "stopped": list(plan.stop),
+            "started": [camera.id for camera in plan.start],
+            "retuned": list(plan.retuned),
         }
-        self._inference.replace_pipelines(
-            self._pipelines,
-            live=live_cameras(self._settings.cameras),
-            changes=[
-                retuning(self._pipelines[camera.id], self._settings, camera)
-                for camera in self._settings.cameras
-                if camera.id in plan.retuned
-            ],
-        )
-        for camera_id in plan.removed:
-            self._book.forget(camera_id)
-            self._publisher.forget_camera(camera_id)
-        self._cameras.start(plan.start)
-
-    def _no_more_frames(self) -> bool:
-        cameras = self._settings.cameras
-        enabled = {camera.id for camera in cameras if camera.enabled}
-        return self._book.over(enabled, recorded_cameras(cameras))
+        log.info("config.reloaded", **changed)
+        return {**changed, "needs_restart": list(plan.needs_restart)}
 
     # -- what others get to see ----------------------------------------------------------------
 
@@ -345,7 +354,8 @@ class _Daemon:
                 "configured": len(self._settings.cameras),
                 "online": self._book.count("online"),
             },
-            "inference": self._inference.figures(),
+            "inference": self._sight.inference.figures(),
+            "rules": self._rules.figures(),
             "delivery": asdict(self._publisher.stats()),
         }
 
@@ -353,13 +363,9 @@ class _Daemon:
         return status_line(
             online=self._book.count("online"),
             enabled=sum(camera.enabled for camera in self._settings.cameras),
-            events=self._inference.figures()["events"],
+            events=self._sight.inference.figures()["events"],
             stats=self._publisher.stats(),
         )
-
-
-def _stage(camera_id: str) -> str:
-    return f"camera-{camera_id}"
 
 
 def _nothing_to_reload() -> None:

@@ -55,6 +55,11 @@ class CameraBook:
         with self._lock:
             return sum(1 for known in self._known.values() if known.state == state)
 
+    def states(self) -> dict[str, str]:
+        """Camera id -> its state."""
+        with self._lock:
+            return {camera_id: known.state for camera_id, known in self._known.items()}
+
     def over(self, camera_ids: Collection[str], recorded: Collection[str]) -> bool:
         """True when none of these cameras will give another frame: files, read or failed.
 

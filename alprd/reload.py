@@ -77,6 +77,18 @@ def plan_reload(old: Settings, new: Settings) -> Plan:
     )
 
 
+def switched(settings: Settings, cameras: Mapping[str, bool]) -> Settings:
+    """The settings with some cameras enabled or disabled otherwise, by their id."""
+    return settings.model_copy(
+        update={
+            "cameras": tuple(
+                camera.model_copy(update={"enabled": cameras.get(camera.id, camera.enabled)})
+                for camera in settings.cameras
+            )
+        }
+    )
+
+
 def _capture(camera: CameraSettings) -> Mapping[str, object]:
     """What the capture depends on; all else is the pipeline's."""
     return {

@@ -20,7 +20,7 @@ from alprd.ports import EngineError
 from alprd.publish.commands import Request
 
 MAX_WAITING: Final = 16
-JOIN_S: Final = 2.0
+JOIN_S: Final = 0.5
 
 Action = Callable[[str | None], Mapping[str, Any]]
 """Does what a command wants, for a camera or the device; returns the answer's data."""
@@ -79,12 +79,8 @@ class CommandWorker:
                 self._waiting.get_nowait()
             except queue.Empty:
                 break
-        self.submit_end()
-        self._thread.join(JOIN_S)
-
-    def submit_end(self) -> None:
-        """Let the thread end after what it is doing."""
         self._waiting.put(None)
+        self._thread.join(JOIN_S)  # one that waits for a picture ends with the process
 
     def _run(self) -> None:
         while (request := self._waiting.get()) is not None:

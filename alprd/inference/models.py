@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -36,6 +36,7 @@ class Models:
         hashes: model name -> "sha256:..." of its ONNX file.
         backend: what runs the networks, "onnxruntime".
         reason: why this backend, for people.
+        prove: does the self-test again; raises EngineError. For the thread that uses the models.
     """
 
     detector: Detector
@@ -44,6 +45,7 @@ class Models:
     hashes: Mapping[str, str]
     backend: str
     reason: str
+    prove: Callable[[], None]
 
 
 def load_models(settings: InferenceSettings) -> Models:
@@ -73,8 +75,12 @@ def load_models(settings: InferenceSettings) -> Models:
         max_batch=READER_BATCH,
         threads=settings.threads,
     )
-    check_detector(found, detector_network, found_folder)
-    check_reader(read, reader_network, read_folder)
+
+    def prove() -> None:
+        check_detector(found, detector_network, found_folder)
+        check_reader(read, reader_network, read_folder)
+
+    prove()
     detector = NetworkDetector(found, detector_network)
     # The first full batch allocates; it must not delay the first frames.
     blank = np.zeros((found.input.height, found.input.width, 3), np.uint8)
@@ -86,4 +92,5 @@ def load_models(settings: InferenceSettings) -> Models:
         hashes={model.name: f"sha256:{model.sha256}" for model in (found, read)},
         backend=backend,
         reason=reason,
+        prove=prove,
     )

@@ -82,6 +82,7 @@ class InferenceThread:
             read as fast as possible).
         on_failure: called once, from this thread, when it ends because of an error.
         clock: monotonic seconds.
+        errands: called between batches: does what others ask of the thread that has the models.
         drain_timeout_s: how long leaving the context waits for the frames still in the mux.
     """
 
@@ -97,6 +98,7 @@ class InferenceThread:
         live: Collection[str],
         on_failure: Callable[[Exception], None] | None = None,
         clock: Clock = time.monotonic,
+        errands: Callable[[], None] = lambda: None,
         drain_timeout_s: float = 10.0,
     ) -> None:
         self.failed: Exception | None = None
@@ -108,6 +110,7 @@ class InferenceThread:
         self._live = frozenset(live)
         self._on_failure = on_failure
         self._clock = clock
+        self._errands = errands
         self._drain_timeout_s = drain_timeout_s
         self._figures = StageFigures(clock)
         self._unsaved = UnsavedEvents(sink, clock)
@@ -195,6 +198,7 @@ class InferenceThread:
             self._apply_replacement()
             self._process(items)
             self._tick_silent_cameras()
+            self._errands()
 
     def _end(self) -> None:
         for pipeline in self._pipelines.values():

@@ -143,31 +143,21 @@ class CommandDesk:
             reply, problem = _with_transaction(reply, inbound.payload)
             self._check(name, known=known, retain=inbound.retain, problem=problem)
         except _RefusedError as refused:
-            self.answer(reply, error=str(refused))
+            self._refuse(reply, str(refused))
             return
         request = Request(name=name, camera_id=camera_id, reply=reply)
         if not self._submit(request):
-            self.answer(reply, error="busy with other commands; try again later")
+            self._refuse(reply, "busy with other commands; try again later")
 
     def answer(
         self, reply: Reply, *, data: Mapping[str, Any] | None = None, error: str | None = None
     ) -> None:
         """Say how it went; callable from any thread."""
-        payload = {
-            "status": "ok" if error is None else "error",
-            "data": None if data is None else dict(data),
-            "error": error,
-            "transaction": reply.transaction,
-        }
-        self._send(
-            Message(
-                topic=reply.topic,
-                payload=encode(payload),
-                qos=1,
-                user={"schema": SCHEMA},
-                correlation=reply.correlation,
-            )
-        )
+        self._send(_answer(reply, data, error, qos=1))
+
+    def _refuse(self, reply: Reply, error: str) -> None:
+        """QoS 0: a flood of them must not take the places of events among those in flight."""
+        self._send(_answer(reply, None, error, qos=0))
 
     def _place(self, topic: str) -> tuple[str, str, str | None] | None:
         """The topic's (owner, command, camera id); None for one that we did not subscribe to."""
@@ -225,10 +215,10 @@ class CommandDesk:
         self._dropped += 1
         if self._clock() >= self._refuse_at_s:
             self._refuse_at_s = self._clock() + REFUSAL_INTERVAL_S
-            self.answer(
+            self._refuse(
                 reply,
-                error=f"more than {self._settings.per_minute} commands a minute; send fewer, or "
-                "raise commands.per_minute",
+                f"more than {self._settings.per_minute} commands a minute; send fewer, or raise "
+                "commands.per_minute",
             )
         if self._clock() >= self._complain_at_s:
             self._complain_at_s = self._clock() + COMPLAINT_INTERVAL_S
@@ -237,6 +227,24 @@ class CommandDesk:
                 since_start=self._dropped,
                 reason=f"more than {self._settings.per_minute} a minute (commands.per_minute)",
             )
+
+
+def _answer(
+    reply: Reply, data: Mapping[str, Any] | None, error: str | None, *, qos: int
+) -> Message:
+    payload = {
+        "status": "ok" if error is None else "error",
+        "data": None if data is None else dict(data),
+        "error": error,
+        "transaction": reply.transaction,
+    }
+    return Message(
+        topic=reply.topic,
+        payload=encode(payload),
+        qos=qos,
+        user={"schema": SCHEMA},
+        correlation=reply.correlation,
+    )
 
 
 def _with_transaction(reply: Reply, payload: bytes) -> tuple[Reply, str | None]:

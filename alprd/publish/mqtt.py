@@ -31,6 +31,7 @@ V311: Final = MQTTProtocolVersion.MQTTv311
 DEFAULT_RECEIVE_MAXIMUM: Final = 65535
 FIXED_HEADER_BYTES: Final = 5
 WITHOUT_RETAINED: Final = 2
+READS_PER_TURN: Final = 64
 MAX_INBOUND: Final = 1000
 """Messages kept for the owner; whoever floods us loses the rest of the flood."""
 
@@ -150,7 +151,7 @@ class Connection:
         """Read, write and keep alive; what came of it stands in `accepted`, `lost`, `take_acks`."""
         try:
             if readable:
-                self._client.loop_read()
+                self._read()
             if writable:
                 self._client.loop_write()
             self._client.loop_misc()
@@ -161,6 +162,18 @@ class Connection:
             )
         if self.lost is None and self._client.socket() is None:
             self.lost = f"{self.broker}: connection lost"
+
+    def _read(self) -> None:
+        """Take what has come.
+
+        paho takes hardly more than one message at a time, and coming back for each one costs a wait
+        for the interpreter while inference computes.
+        """
+        for _ in range(READS_PER_TURN):
+            had = len(self._inbound) + len(self._acks)
+            self._client.loop_read()
+            if len(self._inbound) + len(self._acks) == had:
+                return
 
     def publish(self, message: Message) -> int | None:
         """Send a message; returns its id for `take_acks`, None when the connection is lost."""

@@ -42,6 +42,7 @@ class Received:
     content_type: str | None
     payload_format: int | None
     expiry_s: int | None
+    correlation: bytes | None = None
 
 
 class Subscriber:
@@ -68,6 +69,7 @@ class Subscriber:
         if username is not None:
             self._client.username_pw_set(username, password)
         self._client.reconnect_delay_set(1, 1)
+        self._client.max_inflight_messages_set(1000)
         self._client.on_connect = self._on_connect
         self._client.on_subscribe = lambda *_: self._subscribed.set()
         self._client.on_message = self._on_message
@@ -98,9 +100,25 @@ class Subscriber:
         """Until at least `count` messages have come; returns all of them."""
         return self.wait_until(lambda messages: len(messages) >= count, timeout_s)
 
-    def publish(self, topic: str, payload: bytes, *, retain: bool = False) -> None:
-        """Send something oneself; returns when the broker has it."""
-        self._client.publish(topic, payload, qos=1, retain=retain).wait_for_publish(TIMEOUT_S)
+    def publish(
+        self,
+        topic: str,
+        payload: bytes,
+        *,
+        retain: bool = False,
+        response_topic: str | None = None,
+        correlation: bytes | None = None,
+        wait: bool = True,
+    ) -> None:
+        """Send something oneself; returns when the broker has it, or at once."""
+        properties: Any = Properties(PacketTypes.PUBLISH)
+        if response_topic is not None:
+            properties.ResponseTopic = response_topic
+        if correlation is not None:
+            properties.CorrelationData = correlation
+        sent = self._client.publish(topic, payload, qos=1, retain=retain, properties=properties)
+        if wait:
+            sent.wait_for_publish(TIMEOUT_S)
 
     def __enter__(self) -> Subscriber:
         properties: Any = Properties(PacketTypes.CONNECT)
@@ -143,6 +161,7 @@ class Subscriber:
                     content_type=getattr(properties, "ContentType", None),
                     payload_format=getattr(properties, "PayloadFormatIndicator", None),
                     expiry_s=getattr(properties, "MessageExpiryInterval", None),
+                    correlation=getattr(properties, "CorrelationData", None),
                 )
             )
             self._news.notify_all()

@@ -93,6 +93,7 @@ class Networks:
             hashes={},
             backend="none",
             reason="a test",
+            prove=lambda: None,
         )
 
 

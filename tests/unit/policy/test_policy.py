@@ -18,9 +18,8 @@ from alprd.core.privacy import pseudonym
 from alprd.core.types import PlateEvent
 from alprd.policy.sink import Policy, PolicySink
 from alprd.ports import OutboxError
-from alprd.publish.outbox import OutboxWriter
 from alprd.publish.sink import OutboxSink
-from support.device import utc_now
+from support.outboxes import open_outbox, waiting
 from support.payloads import MODELS, payload_of, problems_of
 from support.plate_events import plate_event
 
@@ -108,7 +107,7 @@ def test_the_pseudonym_is_what_the_documented_command_prints() -> None:
 
 
 def test_a_dropped_event_leaves_no_gap(tmp_path: Path) -> None:
-    with OutboxWriter(tmp_path / "o.sqlite", max_events=100, now=utc_now) as writer:
+    with open_outbox(tmp_path / "o.sqlite") as writer:
         outbox = OutboxSink(
             writer,
             wake_publisher=lambda: None,
@@ -121,7 +120,7 @@ def test_a_dropped_event_leaves_no_gap(tmp_path: Path) -> None:
         sink.add([plate_event(number) for number in (1, 2, 3)])
         sink.add([plate_event(2)])
         sink.add([plate_event(4)])
-        assert (writer.counts().pending, sink.dropped) == (3, 2)
+        assert (waiting(writer), sink.dropped) == ([1, 2, 3], 2)
 
 
 def test_an_event_that_the_disk_refused_is_counted_when_it_is_saved() -> None:
