@@ -355,6 +355,7 @@ class _Daemon:
                 "online": self._book.count("online"),
             },
             "inference": self._sight.inference.figures(),
+            "lines": self._sight.line_counts(),
             "rules": self._rules.figures(),
             "delivery": asdict(self._publisher.stats()),
         }

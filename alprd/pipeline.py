@@ -115,6 +115,11 @@ class CameraPipeline:
         """The vehicles that are followed now."""
         return self._vehicles
 
+    @property
+    def has_lines(self) -> bool:
+        """Whether there is anything to count by."""
+        return bool(self._places.lines)
+
     def line_counts(self) -> dict[str, LineCount]:
         """Passes over each line, of those that have ended; callable from any thread."""
         counts = self._counts

@@ -8,6 +8,7 @@ from collections.abc import Callable
 import structlog
 
 from alprd.config import CameraSettings, Settings
+from alprd.core.counting import Places
 from alprd.core.events import RANDOM_BYTES, uuid7
 from alprd.core.speed import SpeedMeter
 from alprd.pipeline import CameraPipeline
@@ -23,6 +24,7 @@ def new_pipeline(settings: Settings, camera: CameraSettings) -> CameraPipeline:
         camera.roi,
         new_event_id=lambda at: uuid7(at, os.urandom(RANDOM_BYTES)),
         speed=_speed_meter(camera),
+        places=Places(lines=camera.lines, zones=camera.zones),
     )
 
 
@@ -31,7 +33,8 @@ def retuning(
 ) -> Callable[[], None]:
     """Gives a pipeline its new settings; to be called by the thread that it belongs to."""
     rules, meter = settings.tracking_of(camera), _speed_meter(camera)
-    return lambda: pipeline.retune(rules, camera.roi, speed=meter)
+    places = Places(lines=camera.lines, zones=camera.zones)
+    return lambda: pipeline.retune(rules, camera.roi, speed=meter, places=places)
 
 
 def _speed_meter(camera: CameraSettings) -> SpeedMeter | None:

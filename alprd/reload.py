@@ -12,7 +12,7 @@ from alprd.config import CameraSettings, Settings
 NEEDS_RESTART = ("device_id", "mqtt", "outbox", "inference", "process")
 
 
-_PIPELINE_KEYS = ("roi", "speed")
+_PIPELINE_KEYS = ("roi", "lines", "zones", "speed")
 """Keys of a camera that its pipeline takes up while it runs, beside [tracking]."""
 
 

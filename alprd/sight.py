@@ -69,6 +69,17 @@ class Sight:
             drain_timeout_s=settings.process.stop_timeout_s / 2,
         )
 
+    def line_counts(self) -> dict[str, dict[str, dict[str, int]]]:
+        """For health: camera -> line -> in, out and wrong_way; callable from any thread."""
+        return {
+            camera_id: {
+                name: {"in": c.inward, "out": c.outward, "wrong_way": c.wrong_way}
+                for name, c in pipeline.line_counts().items()
+            }
+            for camera_id, pipeline in self._pipelines.items()
+            if pipeline.has_lines
+        }
+
     def start(self) -> None:
         """Open the cameras."""
         self._cameras.start(self._settings.cameras)

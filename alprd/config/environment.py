@@ -123,6 +123,14 @@ def inner_model(field: FieldInfo) -> type[BaseModel] | None:
     return None
 
 
+def item_model(field: FieldInfo | None) -> type[BaseModel] | None:
+    """The table that a list of tables holds; None for every other field."""
+    if field is None or get_origin(field.annotation) is not tuple:
+        return None
+    kind = next(iter(get_args(field.annotation)), None)
+    return kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
+
+
 def _unknown(name: str, valid: Sequence[str]) -> str:
     near = nearest(name, [v.lower() for v in valid])
     remedy = f"the nearest valid name is {near.upper()}" if near else "remove it"

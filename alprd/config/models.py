@@ -25,6 +25,7 @@ from alprd.config.checks import (
     check_polygon,
     check_source,
 )
+from alprd.config.counting import LineSettings, ZoneSettings
 from alprd.config.delivery import MqttSettings, OutboxSettings
 from alprd.config.policy import (
     CommandsSettings,
@@ -42,6 +43,7 @@ __all__ = [
     "HealthSettings",
     "HomeAssistantSettings",
     "InferenceSettings",
+    "LineSettings",
     "ListSettings",
     "LogSettings",
     "MqttSettings",
@@ -51,8 +53,11 @@ __all__ = [
     "Section",
     "Settings",
     "TrackingSettings",
+    "ZoneSettings",
     "default_device_id",
 ]
+
+Named = LineSettings | ZoneSettings
 
 
 def default_device_id() -> str:
@@ -184,6 +189,12 @@ class CameraSettings(Section):
     tracking: TrackingSettings | None = Field(
         default=None, description="[cameras.tracking]: keys of [tracking] for this camera alone"
     )
+    lines: tuple[LineSettings, ...] = Field(
+        default=(), max_length=50, description="[[cameras.lines]]: counting lines"
+    )
+    zones: tuple[ZoneSettings, ...] = Field(
+        default=(), max_length=50, description="[[cameras.zones]]: zones"
+    )
     speed: SpeedSettings | None = Field(
         default=None, description="[cameras.speed]: what the picture measures; default: no speed"
     )
@@ -195,6 +206,15 @@ class CameraSettings(Section):
     ) -> tuple[tuple[float, float], ...] | None:
         if value is not None:
             check_polygon(value)
+        return value
+
+    @field_validator("lines", "zones")
+    @classmethod
+    def _unique_names(cls, value: tuple[Named, ...]) -> tuple[Named, ...]:
+        names = [each.name for each in value]
+        twice = next((name for name in names if names.count(name) > 1), None)
+        if twice is not None:
+            raise ValueError(f"two have the name {twice!r}; names must be unique")
         return value
 
 

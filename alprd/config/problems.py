@@ -12,9 +12,9 @@ from pydantic.fields import FieldInfo
 from pydantic_core import ErrorDetails as Details
 
 from alprd.config.checks import nearest
-from alprd.config.environment import inner_model
+from alprd.config.environment import inner_model, item_model
 from alprd.config.layers import Layers, camera_name
-from alprd.config.models import CameraSettings, ListSettings, Settings
+from alprd.config.models import CameraSettings, Settings
 from alprd.core.secrets import mask_credentials
 
 # Fields whose value may hold a password even where it is malformed: never quoted.
@@ -71,20 +71,24 @@ class _Place:
         """Follow an error's location through the models, as far as they know it."""
         place = cls()
         model: type[BaseModel] | None = Settings
+        value: object = data
         for part in loc:
             if model is not None and isinstance(part, str):
                 place.model, place.field = model, model.model_fields.get(part)
                 place._step(part, ("." if place.shown else "") + part)
                 model = inner_model(place.field) if place.field is not None else None
-            elif place.key == ("cameras",) and isinstance(part, int):
-                name = camera_name(data["cameras"][part], part)
-                place._step(name, f"[{name}]")
-                model, place.field = CameraSettings, None
-            elif place.key == ("lists",) and isinstance(part, int):
-                place._step(str(part), f"[{_list_name(data['lists'][part], part)}]")
-                model, place.field = ListSettings, None
+                value = value.get(part) if isinstance(value, dict) else None
             elif isinstance(part, int):
-                place._step(str(part), f"[{part}]")
+                value = value[part] if isinstance(value, list) and part < len(value) else None
+                item = item_model(place.field)
+                if item is CameraSettings:
+                    name = camera_name(value, part)
+                    place._step(name, f"[{name}]")
+                else:
+                    shown = part if item is None else _list_name(value, part)
+                    place._step(str(part), f"[{shown}]")
+                if item is not None:
+                    model, place.field = item, None
             else:
                 break  # the name of a union's member
         return place
@@ -155,9 +159,17 @@ def _missing_remedy(key: tuple[str, ...]) -> str:
         return "add a [[cameras]] table with id and source"
     if key[-1] == "source":
         return 'add source = "rtsp://..."'
-    if "roi" in key:
+    if _of_point(key):
         return "write each point as [x, y]"
     return f"add {key[-1]} = ..."
+
+
+def _of_point(key: Sequence[str]) -> bool:
+    """Whether this is a point of a polygon or line in fractions of the picture, or part of one."""
+    return key[:1] == ("cameras",) and (
+        (len(key) > 3 and key[2] == "roi")
+        or (len(key) > 5 and (key[2], key[4]) in (("lines", "points"), ("zones", "polygon")))
+    )
 
 
 def _list_name(table: object, index: int) -> str:
@@ -175,7 +187,7 @@ def _length_problem(place: _Place, details: Details) -> tuple[str, str]:
         return "the list is empty", _missing_remedy(place.key)
     if not details["input"]:
         return "is empty", "give a value, or remove the line"
-    if len(place.key) > 3 and place.key[2] == "roi":
+    if _of_point(place.key):
         return "is not a point", "write each point as [x, y]"
     limits = [str(m.min_length) for m in _metadata(place.field) if isinstance(m, MinLen)]
     limits += [str(m.max_length) for m in _metadata(place.field) if isinstance(m, MaxLen)]
@@ -201,7 +213,7 @@ def _range(place: _Place) -> str:
         elif isinstance(limit, Lt):
             high = f"less than {limit.lt}"
     if low is None and high is None:  # the limits of a list's items
-        return "fractions from 0.0 to 1.0" if "roi" in place.key else "a number in range"
+        return "fractions from 0.0 to 1.0" if _of_point(place.key) else "a number in range"
     return " and ".join(part for part in (low, high) if part)
 
 

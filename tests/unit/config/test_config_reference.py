@@ -16,7 +16,13 @@ from pydantic.fields import FieldInfo
 
 from alprd.config import load_settings
 from alprd.config.environment import inner_model
-from alprd.config.models import CameraSettings, ListSettings, Settings
+from alprd.config.models import (
+    CameraSettings,
+    LineSettings,
+    ListSettings,
+    Settings,
+    ZoneSettings,
+)
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -38,13 +44,17 @@ def uncommented(text: str) -> str:
     return re.sub(r"(?m)^#(?=\[|[a-z_]+ = )", "", text)
 
 
-TABLES: dict[str, type[BaseModel]] = {"cameras": CameraSettings, "lists": ListSettings}
+TABLES: dict[str, type[BaseModel]] = {
+    "cameras": CameraSettings,
+    "cameras.lines": LineSettings,
+    "cameras.zones": ZoneSettings,
+    "lists": ListSettings,
+}
 
 
 def settings_of(model: type[BaseModel], above: str = "") -> Iterator[tuple[str, FieldInfo]]:
     for name, field in model.model_fields.items():
-        inner = TABLES.get(name) if model is Settings else None
-        inner = inner or inner_model(field)
+        inner = TABLES.get(above + name) or inner_model(field)
         if inner is None:
             yield above + name, field
         else:
