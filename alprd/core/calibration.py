@@ -17,7 +17,15 @@ import numpy as np
 
 from alprd.core.geometry import is_clockwise_convex
 from alprd.core.lens import Lens, undistorted
-from alprd.core.planes import Floats, Plane, PlaneError, camera_height_m, fit_plane, to_pixels
+from alprd.core.planes import (
+    Floats,
+    Plane,
+    PlaneError,
+    camera_height_m,
+    fit_plane,
+    odd_one_out,
+    to_pixels,
+)
 from alprd.core.types import PointPx
 
 Place = tuple[float, float]
@@ -178,7 +186,8 @@ def _of_points(calibration: Calibration) -> Measure:
             error_m=calibration.error_m,
         )
     except PlaneError as error:
-        raise CalibrationError(str(error)) from None
+        odd = odd_one_out(points_px, np.array(metres, dtype=float))
+        raise CalibrationError(str(error) if odd is None else _misplaced(odd)) from None
     measure = Measure(
         calibration=calibration,
         name=calibration.name,
@@ -306,10 +315,15 @@ def _check_agreement(measure: Measure) -> None:
     tape_px = calibration.error_m * _px_per_metre(measure, worst)
     allowed_px = WORST_OFF * math.hypot(click_px, tape_px)
     if off_px[worst] > allowed_px:
-        raise CalibrationError(
-            f"point {worst + 1} is {off_px[worst]:.0f} pixels away from where the other points put "
-            "it; correct it or its place in metres"
-        )
+        odd = odd_one_out(measure.points_px, np.array(calibration.metres, dtype=float))
+        raise CalibrationError(_misplaced(worst if odd is None else odd))
+
+
+def _misplaced(index: int) -> str:
+    return (
+        f"point {index + 1} is far from where the other points put it; correct it or its place in "
+        "metres"
+    )
 
 
 def _px_per_metre(measure: Measure, index: int) -> float:

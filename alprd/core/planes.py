@@ -19,6 +19,9 @@ Floats = NDArray[np.float64]
 DEGENERATE: Final = 1e-4
 """Ratio of singular values below which the points do not determine a plane."""
 
+ENOUGH_TO_TELL: Final = 6
+"""Points from which on one that is wrong can be told from the others; four fit anything."""
+
 FOCAL_RANGE: Final = (0.2, 30.0)
 """Focal lengths that cameras have, in half diagonals of the picture."""
 
@@ -74,6 +77,23 @@ def fit_plane(points_px: Floats, points_m: Floats, *, error_px: float, error_m: 
     if not bool((to_depth(matrix, points_px) > 0.0).all()):
         raise PlaneError("the points put one of them behind the camera; correct them one by one")
     return Plane(matrix=matrix, covariance=covariance)
+
+
+def odd_one_out(points_px: Floats, points_m: Floats) -> int | None:
+    """The one point without which all others agree best; None with too few to tell."""
+    if len(points_px) < ENOUGH_TO_TELL:
+        return None
+    off = []
+    for i in range(len(points_px)):
+        px, metres = np.delete(points_px, i, axis=0), np.delete(points_m, i, axis=0)
+        try:
+            plane = fit_plane(px, metres, error_px=1.0, error_m=0.01)
+        except PlaneError:
+            off.append(math.inf)
+        else:
+            off.append(float(np.hypot(*(to_pixels(plane.matrix, metres) - px).T).max()))
+    best = min(range(len(off)), key=lambda i: off[i])
+    return best if math.isfinite(off[best]) else None
 
 
 def to_depth(matrix: Floats, points_px: Floats) -> Floats:

@@ -132,8 +132,11 @@ export function click(state, p) {
     state.zones.at(-1).polygon.push(p);
   } else if (state.tool === "line") {
     const last = state.lines.at(-1);
-    if (last && last.points.length < 2) last.points.push(p);
-    else {
+    if (last && last.points.length < 2) {
+      last.points.push(p);
+      const [a, b] = last.points;
+      last.inwards = Math.abs(b.x - a.x) >= Math.abs(b.y - a.y) ? "down" : "right";
+    } else {
       const name = freeName("line", state.lines.map((l) => l.name));
       state.lines.push({ name, points: [p], inwards: "down" });
     }

@@ -170,7 +170,7 @@ frame_size = [1280, 720]
 points = [[412, 650], [880, 648], [700, 402], [560, 402], [630, 500], [600, 470]]
 metres = [[0, 0], [3.5, 0], [3.5, 12], [0, 12], [1.75, 4], [9, 9]]
 """
-    assert "point 6" in problem(tmp_path, text)
+    assert "point 6 is far from where the other points put it" in problem(tmp_path, text)
 
 
 def test_ways_to_calibrate_exclude_each_other(tmp_path: Path) -> None:
