@@ -169,7 +169,9 @@ class Courier:
             sent = self._inflight.pop(ack.mid, None)
             if sent is None:
                 continue  # QoS 0
-            if self._suspects.taken(sent.topic):
+            if ack.refusal is not None:
+                self._suspects.refused(sent.topic)
+            elif self._suspects.taken(sent.topic):
                 self._shelf.offer_parked_again()
             if ack.refusal is not None:
                 self._refused(sent.topic, sent.seq, ack.refusal)

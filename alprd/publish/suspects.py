@@ -4,7 +4,8 @@ Some brokers answer a message that they forbid by closing the connection, withou
 several messages in flight nobody can tell which one it was. So after a second connection within a
 minute that the broker ended, messages go one by one; one at which the broker hangs up several times
 in a row is given up, and its topic with it, until a later probe shows that the broker takes it now.
-A link that breaks at random passes this, only a little slower.
+A link that breaks at random passes this, only a little slower. Others (Mosquitto 2.0) first say
+what they forbid and hang up then: that topic is given up at once.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ PROBE_MAX_S: Final = 3600.0
 MOST_TOPICS: Final = 1000
 LEAST_ONE_BY_ONE: Final = 8
 AGAIN_WITHIN_S: Final = 60.0
+HANGS_UP_WITHIN_S: Final = 1.0
 
 
 @dataclass(slots=True, kw_only=True)
@@ -39,6 +41,7 @@ class Suspects:
         self._strikes = 0
         self._last_at_s = clock() - AGAIN_WITHIN_S
         self._topics: dict[str, _Topic] = {}
+        self._refused: tuple[str, float] | None = None
 
     @property
     def one_by_one(self) -> bool:
@@ -62,6 +65,14 @@ class Suspects:
             self._struck, self._strikes = None, 0
         return self._topics.pop(topic, None) is not None
 
+    def refused(self, topic: str) -> None:
+        """The broker has answered a message, and does not want it."""
+        self._one_by_one = max(0, self._one_by_one - 1)
+        self._refused = topic, self._clock()
+        known = self._topics.get(topic)
+        if known is not None:  # it was a probe
+            self._give_up(topic)
+
     def hung_up(self, in_flight: Sequence[tuple[str, int | None]]) -> str | None:
         """The broker ended the connection.
 
@@ -71,6 +82,12 @@ class Suspects:
         Returns:
             The topic that is given up now; None when nothing is certain.
         """
+        if self._refused is not None:
+            refused, at_s = self._refused
+            self._refused = None
+            if self._clock() - at_s <= HANGS_UP_WITHIN_S:
+                self._give_up(refused)
+                return refused
         was_alone = self.one_by_one and len(in_flight) == 1
         again = self._clock() - self._last_at_s < AGAIN_WITHIN_S
         self._last_at_s = self._clock()
@@ -84,17 +101,21 @@ class Suspects:
         self._strikes = self._strikes + 1 if accused == self._struck else 1
         self._struck = accused
         topic = accused[0]
-        known = self._topics.get(topic)
-        if known is None and self._strikes < STRIKES:
+        if topic not in self._topics and self._strikes < STRIKES:
             return None
+        self._give_up(topic)
+        self._struck, self._strikes = None, 0
+        return topic
+
+    def _give_up(self, topic: str) -> None:
+        known = self._topics.get(topic)
         pause_s = PROBE_FIRST_S if known is None else min(PROBE_MAX_S, known.pause_s * 2.0)
         if len(self._topics) < MOST_TOPICS or known is not None:
             self._topics[topic] = _Topic(probe_at_s=self._clock() + pause_s, pause_s=pause_s)
-        self._struck, self._strikes = None, 0
-        return topic
 
     def forget(self) -> None:
         """Another broker: nothing is known about it."""
         self._one_by_one = 0
         self._struck, self._strikes = None, 0
+        self._refused = None
         self._topics.clear()

@@ -15,15 +15,16 @@ class Authority:
     ca_file: Path
     ca_key: Path
 
-    def issue(self, name: str, *, alt_name: str) -> tuple[Path, Path]:
-        """A server's (certificate, key); `alt_name` such as IP:127.0.0.1 or DNS:broker."""
+    def issue(self, name: str, *, alt_name: str, days: int = 2) -> tuple[Path, Path]:
+        """A (certificate, key); `alt_name` such as IP:127.0.0.1; with -1 days it has expired."""
         certificate, key = self.folder / f"{name}.crt", self.folder / f"{name}.key"
         request, extension = self.folder / f"{name}.csr", self.folder / f"{name}.ext"
         extension.write_text(f"subjectAltName={alt_name}\n")
         new_key = ["-newkey", "rsa:2048", "-nodes", "-keyout", str(key)]
         _openssl("req", *new_key, "-subj", f"/CN={name}", "-out", str(request))
         _openssl(
-            *("x509", "-req", "-in", str(request), "-out", str(certificate), "-days", "2"),
+            *("x509", "-req", "-in", str(request), "-out", str(certificate)),
+            *("-days", str(days)),
             *("-CA", str(self.ca_file), "-CAkey", str(self.ca_key), "-CAcreateserial"),
             *("-extfile", str(extension)),
         )

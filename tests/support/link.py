@@ -28,6 +28,7 @@ class Faults:
             whatever is under way; None: never.
         black_hole: both directions swallow everything; nothing is closed.
         swallow_pubacks: acknowledgements do not reach the client.
+        hang_up_at: the connection is cut when the client's bytes hold these; they do not pass.
     """
 
     delay_s: float = 0.0
@@ -35,6 +36,7 @@ class Faults:
     cut_after: Callable[[], int | None] = lambda: None
     black_hole: bool = False
     swallow_pubacks: bool = False
+    hang_up_at: bytes | None = None
 
 
 class Link:
@@ -110,6 +112,9 @@ class Link:
     async def _to_broker(self, reader: asyncio.StreamReader, pipe: Pipe) -> None:
         left = self.faults.cut_after()
         while data := await reader.read(CHUNK_BYTES):
+            if self.faults.hang_up_at is not None and self.faults.hang_up_at in data:
+                self.cuts += 1
+                break
             if left is not None and len(data) >= left:
                 self.cuts += 1
                 await self._put(data[:left], pipe)

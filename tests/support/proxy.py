@@ -18,16 +18,17 @@ class Proxy:
 
     `forward_answers = False` swallows what the broker says, `forward_requests = False` what the
     client says; both without closing anything. `only_v311` answers CONNECT packets of MQTT 5 as a
-    broker that does not know it.
+    broker that does not know it, with `hangs_up` as one that does not even say so.
     """
 
-    def __init__(self, port: int, *, only_v311: bool = False) -> None:
+    def __init__(self, port: int, *, only_v311: bool = False, hangs_up: bool = False) -> None:
         self.host = HOST
         self.forward_answers = True
         self.forward_requests = True
         self.accept = True
         self.connections = 0
-        self._only_v311 = only_v311
+        self._only_v311 = only_v311 or hangs_up
+        self._hangs_up = hangs_up
         self._target = (HOST, port)
         self._listener = socket.create_server((HOST, 0))
         self.port: int = self._listener.getsockname()[1]
@@ -85,7 +86,8 @@ class Proxy:
             client.settimeout(5.0)
             head = client.recv(PROTOCOL_LEVEL_AT + 1, socket.MSG_PEEK | socket.MSG_WAITALL)
             if head[0] == CONNECT_PACKET and head[PROTOCOL_LEVEL_AT] == 5:
-                client.sendall(REFUSED_VERSION)
+                if not self._hangs_up:
+                    client.sendall(REFUSED_VERSION)
                 client.close()
                 return
         try:
