@@ -86,6 +86,9 @@ class EventSink(Protocol):
     def add(self, events: Sequence[PlateEvent]) -> None:
         """Returns once the events are on disk, in order. On OutboxError none was added."""
 
+    def add_lost(self, count: int) -> None:
+        """Tell consumers that so many events will never come. On OutboxError nobody was told."""
+
 
 class StateBoard(Protocol):
     """Latest-value messages (status, availability, info, health): the newest per topic wins."""

@@ -13,7 +13,7 @@ from alprd.ports import Clock, EventSink, OutboxError
 log = structlog.get_logger(__name__)
 
 CAPACITY = 20_000
-"""Events kept in memory at most, about 40 MB; then the oldest are dropped and counted."""
+"""Events kept in memory at most, about 40 MB; then the oldest go, counted and announced."""
 
 RETRY_S = 1.0
 
@@ -29,6 +29,7 @@ class UnsavedEvents:
 
     def __init__(self, sink: EventSink, clock: Clock, *, capacity: int = CAPACITY) -> None:
         self.lost = 0
+        self._untold = 0
         self._sink = sink
         self._clock = clock
         self._waiting: deque[PlateEvent] = deque()
@@ -65,6 +66,9 @@ class UnsavedEvents:
         if not self._waiting:
             return None
         try:
+            if self._untold:  # they came before those that wait
+                self._sink.add_lost(self._untold)
+                self._untold = 0
             self._sink.add(tuple(self._waiting))
         except OutboxError as error:
             if self._retry_at_s is None:
@@ -84,4 +88,5 @@ class UnsavedEvents:
         for _ in range(excess):
             self._waiting.popleft()
         self.lost += excess
+        self._untold += excess
         log.error("events.lost", count=excess, kept=self._capacity)

@@ -65,3 +65,7 @@ class PolicySink:
         if kept:
             self._sink.add(kept)
         self.dropped += len(events) - len(kept)
+
+    def add_lost(self, count: int) -> None:
+        """Pass on that events are lost; whether they were wanted is not known any more."""
+        self._sink.add_lost(count)

@@ -64,6 +64,11 @@ class OutboxSink:
         self._outbox.add([self._row(event) for event in events])
         self._wake_publisher()
 
+    def add_lost(self, count: int) -> None:
+        """Let numbers without events tell consumers of a loss. Raises OutboxError: nobody knows."""
+        self._outbox.add_lost(count)
+        self._wake_publisher()
+
     def _row(self, event: PlateEvent) -> NewRow:
         return NewRow(
             topic=f"{self._prefix}/{event.camera_id}/plates",

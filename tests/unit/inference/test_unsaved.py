@@ -17,6 +17,10 @@ class Disk:
         self.full = False
         self.attempts = 0
         self.saved: list[str] = []
+        self.told: list[int] = []
+
+    def add_lost(self, count: int) -> None:
+        self.told.append(count)
 
     def add(self, events: Sequence[PlateEvent]) -> None:
         self.attempts += 1
@@ -88,6 +92,9 @@ def test_beyond_the_capacity_the_oldest_are_lost_and_counted() -> None:
     assert unsaved.flush() is None
 
     assert disk.saved == ["C", "D", "E"]
+    assert disk.told == [2]
+    unsaved.add([event("F")])
+    assert disk.told == [2]
 
 
 def test_many_events_of_one_batch_reach_a_working_disk_whatever_the_capacity_is() -> None:
