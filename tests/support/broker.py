@@ -136,6 +136,10 @@ class Broker:
             f"{lines}"
         )
 
+    def configure_whole(self, text: str) -> None:
+        """Set the whole mosquitto.conf; it must log to stderr."""
+        self._config.write_text(text)
+
     @property
     def kind(self) -> str:
         """`container` or `binary`."""
