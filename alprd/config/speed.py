@@ -75,6 +75,23 @@ class SpeedSettings(Section):
         le=2.0,
         description="how much that differs from vehicle to vehicle, metres",
     )
+    plate_widths_m: tuple[Annotated[float, Field(ge=0.1, le=2.0)], ...] = Field(
+        default=(),
+        max_length=8,
+        description="the widths that plates have here, metres: a plate then tells its own height",
+    )
+    plate_width_error: float = Field(
+        default=0.02,
+        ge=0.001,
+        le=0.5,
+        description="how much plates differ from that or are seen wider, as a share of it",
+    )
+    readout_s: float = Field(
+        default=0.0,
+        ge=0.0,
+        le=0.1,
+        description="rolling shutter: seconds between the exposures of the first and the last row",
+    )
     camera_height_m: float | None = Field(
         default=None,
         gt=0.0,
@@ -126,6 +143,9 @@ class SpeedSettings(Section):
             else Lens(focal_px=lens.focal_px, centre_px=lens.centre_px, distortion=lens.distortion),
             plate_height_m=self.plate_height_m,
             plate_height_error_m=self.plate_height_error_m,
+            plate_widths_m=self.plate_widths_m,
+            plate_width_error=self.plate_width_error,
+            readout_s=self.readout_s,
             camera_height_m=self.camera_height_m,
             camera_height_error_m=self.camera_height_error_m,
             error_px=self.error_px,

@@ -36,6 +36,7 @@ ONLY_AN_EXAMPLE = {
     "cameras.speed.points",
     "cameras.speed.metres",
     "cameras.speed.lines",
+    "cameras.speed.plate_widths_m",
 }
 
 
