@@ -3,6 +3,7 @@
     python -m engines.training.accuracy
     python -m engines.training.accuracy --details /tmp/details     # false plates and errors, to look at
     python -m engines.training.accuracy --update                   # accept what has become better
+    python -m engines.training.accuracy --models /tmp/new --no-small  # models that are not here yet
 
 Real figures are those of the val photographs, rendered ones of pictures made here from fixed
 seeds. Ends with 1 when a figure is worse than `engines/accuracy.json` allows, with 2 when it
@@ -15,8 +16,7 @@ import argparse
 import json
 import sys
 import time
-from collections import Counter
-from dataclasses import asdict
+from dataclasses import replace
 from pathlib import Path
 
 from alprd.ports import EngineError
@@ -30,27 +30,27 @@ from engines.training.accuracy_page import write_worst_page
 from engines.training.accuracy_read import (
     Reading,
     confidence_figures,
+    confidence_table,
     confusions,
     end_to_end_figures,
-    kind_of_error,
     read_figures,
     read_plates,
     region_figures,
-    reliability,
 )
 from engines.training.accuracy_render import (
     A_DESIGN,
+    RENDERED,
     SCENES,
     RemedyNeededError,
     check_remedies,
     corner_figures,
     design_figures,
 )
+from engines.training.accuracy_report import errors_text, kinds_of_errors, markdown, rewrite
 
 ENGINES = Path(__file__).resolve().parents[1]
 DATA = ENGINES.parents[1] / "shared" / "data"
 SMALL = "plate-detector-small"
-MOST_CONFUSIONS = 16
 FEW_SCENES = 12
 
 
@@ -69,21 +69,6 @@ def look_everywhere(
     return sightings, readings
 
 
-def errors_text(readings: list[Reading]) -> str:
-    """Kinds of errors, confusions and the reliability table, for people."""
-    kinds = Counter(kind_of_error(reading) or "right" for reading in readings)
-    lines = [f"\nof {len(readings)} plates with a known text (good and hard), photograph to text:"]
-    lines += [f"  {count:4d}  {kind}" for kind, count in kinds.most_common()]
-    pairs = confusions(readings).most_common(MOST_CONFUSIONS)
-    lines.append("confusions (is>read): " + ", ".join(f"{pair} {count}" for pair, count in pairs))
-    lines.append("\nconfidence     reads  said   right")
-    lines += [
-        f"{low:.1f} to {high:.1f}     {count:5d}  {mean:.3f}  {right:.3f}"
-        for low, high, count, mean, right in reliability(readings)
-    ]
-    return "\n".join(lines)
-
-
 def measure(args: argparse.Namespace) -> tuple[list[Figure], dict[str, str], str, list[Reading]]:
     """All figures, the models they are of, and what else is worth saying."""
     check_remedies()
@@ -100,17 +85,18 @@ def measure(args: argparse.Namespace) -> tuple[list[Figure], dict[str, str], str
     figures += confidence_figures(readings)
     said = f"one threshold for all sets: {sight.threshold:g}; the reader's veto: quality under {eyes.min_quality:g}"
     if args.details is not None:
-        write_details(args.details, args.data, sightings, readings)
+        write_details(args.details / sight.name, args.data, sightings, readings)
     if args.small and args.detector != SMALL:
         small = Sight(args.models, SMALL, args.threads)
         models[small.name] = small.sha256
         seen, _ = look_everywhere(args.data, small, None)
-        figures += _unpromised(plate_figures(seen, SMALL) + vehicle_figures(seen, SMALL))
+        if args.details is not None:
+            write_details(args.details / small.name, args.data, seen, [])
+        figures += [
+            replace(figure, wanted=None, what=f"small: {figure.what}")
+            for figure in plate_figures(seen, SMALL) + vehicle_figures(seen, SMALL)
+        ]
     return figures, models, said, readings
-
-
-def _unpromised(figures: list[Figure]) -> list[Figure]:
-    return [Figure(**{**asdict(f), "wanted": None, "what": f"small: {f.what}"}) for f in figures]
 
 
 def report(args: argparse.Namespace) -> int:
@@ -127,15 +113,20 @@ def report(args: argparse.Namespace) -> int:
             "figures": {
                 f.key: {"value": f.value, "cases": f.cases, "wanted": f.wanted} for f in figures
             },
-            "reliability": reliability(readings),
-            "errors": Counter(kind_of_error(r) or "right" for r in readings),
+            "reliability": confidence_table(readings),
+            "errors": kinds_of_errors(readings),
             "confusions": dict(confusions(readings).most_common()),
         }
         args.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     accepted = ratchet.read_ratchet(args.ratchet)
+    if args.partial:
+        measured = {figure.key for figure in figures if figure.of != RENDERED or not args.few}
+        accepted = {key: entry for key, entry in accepted.items() if key in measured}
     if args.update:
         accepted = ratchet.updated(figures, accepted, allow_lower=args.allow_lower)
         ratchet.write_ratchet(args.ratchet, accepted, models)
+        rewrite(ENGINES / "README.md", markdown(figures, readings, said))
+        write_worst_page(ENGINES / "errors.png", Eyes(args.models, args.reader, args.threads))
     worse = ratchet.fallen(figures, accepted)
     if worse:
         print("worse than the ratchet allows:\n  " + "\n  ".join(worse), file=sys.stderr)
@@ -165,14 +156,19 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--json", type=Path, metavar="F", help="write every figure there")
     parser.add_argument("--details", type=Path, metavar="DIR", help="write crops to look at there")
     parser.add_argument("--ratchet", type=Path, default=ENGINES / "accuracy.json")
-    parser.add_argument("--update", action="store_true", help="raise the ratchet to these figures")
+    parser.add_argument(
+        "--update",
+        action="store_true",
+        help="raise the ratchet to these figures, and write them into engines/README.md",
+    )
     parser.add_argument("--allow-lower", action="store_true", help="with --update: lower it too")
     parser.add_argument("--worst-page", type=Path, metavar="PNG", help="draw only that page")
     args = parser.parse_args(arguments)
     if args.allow_lower and not args.update:
         parser.error("--allow-lower says how far --update may go: give both")
-    if args.few and args.update:
-        parser.error("--few measures too little for --update: leave one of them out")
+    args.partial = args.few or not args.small or args.detector == SMALL
+    if args.update and (args.partial or args.models.resolve() != ENGINES):
+        parser.error("--update takes all figures of the models in this repository")
     if args.details is not None and args.details.resolve().is_relative_to(ENGINES.parent):
         parser.error(
             "--details holds pieces of real photographs: name a folder outside the repository"

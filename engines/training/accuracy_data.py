@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import csv
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,7 +24,6 @@ VEHICLE_SETS = ("vehicles-street", "vehicles-highway")
 VIDEO_SET = "overhead.mp4"
 ALL_SETS = (*PLATE_SETS, *VEHICLE_SETS, VIDEO_SET)
 VIDEO = Path("video") / VIDEO_SET
-JUDGED = Path(__file__).with_name("judged_plates.csv")
 
 
 class DataMissingError(Exception):
@@ -64,7 +63,7 @@ class Picture:
     judged: list[tuple[str, Box]] = field(default_factory=list)
 
 
-def read_pictures(data: Path, judged: Path = JUDGED) -> list[Picture]:
+def read_pictures(data: Path, judged: Sequence[Path] | None = None) -> list[Picture]:
     """The val photographs by name, with what `boxes.csv` and the judged places say of them."""
     if not (data / "boxes.csv").is_file():
         raise DataMissingError(
@@ -99,11 +98,14 @@ def read_pictures(data: Path, judged: Path = JUDGED) -> list[Picture]:
     return [found[name] for name in sorted(found)]
 
 
-def read_judged(judged: Path = JUDGED) -> dict[str, list[tuple[str, Box]]]:
-    """(verdict, box) of every place of a val picture that somebody looked at, by picture."""
+def read_judged(judged: Sequence[Path] | None = None) -> dict[str, list[tuple[str, Box]]]:
+    """(verdict, box) of every place of a val picture that somebody looked at, by picture.
+
+    Those off the annotations, and the clip's plates frame by frame: all `judged_*.csv` here.
+    """
     places: dict[str, list[tuple[str, Box]]] = defaultdict(list)
-    if judged.is_file():
-        with judged.open(newline="", encoding="utf-8") as file:
+    for path in sorted(Path(__file__).parent.glob("judged_*.csv")) if judged is None else judged:
+        with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
                 if row["split"] == "val":
                     x1, y1, x2, y2 = (float(row[key]) for key in ("x1", "y1", "x2", "y2"))
@@ -117,8 +119,10 @@ def with_images(data: Path, pictures: list[Picture]) -> Iterator[tuple[Picture, 
         yield picture, load(data, picture.path)
 
 
-def clip_frames(data: Path, judged: Path = JUDGED) -> Iterator[tuple[Picture, Image]]:
-    """Every frame of the clip without a readable plate."""
+def clip_frames(
+    data: Path, judged: Sequence[Path] | None = None
+) -> Iterator[tuple[Picture, Image]]:
+    """Every frame of the clip whose plates are too small to read."""
     places = read_judged(judged)
     capture = cv2.VideoCapture(str(data / VIDEO))
     try:

@@ -17,9 +17,11 @@ from engines.training.accuracy_detect import FOUND_IOU, FalsePlate, Sighting, fa
 from engines.training.accuracy_detect import MIN_WIDTH_PX as RECALL_WIDTH_PX
 from engines.training.accuracy_read import Reading, kind_of_error
 
-TILE_PX = 200
-TILES_ACROSS, TILES_DOWN = 6, 4
-_CAPTION_PX = 34
+TILE_PX = 150
+TILES_ACROSS, TILES_DOWN = 8, 8
+"""As `detector_judge` counts them: its label files have a line a sheet and a letter a tile."""
+
+_CAPTION_PX = 30
 _WHITE, _GREEN = (255, 255, 255), (0, 255, 0)
 
 
@@ -78,13 +80,14 @@ def write_details(
 
 
 def _write_places(path: Path, places: Sequence[FalsePlate]) -> None:
-    """Rows for judged_plates.csv: the verdict (plate, notplate, unsure) is for a person to add."""
+    """The tiles for `detector_judge`, which joins them with what a person says of the sheets."""
     with path.open("w", newline="", encoding="utf-8") as file:
         rows = csv.writer(file, lineterminator="\n")
-        rows.writerow(("tile", "image", "split", "x1", "y1", "x2", "y2", "verdict"))
+        rows.writerow(("id", "split", "set", "image", "x1", "y1", "x2", "y2", "score"))
         for number, place in enumerate(places):
             box = (f"{v:.1f}" for v in place.detection.box)
-            rows.writerow((number, place.picture.path, "val", *box, ""))
+            named = (number, "val", place.picture.set_name, place.picture.path)
+            rows.writerow((*named, *box, f"{place.detection.score:.3f}"))
 
 
 def _false_tile(number: int, place: FalsePlate) -> tuple[str, Box, str]:
@@ -97,7 +100,7 @@ def _false_tile(number: int, place: FalsePlate) -> tuple[str, Box, str]:
 
 
 def _sheets(folder: Path, data: Path, name: str, tiles: Sequence[tuple[str, Box, str]]) -> None:
-    """JPEGs of `TILES_ACROSS` x `TILES_DOWN` places with their surroundings and captions."""
+    """Pictures of `TILES_ACROSS` x `TILES_DOWN` places with their surroundings and captions."""
     a_sheet = TILES_ACROSS * TILES_DOWN
     for start in range(0, len(tiles), a_sheet):
         sheet = np.full(
@@ -107,13 +110,13 @@ def _sheets(folder: Path, data: Path, name: str, tiles: Sequence[tuple[str, Box,
             top, left = (k // TILES_ACROSS) * (TILE_PX + _CAPTION_PX), (k % TILES_ACROSS) * TILE_PX
             sheet[top : top + TILE_PX, left : left + TILE_PX] = _surroundings(load(data, path), box)
             for line, text in enumerate(
-                (caption, path.split("/")[0] + " " + path.split("/")[-1][:20])
+                (caption, path.split("/")[0] + " " + path.split("/")[-1][:14])
             ):
-                where = (left + 2, top + TILE_PX + 13 + 15 * line)
+                where = (left + 2, top + TILE_PX + 12 + 13 * line)
                 cv2.putText(
-                    sheet, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.4, _WHITE, 1, cv2.LINE_AA
+                    sheet, text, where, cv2.FONT_HERSHEY_SIMPLEX, 0.33, _WHITE, 1, cv2.LINE_AA
                 )
-        cv2.imwrite(str(folder / f"{name}-{start // a_sheet:03d}.jpg"), sheet)
+        cv2.imwrite(str(folder / f"{name}-{start // a_sheet:03d}.png"), sheet)
 
 
 def _surroundings(image: Image, box: Box) -> Image:

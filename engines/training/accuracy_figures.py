@@ -76,12 +76,12 @@ def table(figures: list[Figure]) -> str:
     last = ""
     for figure in figures:
         mark = {True: "yes", False: "NO", None: ""}[figure.met]
-        limit = "" if figure.wanted is None else _shown(figure.wanted, figure)
+        limit = "" if figure.wanted is None else shown(figure.wanted, figure)
         rows.append(
             (
                 figure.what if figure.what != last else "",
                 figure.of,
-                _shown(figure.value, figure),
+                shown(figure.value, figure),
                 str(figure.cases),
                 limit,
                 mark,
@@ -98,5 +98,6 @@ def table(figures: list[Figure]) -> str:
     )
 
 
-def _shown(value: float, figure: Figure) -> str:
+def shown(value: float, figure: Figure) -> str:
+    """A value as the figure is written: in per cent, or as a rate."""
     return f"{100 * value:.1f} %" if figure.share else f"{value:.4f}"

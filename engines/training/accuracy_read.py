@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from alprd.config import TrackingSettings
 from alprd.core.plates import look_alike
 from engines.training.accuracy_data import PLATE_SETS, Image, Plate
 from engines.training.accuracy_detect import Sighting
@@ -15,6 +16,7 @@ from engines.training.accuracy_figures import SMOOTH, Figure, counted, share_of
 from engines.training.accuracy_models import Eyes, Published, boxed, publish, widened
 
 END_TO_END_WIDTH_PX = 64.0
+PUBLISHED_FROM = TrackingSettings().min_confidence
 NEARLY_IOU = 0.1
 GOOD_WANTED = {"plates-ro": 0.98, "plates-openimages": 0.95, "plates-mixed": 0.93}
 HARD_WANTED, END_TO_END_WANTED = 0.80, 0.93
@@ -125,7 +127,19 @@ def end_to_end_figures(readings: Sequence[Reading]) -> list[Figure]:
         figures.append(
             _share(f"end to end/{set_name}", "end to end, good, >= 64 px", set_name, right, wanted)
         )
-    return figures
+    everything = [r.seen for r in readings]
+    sure = [s is not None and s.confidence >= PUBLISHED_FROM for s in everything]
+    right = [
+        s is not None and s.text == r.plate.text for s, r in zip(everything, readings, strict=True)
+    ]
+    good = [a and b for a, b in zip(sure, right, strict=True)]
+    bad = [a and not b for a, b in zip(sure, right, strict=True)]
+    what = f"of good and hard, confidence >= {PUBLISHED_FROM:g}"
+    return [
+        *figures,
+        _share("published right/all", f"{what}: right", "all", good, None),
+        replace(_share("published wrong/all", f"{what}: wrong", "all", bad, None), better="lower"),
+    ]
 
 
 def _of(readings: Sequence[Reading], set_name: str, grade: str) -> list[Reading]:
@@ -146,11 +160,11 @@ def _share(
     )
 
 
-def reliability(readings: Sequence[Reading]) -> list[tuple[float, float, int, float, float]]:
-    """(from, to, reads, mean confidence, share right) in steps of a tenth, of crops with a text."""
-    said = [r for r in readings if r.crop.text]
-    confidence = np.array([r.crop.confidence for r in said])
-    right = np.array([r.crop.text == r.plate.text for r in said], bool)
+def reliability(
+    said: Sequence[float], right: Sequence[bool]
+) -> list[tuple[float, float, int, float, float]]:
+    """(from, to, reads, mean confidence, share right) in steps of a tenth."""
+    confidence, hits = np.array(said, np.float64), np.array(right, bool)
     step = np.minimum((confidence * BINS).astype(int), BINS - 1)
     return [
         (
@@ -158,31 +172,53 @@ def reliability(readings: Sequence[Reading]) -> list[tuple[float, float, int, fl
             (k + 1) / BINS,
             int((step == k).sum()),
             float(confidence[step == k].mean()),
-            float(right[step == k].mean()),
+            float(hits[step == k].mean()),
         )
         for k in range(BINS)
         if (step == k).any()
     ]
 
 
+def confidence_table(readings: Sequence[Reading]) -> list[tuple[float, float, int, float, float]]:
+    """Reliability of the published confidence, of readable crops with a text."""
+    said = [r for r in readings if r.crop.text]
+    return reliability(
+        [r.crop.confidence for r in said], [r.crop.text == r.plate.text for r in said]
+    )
+
+
 def confidence_figures(readings: Sequence[Reading]) -> list[Figure]:
-    """Expected calibration error over all readable crops with a text."""
-    rows = reliability(readings)
-    cases = sum(row[2] for row in rows)
-    error = sum(row[2] * abs(row[3] - row[4]) for row in rows) / max(cases, 1)
-    return [
-        Figure(
-            key="calibration error",
-            what="expected calibration error",
-            of="all",
-            value=error,
-            cases=cases,
-            slack=max(SMOOTH, counted(cases)),
-            wanted=ERROR_WANTED,
-            better="lower",
-            share=False,
+    """Expected calibration error of what is published, and of the reader's own estimate."""
+    said = [r for r in readings if r.crop.text]
+    rows = (
+        ("calibration error", "expected calibration error", confidence_table(said), ERROR_WANTED),
+        (
+            "calibration error of quality",
+            "the same of the reader's quality alone",
+            reliability(
+                [r.crop.quality for r in said], [r.crop.text == r.plate.text for r in said]
+            ),
+            None,
+        ),
+    )
+    figures = []
+    for key, what, table, wanted in rows:
+        cases = sum(row[2] for row in table)
+        gap = sum(row[2] * abs(row[3] - row[4]) for row in table) / max(cases, 1)
+        figures.append(
+            Figure(
+                key=key,
+                what=what,
+                of="all",
+                value=gap,
+                cases=cases,
+                slack=max(SMOOTH, counted(cases)),
+                wanted=wanted,
+                better="lower",
+                share=False,
+            )
         )
-    ]
+    return figures
 
 
 def region_right(region: str, label: str, known: frozenset[str]) -> bool:

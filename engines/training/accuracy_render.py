@@ -27,6 +27,7 @@ from engines.training.accuracy_read import region_right
 SCENE_SEED, CROP_SEED = 20261121, 411
 SCENES = 260
 A_DESIGN = 5
+RENDERED = "rendered"
 SIZES = ((640, 384), (960, 544), (1280, 720))
 CORNER_WANTED, REGION_WANTED = 0.02, 0.95
 CORNER_SLACK = 0.0007
@@ -198,7 +199,7 @@ def corner_figures(sight: Sight, count: int = SCENES) -> list[Figure]:
         Figure(
             key=f"{sight.name}/{key}",
             what=what,
-            of="rendered",
+            of=RENDERED,
             value=value,
             cases=len(errors),
             slack=CORNER_SLACK * times,
@@ -219,7 +220,7 @@ def rendered(key: str, what: str, value: float, cases: int, wanted: float | None
     return Figure(
         key=f"{key}/rendered",
         what=what,
-        of="rendered",
+        of=RENDERED,
         value=value,
         cases=cases,
         slack=RENDERED_BORDERLINE,

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 pytest.importorskip("cv2", reason="OpenCV is needed to draw plates")
+pytest.importorskip("tomllib", reason="rendering plates needs Python 3.11")
 pytest.importorskip("PIL", reason="the training group is not installed (pip install pillow)")
 
 

@@ -68,7 +68,7 @@ def test_only_val_pictures_are_read_with_their_judged_places(tmp_path: Path) -> 
         "image,split,x1,y1,x2,y2,verdict\nplates-ro/a.jpg,val,1,2,3,4,unsure\n"
         "plates-ro/b.jpg,train,1,2,3,4,plate\n"
     )
-    first, second = module("data").read_pictures(tmp_path, judged)
+    first, second = module("data").read_pictures(tmp_path, [judged])
     assert (first.path, second.path) == ("plates-ro/a.jpg", "vehicles-street/c.jpg")
     assert first.plates[0].box == PLATE
     assert first.plates[0].readable
@@ -160,8 +160,15 @@ def test_end_to_end_wants_the_detection_and_the_text_of_plates_wide_enough() -> 
         reading(None, box=wide),
         reading(said("B123ABC"), box=(0.0, 0.0, 63.9, 20.0)),
     ]
-    figure = module("read").end_to_end_figures(readings)[-1]
-    assert (figure.of, figure.value, figure.cases) == ("all", 0.5, 2)
+    figures = {figure.key: figure for figure in module("read").end_to_end_figures(readings)}
+    assert (figures["end to end/all"].value, figures["end to end/all"].cases) == (0.5, 2)
+
+
+def test_what_is_published_wrong_is_counted_from_the_daemons_least_confidence_on() -> None:
+    readings = [reading(said("WRONG", 0.5)), reading(said("WRONG", 0.49)), reading(None)]
+    readings.append(reading(said("B123ABC", 0.5)))
+    values = {figure.key: figure.value for figure in module("read").end_to_end_figures(readings)}
+    assert values["published right/all"] == values["published wrong/all"] == 0.25
 
 
 @pytest.mark.parametrize(
@@ -185,7 +192,7 @@ def test_calibration_error_is_the_mean_gap_between_what_is_said_and_what_is_righ
     readings = [reading(said("B123ABC", 0.95)), reading(said("WRONG", 0.95))]
     figure = module("read").confidence_figures(readings)[0]
     assert figure.value == pytest.approx(0.45)
-    assert module("read").reliability(readings) == [(0.9, 1.0, 2, pytest.approx(0.95), 0.5)]
+    assert module("read").confidence_table(readings) == [(0.9, 1.0, 2, pytest.approx(0.95), 0.5)]
 
 
 @pytest.mark.parametrize(

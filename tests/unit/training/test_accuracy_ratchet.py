@@ -16,7 +16,7 @@ def figure(
     value: float, *, key: str = "recall", better: str = "higher", slack: float = 0.02
 ) -> Any:
     return module("figures").Figure(
-        key=key, what=key, of="set", value=value, cases=100, slack=0.02, better=better
+        key=key, what=key, of="all", value=value, cases=100, slack=0.02, better=better
     )
 
 
@@ -96,7 +96,15 @@ def test_the_committed_ratchet_can_be_read_and_is_not_tighter_than_what_was_acce
         assert (entry["limit"] >= entry["accepted"]) == small, key
 
 
-@pytest.mark.parametrize("wrong", [["--allow-lower"], ["--few", "--update"]])
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        ["--allow-lower"],
+        ["--few", "--update"],
+        ["--update", "--no-small"],
+        ["--update", "--models", "elsewhere"],
+    ],
+)
 def test_options_that_make_no_sense_together_are_refused(wrong: list[str]) -> None:
     pytest.importorskip("cv2", reason="OpenCV is needed to look at pictures")
     with pytest.raises(SystemExit):
@@ -108,3 +116,19 @@ def test_pieces_of_real_photographs_are_never_written_into_the_repository() -> N
     accuracy = importlib.import_module("engines.training.accuracy")
     with pytest.raises(SystemExit):
         accuracy.parse(["--details", str(accuracy.ENGINES / "details")])
+
+
+def test_the_figures_replace_what_stands_between_the_marks_and_nothing_else(tmp_path: Path) -> None:
+    pytest.importorskip("cv2", reason="OpenCV is needed to look at pictures")
+    report = module("report")
+    readme = tmp_path / "README.md"
+    readme.write_text(f"before\n{report.BEGIN}\nstale\n{report.END}\nafter\n")
+    for _ in range(2):
+        report.rewrite(readme, report.markdown([figure(0.95)], [], "one threshold"))
+    text = readme.read_text()
+    assert text.startswith(f"before\n{report.BEGIN}\n\nOne threshold.")
+    assert text.endswith(f"{report.END}\nafter\n")
+    assert "stale" not in text
+    readme.write_text("no marks")
+    with pytest.raises(ValueError, match="put them back"):
+        report.rewrite(readme, "figures")

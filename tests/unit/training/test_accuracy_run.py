@@ -72,7 +72,7 @@ def test_figures_are_measured_printed_and_held_by_the_ratchet(
     assert measured["plate-detector/false/overhead.mp4"]["cases"] == FRAMES
     assert measured["plate-detector/recall/all"]["cases"] > 0
     assert "end to end, good, >= 64 px" in shown
-    assert (details / "errors.csv").is_file()
+    assert (details / "plate-detector" / "errors.csv").is_file()
 
     limit = {"accepted": 1.5, "limit": 1.5}
     ratchet.write_text(json.dumps({"figures": {"plate-detector/recall/all": limit}}))
