@@ -24,10 +24,10 @@ INWARDS: Final[Mapping[str, PointPx]] = {
 }
 """The directions in which a line may be crossed to count as "in"; y grows downwards."""
 
-CLEAR_WIDTHS: Final = 0.2
+CLEAR_WIDTHS: Final = 0.1
 """What is nearer to a line than this, in plate widths, may be on either side: corners tremble."""
 
-CLEAR_PX: Final = 1.5
+CLEAR_PX: Final = 3.0
 
 
 class LineRules(Protocol):

@@ -56,6 +56,7 @@ BLIND_HEIGHT_OFF: Final = 0.35
 
 # What a pair costs beyond its distance in gates.
 UNKNOWN_COST: Final = 0.3
+STALE_COST: Final = 0.5
 UNLIKE_COST: Final = 0.6
 CLASH_COST: Final = 1.0
 VEHICLE_COST: Final = 2.0
@@ -229,7 +230,8 @@ def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None
     known = [t for t in (track.text, track.challenge) if t is not None]
     if text is None or not known:
         allowed = in_gate and (ridden is not None or _follows_blindly(ahead, seen))
-        extra = UNKNOWN_COST
+        # Of two that were seen on one vehicle it is the one that was there a moment ago.
+        extra = UNKNOWN_COST + STALE_COST * min(1.0, ahead.dt_s / CLASH_GAP_S)
     elif text in known:
         allowed, extra = True, 0.0
     elif any(nearly_same(text, t) for t in known):

@@ -25,6 +25,9 @@ CLEAR_READS = 4
 CLEAR_SIDE = 2
 """A plate must be seen so often on either side of a line to have crossed it beyond doubt."""
 
+NEAR_WIDTHS = 0.2
+"""A plate that was seen last so near to the line, in its widths, may be told to be on either side."""
+
 UNDECIDED_DEG = 5.0
 
 
@@ -266,10 +269,14 @@ def _zone(camera: SimCamera, truths: Sequence[Truth]) -> str | None:
     normal = (y1 - y2, x2 - x1)
     if normal[0] * down[0] + normal[1] * down[1] < 0.0:
         normal = (-normal[0], -normal[1])
-    sides = [
-        normal[0] * (t.centre_px[0] / width - x1) + normal[1] * (t.centre_px[1] / height - y1) > 0.0
+    offs = [
+        normal[0] * (t.centre_px[0] / width - x1) + normal[1] * (t.centre_px[1] / height - y1)
         for t in truths
     ]
+    sides = [off > 0.0 for off in offs]
+    side_px = math.hypot(normal[0] * height, normal[1] * width)
+    if truths and abs(offs[-1]) * width * height / side_px < NEAR_WIDTHS * truths[-1].width_px:
+        return None
     inside, outside = sum(sides), len(sides) - sum(sides)
     if inside == 0 or outside == 0:
         return None if len(sides) < CLEAR_READS else ""

@@ -111,10 +111,13 @@ def _gate(rng: random.Random, count: int, fps: float) -> SimCamera:
         rng, yaw_deg=rng.uniform(-15, 15), plate_px=110, aim_m=aim_m, height_m=rng.uniform(3, 4)
     )
     vehicles = []
-    free_s = 0.0
+    free_s, moved_s = 0.0, -20.0
     for number, text in enumerate(plates(rng, count)):
         waits_s = rng.choice((3.0, 6.0, 12.0)) if number % 25 else 120.0
-        vehicle, free_s = _queueing(rng, number, text, gate_m=aim_m, free_s=free_s, waits_s=waits_s)
+        vehicle, free_s = _queueing(
+            rng, number, text, gate_m=aim_m, free_s=free_s, moved_s=moved_s, waits_s=waits_s
+        )
+        moved_s = vehicle.trip.speeds[3][0]
         vehicles.append(vehicle)
     made = _scene(rng, camera, vehicles, fps, ())
     return replace(made, line=((0.0, 0.3), (1.0, 0.3)))
@@ -202,13 +205,21 @@ def _stream(
 
 
 def _queueing(
-    rng: random.Random, number: int, text: str, *, gate_m: float, free_s: float, waits_s: float
+    rng: random.Random,
+    number: int,
+    text: str,
+    *,
+    gate_m: float,
+    free_s: float,
+    moved_s: float,
+    waits_s: float,
 ) -> tuple[SimVehicle, float]:
     """A car that queues, waits before the gate and drives on; and when the gate is free again."""
     vehicle = _random_vehicle(rng, number, text, 180.0)
     vehicle = replace(vehicle, kind="car", size_m=(4.4, 1.8, 1.5), plates=("front",))
     reaches_s = free_s + 1.0  # the one before has left by then
-    queue_s = max(0.0, reaches_s - 4.0 - rng.uniform(0.0, 6.0))
+    # It reaches the second place once the one before has gone on from there to the gate.
+    queue_s = max(moved_s + 4.0, reaches_s - 4.0 - rng.uniform(0.0, 6.0))
     speeds = (
         (queue_s - 6.0, 4.0),
         (queue_s - 2.0, 4.0),

@@ -60,7 +60,7 @@ def test_who_passes_beside_the_ends_of_a_line_does_not_cross_it() -> None:
 
 
 def test_a_plate_that_trembles_on_the_line_has_not_crossed_it() -> None:
-    assert crossed((500, 400), (500, 503), (500, 497), (500, 505), (500, 400)) == []
+    assert crossed((500, 400), (500, 503), (500, 497), (500, 504), (500, 400)) == []
 
 
 def test_a_plate_that_stops_on_the_line_and_drives_on_crosses_it_once() -> None:
