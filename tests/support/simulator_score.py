@@ -26,7 +26,7 @@ CLEAR_SIDE = 2
 """A plate must be seen so often on either side of a line to have crossed it beyond doubt."""
 
 NEAR_WIDTHS = 0.2
-"""A plate that was seen last so near to the line, in its widths, may be told to be on either side."""
+"""A plate that was seen last so near to the line, in its widths, may be on either side."""
 
 UNDECIDED_DEG = 5.0
 
