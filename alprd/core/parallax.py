@@ -20,10 +20,12 @@ from alprd.core.calibration import Measure
 from alprd.core.lens import distorted
 from alprd.core.planes import Floats, Plane, metres_per_px
 
-CORNER_PX: Final = 1.0
-"""Standard error of a plate's width in one picture, at least."""
+USUAL_PX: Final = 0.7
+USUAL_PICTURES: Final = 4
+"""The standard error that a plate's width has in one picture as a rule, and how many pictures the
+rule weighs against those of this plate."""
 
-UNKNOWN_SHARE: Final = 0.1
+UNKNOWN_SHARE: Final = 0.02
 """How many plates are of none of the known widths."""
 
 UNKNOWN_SPREAD: Final = 0.5
@@ -152,10 +154,12 @@ def _width_log(
     reached = np.cumsum(weights[order])
     middle = float(logs[order][int(np.searchsorted(reached, reached[-1] / 2.0))])
     count = float(weights.sum()) ** 2 / float((weights**2).sum())
-    usual = CORNER_PX / math.sqrt(float((widths_px**2).mean()))
+    usual = USUAL_PX / math.sqrt(float((widths_px**2).mean()))
     seen = 1.4826 * float(np.median(np.abs(logs - middle)))
+    variance = USUAL_PICTURES * usual**2 + count * seen**2
+    each = math.sqrt(variance / (USUAL_PICTURES + count))
     # A median of n is a quarter less sure than their mean.
-    return middle, 1.25 * max(usual, seen) / math.sqrt(count)
+    return middle, 1.25 * each / math.sqrt(count)
 
 
 def _straightened(measure: Measure, points_px: Floats, widths_px: Floats) -> Floats:
