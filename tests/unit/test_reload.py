@@ -9,6 +9,12 @@ import pytest
 from alprd.config import Settings
 from alprd.reload import plan_reload
 
+SPEED = {
+    "frame_size": [1280, 720],
+    "points": [[412, 650], [880, 648], [700, 402], [560, 402]],
+    "metres": [[0, 0], [3.5, 0], [3.5, 12], [0, 12]],
+}
+
 
 def settings(cameras: list[dict[str, Any]] | None = None, **sections: object) -> Settings:
     cameras = cameras if cameras is not None else [{"id": "a", "source": "/a"}]
@@ -55,10 +61,11 @@ def test_a_changed_password_restarts_the_camera() -> None:
     "new",
     [
         settings([{"id": "a", "source": "/a", "roi": [[0, 0], [1, 0], [1, 1]]}]),
+        settings([{"id": "a", "source": "/a", "speed": SPEED}]),
         settings([{"id": "a", "source": "/a", "tracking": {"hold_s": 3.0}}]),
         settings(tracking={"hold_s": 3.0}),
     ],
-    ids=["roi", "own tracking", "common tracking"],
+    ids=["roi", "speed", "own tracking", "common tracking"],
 )
 def test_a_retuned_camera_keeps_its_stream_and_the_vehicles_that_it_follows(new: Settings) -> None:
     plan = plan_reload(settings(), new)

@@ -301,3 +301,53 @@ def test_no_path_whatever_raises(path: list[PathPoint]) -> None:
             assert math.isfinite(speed.kmh)
             assert math.isfinite(speed.stderr_kmh)
             assert speed.kmh > 0.0
+
+
+def test_a_plate_of_known_width_tells_how_high_it_hangs() -> None:
+    unsure = calibration(plate_height_error_m=0.15)
+    known = replace(unsure, plate_widths_m=(0.52, 0.21), plate_width_error=0.005)
+    for height_m, width_m in ((0.7, 0.52), (0.35, 0.52), (0.65, 0.21)):
+        path = [
+            replace(p, width_px=width_px(p, height_m, width_m))
+            for p in drive(50.0, height_m=height_m)
+        ]
+        blind = meter(unsure)[0].speed_of(path, CAMERA.size)
+        sighted = meter(known)[0].speed_of(path, CAMERA.size)
+        assert blind is not None
+        assert sighted is not None
+        assert abs(sighted.kmh - 50.0) < 0.5 * abs(blind.kmh - 50.0)
+        assert abs(sighted.kmh - 50.0) < 2.0 * sighted.stderr_kmh
+        assert sighted.stderr_kmh < 0.5 * blind.stderr_kmh
+
+
+def test_a_plate_that_fits_no_known_width_is_taken_to_hang_as_usual() -> None:
+    known = calibration(plate_height_error_m=0.15, plate_widths_m=(0.52,), plate_width_error=0.005)
+    path = [replace(p, width_px=width_px(p, 0.5, 0.33)) for p in drive(50.0)]
+    speed = meter(known)[0].speed_of(path, CAMERA.size)
+    assert speed is not None
+    assert speed.kmh == pytest.approx(50.0, rel=2e-3)
+    assert speed.stderr_kmh > 1.4
+
+
+def test_the_rows_of_a_rolling_shutter_are_timed() -> None:
+    rolling = replace(CAMERA, readout_s=0.03)
+    # A plate at a row was seen there later than the middle row was exposed.
+    path = [
+        replace(p, t_s=p.t_s - 0.03 * (p.y_px / 720.0 - 0.5)) for p in drive(80.0, camera=rolling)
+    ]
+    blind = meter()[0].speed_of(path, CAMERA.size)
+    timed = meter(calibration(readout_s=0.03))[0].speed_of(path, CAMERA.size)
+    assert blind is not None
+    assert timed is not None
+    assert abs(blind.kmh - 80.0) > 0.5
+    assert timed.kmh == pytest.approx(80.0, rel=1e-3)
+
+
+def width_px(point: PathPoint, height_m: float, width_m: float) -> float:
+    """How wide a plate across the road is seen at the place of a point."""
+    share = np.linspace(10.0, 32.0, 2000)
+    line = CAMERA.project(np.column_stack([np.full(2000, -1.7), share, np.full(2000, height_m)]))
+    y_m = share[np.argmin(np.hypot(line[:, 0] - point.x_px, line[:, 1] - point.y_px))]
+    ends = [(-1.7 - width_m / 2, y_m, height_m), (-1.7 + width_m / 2, y_m, height_m)]
+    left, right = CAMERA.project(np.array(ends))
+    return float(np.linalg.norm(right - left))
