@@ -28,6 +28,7 @@ FLUSH_TIMEOUT_S: Final = 10.0
 SNAPSHOT_EXPIRY_S: Final = 60
 JPEG_QUALITY: Final = 85
 _LOOK_S: Final = 0.1
+_SETTLE_S: Final = 0.6
 
 
 class Daemon(Protocol):
@@ -124,16 +125,19 @@ class Actions:
         before = self._publisher.stats()
         self._publisher.offer_parked_again()
         give_up_at_s = time.monotonic() + FLUSH_TIMEOUT_S
+        wait_s = _SETTLE_S  # what was offered again must have been counted
         while True:
-            threading.Event().wait(_LOOK_S)  # figures are a snapshot, nobody announces them
+            threading.Event().wait(wait_s)  # figures are a snapshot, nobody announces them
+            wait_s = _LOOK_S
             stats = self._publisher.stats()
             sent = stats.published - before.published
             data = {"sent": sent, "waiting": stats.pending, "parked": stats.parked}
-            if stats.pending == 0 or sent >= before.pending:
+            waited_for = before.pending + before.parked
+            if stats.pending + stats.parked == 0 or (not stats.parked and sent >= waited_for):
                 return data
             if time.monotonic() >= give_up_at_s:
                 why = stats.last_refusal or stats.last_error or "the broker takes its time"
-                raise CommandFailedError(f"{stats.pending} events still wait: {why}", data)
+                raise CommandFailedError(f"events still wait: {why}", data)
 
     def _snapshot(self, camera_id: str) -> Mapping[str, Any]:
         """Publish the camera's next picture."""

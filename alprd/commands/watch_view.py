@@ -110,18 +110,27 @@ def event_cells(event: Mapping[str, Any]) -> tuple[str, str, str, str, str, str,
     reads = event.get("reads")
     direction = event.get("direction")
     speed = event.get("speed")
-    kmh = speed.get("kmh") if isinstance(speed, dict) else None
     return (
         local_time(plain_text(event.get("captured_at", ""))),
         plain_text(event.get("camera_id", "?")),
-        plain_text(event.get("plate", "?")),
+        plain_text(event.get("plate") or "-"),
         f"{confidence:.0%}" if isinstance(confidence, (int, float)) else "-",
         plain_text(direction.get("label", "-")) if isinstance(direction, dict) else "-",
-        f"{kmh:.0f} km/h" if isinstance(kmh, (int, float)) else "-",
+        _speed_text(speed) if isinstance(speed, dict) else "-",
         plain_text(f"{reads.get('agreeing')}/{reads.get('count')}")
         if isinstance(reads, dict)
         else "-",
     )
+
+
+def _speed_text(speed: Mapping[str, Any]) -> str:
+    """In miles where the camera is set to them; with "!" when a limit was surely exceeded."""
+    kmh, mph = speed.get("kmh"), speed.get("mph")
+    if isinstance(mph, (int, float)):
+        text = f"{mph:.0f} mph"
+    else:
+        text = f"{kmh:.0f} km/h" if isinstance(kmh, (int, float)) else "-"
+    return f"{text} !" if speed.get("speeding") is True else text
 
 
 def event_line(event: Mapping[str, Any]) -> str:

@@ -112,11 +112,15 @@ class CommandDesk:
         self._clock = clock
         self._dropped = 0
         self._complain_at_s = self._refuse_at_s = clock()
-        self.use(settings, camera_ids)
+        self._settings = settings
+        self._camera_ids = frozenset(camera_ids)
+        self._bucket = TokenBucket(settings.per_minute, clock)
 
     def use(self, settings: CommandsSettings, camera_ids: Collection[str]) -> None:
         """Go by these from the next message on; callable from any thread."""
-        self._bucket = TokenBucket(settings.per_minute, self._clock)
+        # A new one would be full: whoever may reload could then send as much as he likes.
+        if settings.per_minute != self._settings.per_minute:
+            self._bucket = TokenBucket(settings.per_minute, self._clock)
         self._settings, self._camera_ids = settings, frozenset(camera_ids)
 
     def topics(self) -> frozenset[str]:

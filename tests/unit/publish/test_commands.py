@@ -235,6 +235,17 @@ def test_a_flood_is_neither_executed_nor_answered_message_by_message() -> None:
     assert len(desk.submitted) == 11
 
 
+def test_a_reload_does_not_fill_the_bucket_again() -> None:
+    desk = Desk(per_minute=2)
+    for _ in range(5):
+        desk.hear("gate/cmd/enable")
+        desk.desk.use(CommandsSettings(per_minute=2), ("gate",))
+    assert len(desk.submitted) == 2
+    desk.desk.use(CommandsSettings(per_minute=3), ("gate",))
+    desk.hear("gate/cmd/enable")
+    assert len(desk.submitted) == 3
+
+
 def test_a_bucket_never_holds_more_than_a_minutes_worth() -> None:
     now_s = 0.0
     bucket = TokenBucket(3, lambda: now_s)
