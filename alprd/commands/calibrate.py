@@ -116,6 +116,7 @@ def parse_points(text: str) -> tuple[list[list[float]], list[list[float]]]:
 
 def _save_points(arguments: argparse.Namespace, camera: CameraSettings, image: ImageU8) -> int:
     from alprd.commands.calibrate_files import drop_in_path, save  # noqa: PLC0415
+    from alprd.commands.calibrate_preview import preview  # noqa: PLC0415
 
     points, metres = parse_points(arguments.points)
     height, width = image.shape[:2]
@@ -127,6 +128,9 @@ def _save_points(arguments: argparse.Namespace, camera: CameraSettings, image: I
     if problems:
         raise CommandError("\n".join(problems), EXIT_BAD_CONFIG)
     _say_saved(path)
+    facts = preview(speed, image)
+    for fact in filter(None, (facts.get("height"), facts.get("typical"))):
+        write_line(fact)
     return EXIT_DONE
 
 

@@ -46,14 +46,15 @@ def preview(speed: Mapping[str, Any], image: ImageU8) -> dict[str, Any]:
         "grid": [line.round(1).tolist() for line in _grid(measure, step_m)],
         "step_m": step_m,
         "errors_px": [round(error, 1) for error in point_errors_px(measure)],
-        "camera_height_m": _rounded(measure.camera_height_m),
+        "height": height_text(measure.camera_height_m),
         "typical": _typical(measure, settings),
         "above": _picture(_from_above(measure, image, step_m)),
     }
 
 
-def _rounded(value: float | None) -> float | None:
-    return None if value is None else round(value, 2)
+def height_text(height_m: float | None) -> str:
+    """How high the camera hangs, in words; "" where that does not matter."""
+    return "" if height_m is None else f"The camera hangs {height_m:.2f} m above the points."
 
 
 def _extent(measure: Measure) -> tuple[Floats, Floats]:

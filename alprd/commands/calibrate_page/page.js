@@ -237,10 +237,7 @@ function showFacts() {
     cell.textContent = off[i] === undefined ? "" : `${off[i].toFixed(1)} px`;
     cell.classList.toggle("bad", off[i] > 5);
   });
-  const facts = [];
-  if (checked.camera_height_m != null) facts.push(`The camera hangs ${checked.camera_height_m} m above the points.`);
-  if (checked.typical) facts.push(checked.typical);
-  $("facts").textContent = facts.join(" ");
+  $("facts").textContent = [checked.height, checked.typical].filter(Boolean).join(" ");
   $("above").hidden = !checked.above;
   if (checked.above) $("above").querySelector("img").src = checked.above;
   $("above").querySelector("figcaption").textContent = checked.above ? `From above; a square is ${checked.step_m} m wide.` : "";

@@ -52,7 +52,10 @@ def test_points_as_text_become_a_drop_in_that_is_in_force(
 ) -> None:
     assert calibrate(config, "gate-in", "--points", POINTS, "--camera-height", "4") == 0
     path = config.parent / "conf.d" / "50-calibration-gate-in.toml"
-    assert f"Saved {path}" in capsys.readouterr().out
+    said = capsys.readouterr().out
+    assert f"Saved {path}" in said
+    assert "The camera hangs 4.00 m above the points." in said
+    assert "A car at 50 km/h would be measured to about" in said
     gate_in, gate_out = load_settings(config, environ={}).cameras
     assert gate_in.speed is not None
     assert gate_in.speed.frame_size == (1280, 720)

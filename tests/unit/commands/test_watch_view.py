@@ -39,6 +39,13 @@ def test_an_event_line_tells_what_matters() -> None:
         assert part in line
 
 
+def test_a_speed_is_shown_in_the_unit_of_its_camera_and_marked_when_it_is_too_high() -> None:
+    speed = {**EVENT["speed"], "mph": 19.5, "speeding": True}
+    assert event_cells({**EVENT, "speed": speed})[5] == "20 mph !"
+    assert event_cells({**EVENT, "speed": {**speed, "mph": None}})[5] == "31 km/h !"
+    assert event_cells({**EVENT, "speed": {**speed, "speeding": False}})[5] == "20 mph"
+
+
 def test_what_was_not_measured_is_a_dash_and_no_zero() -> None:
     cells = event_cells({**EVENT, "direction": None, "speed": None})
     assert cells[4:6] == ("-", "-")
