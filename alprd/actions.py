@@ -135,7 +135,8 @@ class Actions:
             waited_for = before.pending + before.parked
             if stats.pending + stats.parked == 0 or (not stats.parked and sent >= waited_for):
                 return data
-            if time.monotonic() >= give_up_at_s:
+            refused_again = stats.parked and not stats.pending
+            if refused_again or time.monotonic() >= give_up_at_s:
                 why = stats.last_refusal or stats.last_error or "the broker takes its time"
                 raise CommandFailedError(f"events still wait: {why}", data)
 

@@ -17,7 +17,7 @@ from jsonschema import Draft202012Validator
 
 from support.broker import Broker
 from support.daemon import Daemon
-from support.heard import assert_no_gap, events, states
+from support.heard import assert_no_gap, availability, events, states
 from support.subscriber import Received, Subscriber
 
 MakeConfig = Callable[..., str]
@@ -32,7 +32,7 @@ QUICK = "autosave_on_changes false\nautosave_interval 1800\nset_tcp_nodelay true
 
 
 def camera(street: Path, name: str = "gate", **more: object) -> dict[str, object]:
-    return {"id": name, "source": str(street), "folder_fps": 12, "loop": True, **more}
+    return {"id": name, "source": str(street), "folder_fps": 12, "loop": True} | more
 
 
 class Remote:
@@ -142,6 +142,39 @@ def test_commands_do_what_they_say_and_answer(
         flushed = remote.of_device("flush")
         assert flushed["status"] == "ok", flushed
         assert flushed["data"]["parked"] == 0
+
+
+def test_flush_offers_again_what_the_broker_refused(
+    make_config: MakeConfig,
+    make_daemon: MakeDaemon,
+    make_broker: Callable[..., Broker],
+    street: Path,
+    topic_prefix: str,
+) -> None:
+    strict = make_broker()
+    acl = strict.folder / "acl"
+    strict.configure(f"allow_anonymous true\nacl_file {acl}\n{QUICK}")
+    everything = f"topic read {topic_prefix}/#\ntopic write {topic_prefix}/+/cmd/+\n"
+    everything += f"topic readwrite {topic_prefix}/devices/#\n"
+    acl.write_text(f"{everything}topic write {topic_prefix}/gate/status\n")
+    strict.start()
+    daemon = make_daemon(make_config(camera(street, loop=False), url=strict.url))
+    daemon.start()
+    with Subscriber(strict, f"{topic_prefix}/#") as subscriber:
+        remote = Remote(subscriber, topic_prefix)
+        subscriber.wait_until(lambda seen: states(seen, "gate")[-1:] == ["ended"], 30.0)
+        refused = remote.of_device("flush")
+        assert refused["status"] == "error"
+        assert "Not authorized" in refused["error"]
+        assert refused["data"]["parked"] == 4
+        acl.write_text(f"topic readwrite {topic_prefix}/#\n")
+        strict.restart()
+        subscriber.wait_until(lambda seen: availability(seen)[-1] == "online", 30.0)
+        done = remote.of_device("flush", timeout_s=30.0)
+        assert (done["status"], done["data"]["parked"]) == ("ok", 0)
+        heard = subscriber.wait_until(lambda seen: len(events(seen)) >= 4)
+        assert_no_gap(events(heard))
+    assert daemon.stop()[0] == 0
 
 
 def test_an_answer_goes_where_the_question_wants_it(
@@ -262,9 +295,12 @@ def test_ten_thousand_hostile_messages_change_nothing_and_leave_no_traceback(
     quick = make_broker(config=f"allow_anonymous true\n{QUICK}")
     quick.start()
     limit = "[commands]\nper_minute = 60000"
-    daemon = make_daemon(make_config(camera(street), url=quick.url, extra=limit))
+    daemon = make_daemon(make_config(camera(street, folder_fps=6), url=quick.url, extra=limit))
+    # Everything but what we send ourselves.
+    answers_and_states = [f"{topic_prefix}/+/{kind}" for kind in ("plates", "status", "res/+")]
+    answers_and_states += [f"{topic_prefix}/devices/+/{kind}" for kind in ("info", "res/+")]
     with (
-        Subscriber(quick, f"{topic_prefix}/#") as subscriber,
+        Subscriber(quick, *answers_and_states) as subscriber,
         watched(daemon, subscriber, topic_prefix) as remote,
     ):
         said = f"{topic_prefix}/devices/{topic_prefix}/info"
