@@ -19,6 +19,7 @@ import structlog
 
 from alprd.publish import parking, reading
 from alprd.publish.age import AgeAxis, Anchor, since_boot_s
+from alprd.publish.ballast import Ballast
 from alprd.publish.bounds import (
     EventRow,
     count,
@@ -30,10 +31,18 @@ from alprd.publish.bounds import (
     those_that_fit,
 )
 from alprd.publish.gaps import Gap
-from alprd.publish.outbox_file import connect, is_damage, is_io_error, lock, outbox_error, prepare
+from alprd.publish.outbox_file import (
+    connect,
+    is_damage,
+    lock,
+    may_be_damage,
+    outbox_error,
+    prepare,
+)
 from alprd.publish.rows import Bounds, NewRow, OutboxCounts, OutboxRow
 from alprd.publish.salvage import checksum
 from alprd.publish.seqmark import SeqMark
+from alprd.publish.transactions import in_transaction, while_there_is_room
 
 VACUUM_FROM_PAGES: Final = 2048
 VACUUM_STEP_PAGES: Final = 512
@@ -80,10 +89,12 @@ class Outbox:
         self._broken_at_s: float | None = None
         self.set_aside: Path | None = None
         """Where a damaged file was last moved to, in this process or before."""
+        self._ballast = Ballast(path.with_name(f"{path.name}.reserve"))
         self._owned = lock(path)
         try:
             self._mark = SeqMark(path.with_name(f"{path.name}.seq"), boot_id=boot_id)
             self._open()
+            self._ballast.load()
         except BaseException:
             self.close()
             raise
@@ -195,7 +206,7 @@ class Outbox:
             self._claimed.difference_update(chosen)
             self._mark.advance(floor=floor)
 
-        self._write(work, then=then)
+        self._write(work, then=then, frees=True)
 
     def park(self, seq: int, reason: str, *, passing: bool) -> None:
         """Put an event aside that a broker refuses; announced as a gap the first time. OutboxError.
@@ -235,6 +246,7 @@ class Outbox:
             )
 
         with self._lock:
+            self._ballast.load()
             oldest_s = self._guarded(reading.oldest_aged_s)
             if oldest_s is None or self._age.now_s() - oldest_s <= self._bounds.max_age_s:
                 return 0
@@ -255,7 +267,7 @@ class Outbox:
             gone = db.executemany("DELETE FROM gap WHERE gap_id = ?", chosen).rowcount
             count(db, gaps=-gone)
 
-        self._write(work)
+        self._write(work, frees=True)
 
     def give_space_back(self) -> None:
         """Shrink the file by one step when a long outage has blown it up. Raises OutboxError."""
@@ -298,22 +310,16 @@ class Outbox:
         work: Callable[[sqlite3.Connection], _Found],
         *,
         then: Callable[[_Found], None] | None = None,
+        frees: bool = False,
     ) -> _Found:
         def transaction(db: sqlite3.Connection) -> _Found:
-            # IMMEDIATE takes the write lock before a counter is read.
-            db.execute("BEGIN IMMEDIATE")
-            try:
-                found = work(db)
-                db.execute("COMMIT")
-            except BaseException:
-                # SQLite has already rolled back by itself after some errors (a full disk).
-                if db.in_transaction:
-                    db.execute("ROLLBACK")
-                raise
-            return found
+            return in_transaction(db, work)
+
+        def freeing(db: sqlite3.Connection) -> _Found:
+            return while_there_is_room(db, transaction, self._ballast.throw)
 
         with self._lock:
-            found = self._guarded(transaction)
+            found = self._guarded(freeing if frees else transaction)
             if then is not None:
                 then(found)
             return found
@@ -323,7 +329,9 @@ class Outbox:
         try:
             return work(self._opened())
         except sqlite3.Error as error:
-            if not is_damage(error) and not (is_io_error(error) and self._may_reopen()):
+            if not is_damage(error) and not (
+                may_be_damage(error, self.path) and self._may_reopen()
+            ):
                 raise outbox_error(self.path, error) from error
             log.error("outbox.damaged", file=str(self.path), error=str(error))
             distrusted = is_damage(error)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+import shutil
 import sqlite3
 from collections.abc import Callable
 from contextlib import closing
@@ -27,7 +28,10 @@ from alprd.publish.seqmark import SeqMark
 APPLICATION_ID: Final = 0x616C7072  # "alpr": tells our file from somebody else's database
 SCHEMA_VERSION: Final = 2
 BUSY_TIMEOUT_S: Final = 10.0
+ROOM_BYTES: Final = 8 * 1024 * 1024
 WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
+WAL_PAGES: Final = 100
+"""The log is moved into the file when it is so long."""
 SQLITE_MAGIC: Final = b"SQLite format 3\x00"
 
 # One list of statements per version step; version 0 is the empty file.
@@ -101,6 +105,7 @@ def connect(path: Path) -> sqlite3.Connection:
     )
     try:
         db.execute("PRAGMA synchronous = FULL")
+        db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
         db.execute(f"PRAGMA journal_size_limit = {WAL_KEPT_BYTES}")
     except sqlite3.Error:
         db.close()
@@ -173,7 +178,7 @@ def _replace(path: Path, mark: SeqMark, *, at: datetime) -> Path:
     remove_with_companions(new)
     _open_and_migrate(new)
     with closing(connect(new)) as db:
-        carry_over(db, read_what_is_left(path, connect), mark, aside=aside, at=at)
+        carry_over(db, read_what_is_left(path), mark, aside=aside, at=at)
     # Closing the last connection has moved everything from its log into the file.
     set_aside(path, aside)
     finish_replacing(path)
@@ -218,13 +223,15 @@ def _open_and_migrate(path: Path) -> None:
                 # Must precede the first table; lets the file shrink after a long outage.
                 db.execute("PRAGMA auto_vacuum = INCREMENTAL")
             db.execute("PRAGMA journal_mode = WAL").fetchone()
-            db.execute("BEGIN IMMEDIATE")
-            for step in MIGRATIONS[version:]:
-                for statement in step:
-                    db.execute(statement)
-            db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-            db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
-            db.execute("COMMIT")
+            # Nothing is written for a file that is up to date: the disk may be full.
+            if version < SCHEMA_VERSION:
+                db.execute("BEGIN IMMEDIATE")
+                for step in MIGRATIONS[version:]:
+                    for statement in step:
+                        db.execute(statement)
+                db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+                db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
+                db.execute("COMMIT")
             _check(db)
     except sqlite3.DatabaseError as error:
         if is_damage(error):
@@ -274,8 +281,19 @@ def is_damage(error: sqlite3.Error) -> bool:
     return any(mark in text for mark in ("malformed", "not a database", "no such table"))
 
 
-def is_io_error(error: sqlite3.Error) -> bool:
-    """Whether the disk failed, or the file is not there as it was."""
+def is_full(error: sqlite3.Error) -> bool:
+    """Whether there was no room."""
+    text = str(error).lower()
+    return "is full" in text or "no space" in text
+
+
+def may_be_damage(error: sqlite3.Error, path: Path) -> bool:
+    """Whether only a closer look can tell: the disk fails, or SQLite reads nonsense from the file.
+
+    A page number of nonsense lies beyond every limit, and SQLite says that the disk is full.
+    """
+    if is_full(error):
+        return shutil.disk_usage(path.parent).free > ROOM_BYTES
     return "disk i/o error" in str(error).lower()
 
 

@@ -6,7 +6,7 @@ import json
 import os
 import sqlite3
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import datetime
@@ -25,8 +25,6 @@ _QUESTIONS: Final = tuple(
     for table, columns in (("event", _ROW), ("event", _ROW_V1), ("parked", _ROW))
     for order in ("", "DESC")
 )
-
-Connect = Callable[[Path], sqlite3.Connection]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,20 +98,20 @@ def finish_replacing(path: Path) -> None:
         os.close(folder)
 
 
-def read_what_is_left(damaged: Path, connect: Connect) -> Remains:
+def read_what_is_left(damaged: Path) -> Remains:
     """Every whole event, in order, and the counters where they are readable."""
     rows: dict[int, tuple[Any, ...]] = {}
     for question in _QUESTIONS:
-        for row in _read(damaged, connect, question):
+        for row in _read(damaged, question):
             if _is_whole(row):
                 rows.setdefault(row[0], row)
-    counters = dict(_read(damaged, connect, "SELECT name, value FROM counter"))
+    counters = dict(_read(damaged, "SELECT name, value FROM counter"))
     gaps = "SELECT from_seq, to_seq, reason, detail, at_s, gap_id FROM gap"
     anchor = "SELECT boot_id, boot_s, wall_s, aged_s FROM anchor"
     return Remains(
         rows=tuple(rows[seq] for seq in sorted(rows)),
-        gaps=tuple(_read(damaged, connect, gaps)),
-        anchor=next(_read(damaged, connect, anchor), None),
+        gaps=tuple(_read(damaged, gaps)),
+        anchor=next(_read(damaged, anchor), None),
         next_seq=_count(counters, "next_seq", at_least=1),
         dropped=_count(counters, "dropped", at_least=0),
         lost=_count(counters, "lost", at_least=0),
@@ -200,9 +198,11 @@ def _count(counters: dict[Any, Any], name: str, *, at_least: int) -> int:
     return max(at_least, value) if isinstance(value, int) else at_least
 
 
-def _read(damaged: Path, connect: Connect, question: str) -> Iterator[tuple[Any, ...]]:
+def _read(damaged: Path, question: str) -> Iterator[tuple[Any, ...]]:
     try:
-        with closing(connect(damaged)) as db:
+        with closing(sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=rw", uri=True)) as db:
+            # Else SQLite does not look at all at a file that is shorter than it once was.
+            db.execute("PRAGMA writable_schema = ON")
             yield from db.execute(question)
     except sqlite3.Error:
         return  # what came so far is what can be had

@@ -51,6 +51,7 @@ class Shelf:
         self._now = now
         self._retry_s = retry_s
         self._retry_at_s = clock()
+        self._retry_read_at_s = clock()
         self._gaps_at_s = clock()
         self._maintain_at_s = clock()
         self._taken: set[int] = set()
@@ -76,13 +77,13 @@ class Shelf:
 
     def claim(self, after_seq: int, before_seq: int | None) -> list[OutboxRow]:
         """The next rows to send, in order; empty also while the file cannot be read."""
-        return self._ask(
+        return self._read(
             lambda: self._outbox.claim(after_seq, FETCH_ROWS, before_seq=before_seq), []
         )
 
     def first_younger_than(self, age_s: float) -> int | None:
         """The lowest number of a waiting event that is at most so old."""
-        return self._ask(lambda: self._outbox.first_younger_than(age_s), None)
+        return self._read(lambda: self._outbox.first_younger_than(age_s), None)
 
     def take_gaps(self) -> list[Gap]:
         """What is to be announced, once in a while; the same ones again after a new connection."""
@@ -159,6 +160,17 @@ class Shelf:
             log.error("outbox.unusable", reason=str(error))
         self.error = str(error)
         self._retry_at_s = self._clock() + self._retry_s
+
+    def _read(self, question: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
+        """A disk that takes nothing can still be read: only a failed reading puts off the next."""
+        if self._clock() < self._retry_read_at_s:
+            return otherwise
+        try:
+            return question()
+        except OutboxError as error:
+            self.note(error)
+            self._retry_read_at_s = self._retry_at_s
+            return otherwise
 
     def _ask(self, question: Callable[[], _Answer], otherwise: _Answer) -> _Answer:
         if self._clock() < self._retry_at_s:

@@ -101,7 +101,8 @@ class Device:
         return self.outbox.counts().pending
 
     def close(self) -> None:
-        """Release the outbox."""
+        """Release the outbox, and what a publisher that never ran had opened."""
+        self.publisher._waker.close()
         self.outbox.close()
 
     def __enter__(self) -> Device:

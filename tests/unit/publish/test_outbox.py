@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from alprd.ports import OutboxError
+from alprd.publish import outbox_file
 from alprd.publish.outbox import Outbox
 from alprd.publish.rows import NewRow
 from support.outboxes import HandClock, gaps, open_outbox, row, rows, waiting
@@ -91,7 +92,10 @@ def test_a_payload_that_cannot_be_built_uses_up_no_number(outbox: Outbox) -> Non
     assert outbox.add(rows(1)) == [1]
 
 
-def test_a_full_disk_adds_nothing_names_the_remedy_and_uses_up_no_number(outbox: Outbox) -> None:
+def test_a_full_disk_adds_nothing_names_the_remedy_and_uses_up_no_number(
+    outbox: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(outbox_file, "ROOM_BYTES", 2**62)
     outbox.add(rows(1))
     # SQLite's own way to run out of space at a given size.
     assert outbox._db is not None
