@@ -8,9 +8,12 @@ that has none, and one whose text clearly changed must have stayed close.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
+
+import numpy as np
 
 from alprd.core.geometry import Quad
 from alprd.core.observe import Observation
@@ -56,6 +59,9 @@ BLIND_HEIGHT_OFF: Final = 0.35
 
 # What a pair costs beyond its distance in gates.
 UNKNOWN_COST: Final = 0.3
+FEW_PAIRS: Final = 24
+"""So many pairs are compared one by one before it pays to leave out the far ones."""
+
 STALE_COST: Final = 0.5
 UNLIKE_COST: Final = 0.6
 CLASH_COST: Final = 1.0
@@ -164,13 +170,12 @@ def associate(tracks: Sequence[Track], seen: Sequence[Observation]) -> list[tupl
     texts that disagree. Ties go to the older track, then to the first observation in canonical
     order, so the order of the arguments does not matter.
     """
+    ahead = [forecast(track, seen[0].t_s) for track in tracks] if seen else []
     costs = []
-    for i, track in enumerate(tracks if seen else ()):
-        ahead = forecast(track, seen[0].t_s)
-        for j, observation in enumerate(seen):
-            cost = _pair_cost(track, ahead, observation)
-            if cost is not None:
-                costs.append((cost, track.id, canonical(observation), i, j))
+    for i, j in _worth_a_look(tracks, ahead, seen):
+        cost = _pair_cost(tracks[i], ahead[i], seen[j])
+        if cost is not None:
+            costs.append((cost, tracks[i].id, canonical(seen[j]), i, j))
     pairs: list[tuple[int, int]] = []
     used_tracks: set[int] = set()
     used_seen: set[int] = set()
@@ -180,6 +185,37 @@ def associate(tracks: Sequence[Track], seen: Sequence[Observation]) -> list[tupl
             used_seen.add(j)
             pairs.append((i, j))
     return pairs
+
+
+def _worth_a_look(
+    tracks: Sequence[Track], ahead: Sequence[Forecast], seen: Sequence[Observation]
+) -> Iterable[tuple[int, int]]:
+    """The pairs that are within reach of each other, or on one vehicle; nothing else can match.
+
+    In a crowd most pairs are far apart, and comparing all of them one by one takes long.
+    """
+    if len(ahead) * len(seen) <= FEW_PAIRS:
+        return product(range(len(ahead)), range(len(seen)))
+    there = np.array(
+        [(f.x_px, f.y_px, f.last.width_px, f.last.height_px, f.dt_s, f.speed_px_s) for f in ahead]
+    )
+    here = np.array([(o.x_px, o.y_px, o.width_px, o.height_px) for o in seen])
+    apart = np.hypot(there[:, None, 0] - here[None, :, 0], there[:, None, 1] - here[None, :, 1])
+    unit = np.maximum(
+        np.maximum(there[:, None, 2], here[None, :, 2]),
+        HEIGHTS_WIDE * np.minimum(there[:, None, 3], here[None, :, 3]),
+    )
+    # The widest of all gates, for a plate that is known by its text.
+    per_s = np.where([f.known for f in ahead], TEXT_KNOWN_PER_S, TEXT_NEW_PER_S)
+    dt, speed = there[:, 4], there[:, 5]
+    reach = (TEXT_NEAR + per_s * dt)[:, None] * unit + (TEXT_SPEED_SHARE * speed * dt)[:, None]
+    near = apart <= reach
+    for j, observation in enumerate(seen):
+        held_by = {carrier.id for carrier in observation.carriers}
+        for i, track in enumerate(tracks if held_by else ()):
+            if any(vehicle in held_by for vehicle, _ in track.carriers):
+                near[i, j] = True
+    return ((int(i), int(j)) for i, j in np.argwhere(near))
 
 
 def canonical(seen: Observation) -> tuple[float, float, Quad, float]:

@@ -7,13 +7,16 @@ gate of its size and the time since it was seen, the nearest first.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
+from itertools import product
 from typing import Final
 
+import numpy as np
+
 from alprd.core.geometry import iou
-from alprd.core.matching import slopes
+from alprd.core.matching import FEW_PAIRS, slopes
 from alprd.core.tracking import PathPoint, thinned
 from alprd.core.types import Detection, PointPx
 
@@ -130,11 +133,11 @@ def follow_vehicles(
     tracks: Sequence[VehicleTrack], seen: Sequence[VehicleSeen], next_id: int
 ) -> tuple[tuple[VehicleTrack, ...], list[int], int]:
     """One frame's vehicles given to their tracks: all tracks, each sighting's id, the next id."""
+    ahead = [_forecast(track, seen[0].t_s) for track in tracks] if seen else []
     costs = sorted(
-        (cost, track.id, seen[j].detection.box, i, j)
-        for i, track in enumerate(tracks)
-        for j in range(len(seen))
-        if (cost := _cost(track, seen[j])) is not None
+        (cost, tracks[i].id, seen[j].detection.box, i, j)
+        for i, j in _worth_a_look(ahead, seen)
+        if (cost := _cost(tracks[i], ahead[i], seen[j])) is not None
     )
     partner: dict[int, int] = {}
     owner: dict[int, int] = {}
@@ -198,27 +201,73 @@ def _labelled(
     return (*labels, (found.label, found.score))
 
 
-def _cost(track: VehicleTrack, seen: VehicleSeen) -> float | None:
-    """The distance in gates, and more for another size; None when it cannot be the vehicle."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Forecast:
+    """Where a vehicle is expected, and how far from there, in sizes of its box, it may be."""
+
+    x_px: float
+    y_px: float
+    dt_s: float
+    vx_px_s: float
+    vy_px_s: float
+    growth_per_s: float
+    scale_off: float
+    sizes: float
+    size_px: float
+    free_px: float
+
+
+def _forecast(track: VehicleTrack, t_s: float) -> _Forecast:
     newest = track.path[-1]
-    dt_s = max(0.0, seen.t_s - newest.t_s)
+    dt_s = max(0.0, t_s - newest.t_s)
     known = slopes(track.path)
     vx, vy, growth = known or (0.0, 0.0, 0.0)
-    width, height = seen.size
-    wider = math.log(width / newest.width_px) - growth * dt_s
-    higher = math.log(height / newest.height_px) - growth * dt_s
     scale_per_s = SCALE_NEW_PER_S if known is None else SCALE_PER_S + abs(growth) / 2
-    if max(abs(wider), abs(higher)) > SCALE_OFF + scale_per_s * dt_s:
-        return None
-    if dt_s > LOST_S and _comes_again(track, seen):
-        return None
-    ahead = newest.x_px + vx * dt_s, newest.y_px + vy * dt_s
-    size_px = math.sqrt(max(width * height, newest.width_px * newest.height_px))
     per_s = NEW_PER_S if known is None else KNOWN_PER_S
-    sizes = min(NEAR + per_s * dt_s, MAX_SIZES) if dt_s <= LOST_S else LOST_SIZES
-    gate_px = sizes * size_px + KNOWN_SPEED_SHARE * math.hypot(vx, vy) * dt_s
-    distance_px = math.dist(ahead, seen.centre)
-    if distance_px > gate_px or _turns_back((vx, vy), newest, seen):
+    return _Forecast(
+        x_px=newest.x_px + vx * dt_s,
+        y_px=newest.y_px + vy * dt_s,
+        dt_s=dt_s,
+        vx_px_s=vx,
+        vy_px_s=vy,
+        growth_per_s=growth,
+        scale_off=SCALE_OFF + scale_per_s * dt_s,
+        sizes=min(NEAR + per_s * dt_s, MAX_SIZES) if dt_s <= LOST_S else LOST_SIZES,
+        size_px=math.sqrt(newest.width_px * newest.height_px),
+        free_px=KNOWN_SPEED_SHARE * math.hypot(vx, vy) * dt_s,
+    )
+
+
+def _worth_a_look(
+    ahead: Sequence[_Forecast], seen: Sequence[VehicleSeen]
+) -> Iterable[tuple[int, int]]:
+    """The pairs that are within each other's gate: in a crowd few of all."""
+    if len(ahead) * len(seen) <= FEW_PAIRS:
+        return product(range(len(ahead)), range(len(seen)))
+    there = np.array([(f.x_px, f.y_px, f.size_px, f.sizes, f.free_px) for f in ahead])
+    here = np.array([(*o.centre, math.sqrt(o.size[0] * o.size[1])) for o in seen])
+    apart = np.hypot(there[:, None, 0] - here[None, :, 0], there[:, None, 1] - here[None, :, 1])
+    size = np.maximum(there[:, None, 2], here[None, :, 2])
+    near = apart <= (there[:, None, 3] * size + there[:, None, 4]) * (1.0 + 1e-9)
+    return ((int(i), int(j)) for i, j in np.argwhere(near))
+
+
+def _cost(track: VehicleTrack, ahead: _Forecast, seen: VehicleSeen) -> float | None:
+    """The distance in gates, and more for another size; None when it cannot be the vehicle."""
+    newest = track.path[-1]
+    width, height = seen.size
+    gate_px = ahead.sizes * max(ahead.size_px, math.sqrt(width * height)) + ahead.free_px
+    distance_px = math.dist((ahead.x_px, ahead.y_px), seen.centre)
+    if distance_px > gate_px:
+        return None
+    grown = ahead.growth_per_s * ahead.dt_s
+    wider = math.log(width / newest.width_px) - grown
+    higher = math.log(height / newest.height_px) - grown
+    if max(abs(wider), abs(higher)) > ahead.scale_off:
+        return None
+    if ahead.dt_s > LOST_S and _comes_again(track, seen):
+        return None
+    if _turns_back((ahead.vx_px_s, ahead.vy_px_s), newest, seen):
         return None
     return distance_px / gate_px + SCALE_COST * (abs(wider) + abs(higher))
 
