@@ -121,6 +121,11 @@ class Courier:
         return self._announcement in self._inflight
 
     @property
+    def is_hurried(self) -> bool:
+        """Whether something is to be done soon, although nothing comes from the broker."""
+        return self._shelf.kept_back > 0
+
+    @property
     def waits_s(self) -> float:
         """How long the oldest message has been waiting for its acknowledgement."""
         for oldest in self._inflight.values():
@@ -181,7 +186,8 @@ class Courier:
                 gap_ids.add(sent.gap_id)
             elif sent.topic != self._station.availability_topic:  # the courier's own message
                 self._board.acknowledged(sent.topic)
-        self._shelf.remove(taken, gap_ids)
+        # Rows that are acknowledged and still on disk count as in flight: a crash doubles no more.
+        self._shelf.remove(taken, gap_ids, at_least=max(1, self._limit // 2))
 
     def _refused(self, topic: str, seq: int | None, refusal: Refusal) -> None:
         if seq is not None:

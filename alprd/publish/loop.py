@@ -27,6 +27,7 @@ from alprd.publish.waker import Waker
 CONNECT_TIMEOUT_S: Final = 10.0
 GOODBYE_S: Final = 1.0
 IDLE_WAIT_S: Final = 0.5
+HURRIED_WAIT_S: Final = 0.01
 COUNT_EVERY_S: Final = 0.25
 
 log = structlog.get_logger(__name__)
@@ -192,6 +193,8 @@ class PublishLoop:
         self._waker.wait(min(wait_s, self._dialler.next_step_in_s))
 
     def _drive(self, connection: Connection, wait_s: float) -> None:
+        if self._courier is not None and self._courier.is_hurried:
+            wait_s = min(wait_s, HURRIED_WAIT_S)
         self._pump(connection, wait_s)
         if connection.accepted and connection.lost is None:
             if self._courier is None:

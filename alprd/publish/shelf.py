@@ -22,6 +22,7 @@ FETCH_GAPS: Final = 32
 GAP_EVERY_S: Final = 5.0
 """Drops that go on are announced this often, as one range each time."""
 
+REMOVE_WITHIN_S: Final = 0.02
 MAINTAIN_EVERY_S: Final = 1.0
 PASSING_CODES: Final = frozenset({0x80, 0x83, 0x91, 0x97})
 """Refusals that may pass by themselves: unspecified, this broker's own, id in use, quota."""
@@ -55,6 +56,7 @@ class Shelf:
         self._gaps_at_s = clock()
         self._maintain_at_s = clock()
         self._taken: set[int] = set()
+        self._taken_since_s: float | None = None
         self._taken_gaps: set[str] = set()
         self.error: str | None = None
         """Why the outbox cannot be used at the moment."""
@@ -64,6 +66,11 @@ class Shelf:
         """Events that brokers did not want, each time they did not."""
         self.last_refusal: str | None = None
         """Topic and reason of the newest parked event; None when none is parked."""
+
+    @property
+    def kept_back(self) -> int:
+        """Rows that the broker has and that a crash now would send again."""
+        return 0 if self.error is not None else len(self._taken)
 
     @property
     def is_settled(self) -> bool:
@@ -96,13 +103,31 @@ class Shelf:
             self._gaps_at_s = self._clock()
         return [gap for gap in gaps if gap.gap_id not in self._taken_gaps]
 
-    def remove(self, seqs: Collection[int], gap_ids: Collection[str] = ()) -> None:
-        """Let go what the broker has taken, and what could not go before."""
+    def remove(
+        self, seqs: Collection[int], gap_ids: Collection[str] = (), *, at_least: int = 1
+    ) -> None:
+        """Let go what the broker has taken, and what could not go before.
+
+        Args:
+            seqs: events that the broker has taken.
+            gap_ids: announcements that it has taken.
+            at_least: a removal waits for so many events, but never long: each costs a wait for
+                the disk.
+        """
         self.published += len(seqs)
         self._taken.update(seqs)
+        if self._taken and self._taken_since_s is None:
+            self._taken_since_s = self._clock()
         self._taken_gaps.update(gap_ids)
         nothing = not self._taken and not self._taken_gaps and self.error is None
         if nothing or self._clock() < self._retry_at_s:
+            return
+        if (
+            len(self._taken) < at_least
+            and not self._taken_gaps
+            and self._taken_since_s is not None
+            and self._clock() - self._taken_since_s < REMOVE_WITHIN_S
+        ):
             return
         try:
             if self._taken or self.error is not None:
@@ -114,6 +139,7 @@ class Shelf:
             self.note(error)
             return
         self._taken.clear()
+        self._taken_since_s = None
         self._taken_gaps.clear()
         if self.error is not None:
             self.error = None
