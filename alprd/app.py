@@ -11,7 +11,6 @@ import os
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack, suppress
-from dataclasses import asdict
 from datetime import datetime, timezone
 from typing import Any
 
@@ -22,14 +21,14 @@ from alprd.actions import Actions
 from alprd.camera_set import CameraBook
 from alprd.config import ConfigError, Settings
 from alprd.control import RemoteControl
-from alprd.delivery import delivery_notice, new_publisher, new_sink, open_outbox
+from alprd.delivery import new_publisher, new_sink, open_outbox
 from alprd.errands import Errands
 from alprd.host.health import HealthThread
 from alprd.host.heartbeats import Heartbeats
 from alprd.host.signals import Signals
 from alprd.host.systemd import Notifier
 from alprd.inference.models import load_models
-from alprd.info import info_payload, read_boot_id, status_line
+from alprd.info import read_boot_id
 from alprd.logs import configure_logging
 from alprd.ports import Clock
 from alprd.publish.outbox import Outbox
@@ -38,7 +37,7 @@ from alprd.remote import CommandFailedError
 from alprd.rules import Rules
 from alprd.sight import Sight
 from alprd.supervise import Pulse, StopDeadline
-from alprd.versions import versions
+from alprd.telling import Telling
 
 log = structlog.get_logger(__name__)
 
@@ -117,7 +116,6 @@ class _Daemon:
         self._heartbeats = Heartbeats({}, clock=clock)
         self._failure: tuple[str, Exception] | None = None
         self._flush_until_s: float | None = None
-        self._said: dict[str, Any] | None = None
         self._health = ExitStack()
         self._errands = Errands(signals.wake)
         self._control = RemoteControl(settings, clock=clock)
@@ -160,15 +158,23 @@ class _Daemon:
                 inference_errands = Errands()
                 recognition.callback(inference_errands.close)
                 self._sight = recognition.enter_context(self._new_sight(outbox, inference_errands))
+                self._telling = Telling(
+                    lambda: self._settings,
+                    publisher=self._publisher,
+                    models=self._models,
+                    book=self._book,
+                    sight=self._sight,
+                    rules=self._rules,
+                )
                 self._start_health()
                 self._pulse = Pulse(
-                    self._notify, self._heartbeats.stalled, self._status_line, self._clock
+                    self._notify, self._heartbeats.stalled, self._telling.status_line, self._clock
                 )
                 if self._signals.stop is None:  # loading takes its time
                     self._sight.start()
                     recognition.enter_context(self._commands(inference_errands))
                     recognition.callback(self._errands.close)
-                    self._say_info()
+                    self._telling.info()
                     self._notify.ready()
                     log.info("daemon.ready")
                 self._supervise(lambda: until_end and self._sight.no_more_frames(), self._reload)
@@ -188,8 +194,7 @@ class _Daemon:
             if self._signals.take_reload():
                 reload()
             self._errands.run()
-            if self._said is not None and self._said != delivery_notice(self._publisher.stats()):
-                self._say_info()
+            self._telling.trouble()
             self._signals.wait(self._pulse.beat())
 
     def _begin_stop(self) -> None:
@@ -263,7 +268,7 @@ class _Daemon:
                 self._settings.health,
                 self._board,
                 disk_folder=self._settings.outbox.path.absolute().parent,
-                pipeline_figures=self._figures,
+                pipeline_figures=self._telling.figures,
                 beat=self._beater("health"),
             )
         )
@@ -323,7 +328,7 @@ class _Daemon:
         if plan.settings.health != before.health:
             self._health.close()
             self._start_health()
-        self._say_info()
+        self._telling.info()
         changed = {
             "stopped": list(plan.stop),
             "started": [camera.id for camera in plan.start],
@@ -331,42 +336,6 @@ class _Daemon:
         }
         log.info("config.reloaded", **changed)
         return {**changed, "needs_restart": list(plan.needs_restart)}
-
-    # -- what others get to see ----------------------------------------------------------------
-
-    def _say_info(self) -> None:
-        self._said = delivery_notice(self._publisher.stats())
-        payload = info_payload(
-            self._settings,
-            backend=self._models.backend,
-            reason=self._models.reason,
-            models=self._models.hashes,
-            versions=versions(),
-            boot_id=read_boot_id(),
-            delivery=self._said,
-        )
-        self._publisher.device("info", payload, retain=True)
-
-    def _figures(self) -> dict[str, Any]:
-        """For health; called in its thread."""
-        return {
-            "cameras": {
-                "configured": len(self._settings.cameras),
-                "online": self._book.count("online"),
-            },
-            "inference": self._sight.inference.figures(),
-            "lines": self._sight.line_counts(),
-            "rules": self._rules.figures(),
-            "delivery": asdict(self._publisher.stats()),
-        }
-
-    def _status_line(self) -> str:
-        return status_line(
-            online=self._book.count("online"),
-            enabled=sum(camera.enabled for camera in self._settings.cameras),
-            events=self._sight.inference.figures()["events"],
-            stats=self._publisher.stats(),
-        )
 
 
 def _nothing_to_reload() -> None:

@@ -1,0 +1,88 @@
+"""What a running daemon tells others about itself: info, health's own figures, the status line."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict
+from typing import Any
+
+from alprd.camera_set import CameraBook
+from alprd.config import Settings
+from alprd.delivery import delivery_notice
+from alprd.inference.models import Models
+from alprd.info import info_payload, read_boot_id, status_line
+from alprd.publish.thread import PublisherThread
+from alprd.rules import Rules
+from alprd.sight import Sight
+from alprd.versions import versions
+
+
+class Telling:
+    """Made when everything is there; `figures` is called in the health thread.
+
+    Args:
+        settings: gives those in force.
+        publisher: sends info; says how delivery goes.
+        models: in use.
+        book: the cameras' states.
+        sight: says how inference goes.
+        rules: says how the lists are.
+    """
+
+    def __init__(
+        self,
+        settings: Callable[[], Settings],
+        *,
+        publisher: PublisherThread,
+        models: Models,
+        book: CameraBook,
+        sight: Sight,
+        rules: Rules,
+    ) -> None:
+        self._settings = settings
+        self._publisher = publisher
+        self._models = models
+        self._book = book
+        self._sight = sight
+        self._rules = rules
+        self._said: dict[str, Any] | None = None
+
+    def info(self) -> None:
+        """Publish the info message."""
+        self._said = delivery_notice(self._publisher.stats())
+        payload = info_payload(
+            self._settings(),
+            backend=self._models.backend,
+            reason=self._models.reason,
+            models=self._models.hashes,
+            versions=versions(),
+            boot_id=read_boot_id(),
+            delivery=self._said,
+        )
+        self._publisher.device("info", payload, retain=True)
+
+    def trouble(self) -> None:
+        """Publish it again when what it says about delivery has changed."""
+        if self._said is not None and self._said != delivery_notice(self._publisher.stats()):
+            self.info()
+
+    def figures(self) -> dict[str, Any]:
+        """For health."""
+        return {
+            "cameras": {
+                "configured": len(self._settings().cameras),
+                "online": self._book.count("online"),
+            },
+            "inference": self._sight.inference.figures(),
+            "rules": self._rules.figures(),
+            "delivery": asdict(self._publisher.stats()),
+        }
+
+    def status_line(self) -> str:
+        """For the service manager."""
+        return status_line(
+            online=self._book.count("online"),
+            enabled=sum(camera.enabled for camera in self._settings().cameras),
+            events=self._sight.inference.figures()["events"],
+            stats=self._publisher.stats(),
+        )
