@@ -370,7 +370,8 @@ class Outbox:
             kept = db.execute("SELECT value FROM meta WHERE key = 'set_aside'").fetchone()
         except sqlite3.Error as error:
             raise outbox_error(self.path, error) from error
-        self.set_aside = Path(kept[0]) if kept is not None else None
+        # Who has looked into it deletes or moves it, and has heard enough about it.
+        self.set_aside = Path(kept[0]) if kept is not None and Path(kept[0]).exists() else None
         if aside is not None:
             log.error(
                 "outbox.set_aside",
