@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ssl
 import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
@@ -16,7 +15,8 @@ from paho.mqtt.reasoncodes import ReasonCode
 from alprd.commands.common import CommandError
 from alprd.commands.watch_record import Recorded
 from alprd.ports import Clock
-from alprd.publish.brokers import Broker, connect_error
+from alprd.publish.brokers import Broker, BrokerError, connect_error
+from alprd.publish.tls import tls_context
 
 RETRY_S = 2.0
 CONNECT_TIMEOUT_S = 5.0
@@ -101,8 +101,11 @@ class Subscriber:
             CallbackAPIVersion.VERSION2,
             client_id=self._session or "",
             clean_session=self._session is None,
+            transport="tcp" if broker.websocket_path is None else "websockets",
             reconnect_on_failure=False,
         )
+        if broker.websocket_path is not None:
+            client.ws_set_options(path=broker.websocket_path)
         client.connect_timeout = CONNECT_TIMEOUT_S
         client.on_connect = self._on_connect
         client.on_subscribe = self._on_subscribe
@@ -111,8 +114,10 @@ class Subscriber:
             client.username_pw_set(broker.username, broker.password)
         try:
             if broker.tls:
-                client.tls_set_context(ssl.create_default_context(cafile=broker.ca_file))
+                client.tls_set_context(tls_context(broker))
             client.connect(broker.host, broker.port, KEEPALIVE_S)
+        except BrokerError as error:
+            self._lost(str(error))
         except (OSError, ValueError) as error:  # ValueError: an impossible host name
             self._lost(connect_error(broker, error))
         else:
