@@ -187,3 +187,45 @@ def test_an_attempt_that_is_no_longer_wanted_closes_its_connection_itself() -> N
         if thread.name == "mqtt-connect":
             thread.join(10.0)
     assert connection.lost == "not needed any more"
+
+
+def hang_up(phone: Phone, connection: Connection) -> None:
+    connection.lost, connection.left_by_peer = "hung up", True
+    phone.dialler.lost(connection, lasted_s=0.0)
+
+
+def test_a_broker_that_hangs_up_on_version_5_is_called_with_3_1_1_once_and_then_with_5_again() -> (
+    None
+):
+    phone = Phone()
+    for _ in range(2):
+        first = phone.try_once()
+        assert first is not None
+        hang_up(phone, first)
+        second = phone.try_once()  # at once
+        assert second is not None
+        second.accepted = True
+        hang_up(phone, second)
+        phone.clock.now_s += 60.0
+    assert [version for _, version in phone.calls] == [V5, V311, V5, V311]
+
+
+def test_a_broker_that_hangs_up_on_both_versions_is_called_again_after_a_pause() -> None:
+    phone = Phone()
+    for version in (V5, V311):
+        connection = phone.try_once()
+        assert connection is not None
+        assert connection.protocol == version
+        hang_up(phone, connection)
+    assert phone.try_once() is None
+    assert phone.dialler.pauses == 1
+
+
+def test_after_a_move_to_the_preferred_broker_nothing_is_wrong_any_more() -> None:
+    phone = Phone(hosts=("a", "b"), unreachable={"a"})
+    phone.try_once()
+    connection = phone.try_once()
+    assert connection is not None
+    assert phone.dialler.last_error == "a: away"
+    phone.dialler.moved_to(broker("a"))
+    assert phone.dialler.last_error is None
