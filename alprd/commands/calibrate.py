@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import re
-import threading
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -143,7 +142,6 @@ def _serve(arguments: argparse.Namespace, camera: CameraSettings, image: ImageU8
 
     path = drop_in_path(arguments.config, camera.id)
     height, width = image.shape[:2]
-    done = threading.Event()
     saved: list[Path] = []
 
     def begin(_: Mapping[str, Any]) -> dict[str, Any]:
@@ -167,14 +165,10 @@ def _serve(arguments: argparse.Namespace, camera: CameraSettings, image: ImageU8
             _say_saved(path)
         return {"problems": problems, "file": str(path)}
 
-    def finish(_: Mapping[str, Any]) -> dict[str, Any]:
-        done.set()
-        return {}
-
     fine, data = cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
     if not fine:
         raise CommandError("the picture cannot be encoded; give another one: --image FILE")
-    answers = {"begin": begin, "check": check, "save": keep, "finish": finish}
+    answers = {"begin": begin, "check": check, "save": keep}
     try:
         server = PageServer(data.tobytes(), answers, port=arguments.port)
     except OSError as error:
@@ -184,7 +178,7 @@ def _serve(arguments: argparse.Namespace, camera: CameraSettings, image: ImageU8
     with server:
         write_line("Open this page in a browser on this machine (Ctrl-C ends it):")
         write_line(f"  {server.url}")
-        done.wait()
+        server.finished.wait()
     if not saved:
         write_line("Nothing was saved.")
     return EXIT_DONE

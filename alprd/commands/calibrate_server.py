@@ -20,6 +20,7 @@ Answer = Callable[[Mapping[str, Any]], dict[str, Any]]
 """Answers one posted JSON object with another."""
 
 PAGE_FILES = files("alprd.commands") / "calibrate_page"
+FINISH = "finish"
 MAX_BODY_BYTES = 1_000_000
 TOKEN_BYTES = 24
 
@@ -43,6 +44,10 @@ HEADERS = {
 class PageServer:
     """Serves the page until it is closed.
 
+    Attributes:
+        token: the secret part of the address.
+        finished: set when the person has pressed "Done".
+
     Args:
         picture: the JPEG to draw on.
         answers: what to do with what the page posts, by name.
@@ -53,8 +58,11 @@ class PageServer:
     """
 
     def __init__(self, picture: bytes, answers: Mapping[str, Answer], *, port: int = 0) -> None:
+        self.finished = threading.Event()
         self.token = secrets.token_urlsafe(TOKEN_BYTES)
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), _handler(self, picture, answers))
+        self._server = ThreadingHTTPServer(
+            ("127.0.0.1", port), _handler(self, picture, {FINISH: lambda _: {}, **answers})
+        )
         self._server.daemon_threads = True
         self._thread = threading.Thread(target=self._serve, name="calibrate-page", daemon=True)
 
@@ -113,6 +121,8 @@ def _handler(
             else:
                 content = json.dumps(answer(body)).encode()
                 self._send(HTTPStatus.OK, "application/json", content)
+                if name == FINISH:  # only now: who waits for it takes the server down
+                    page.finished.set()
 
         def log_message(self, format: str, *args: object) -> None:
             """Say nothing: the requests' paths hold the token."""

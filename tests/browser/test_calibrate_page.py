@@ -111,20 +111,27 @@ def config(tmp_path: Path) -> Path:
     return path
 
 
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Chromium]:
+    assert PROGRAM is not None
+    with Chromium(PROGRAM) as running:
+        yield running
+
+
 @pytest.fixture
-def page(config: Path) -> Iterator[Page]:
+def page(config: Path, browser: Chromium) -> Iterator[Page]:
     command = [sys.executable, "-m", "alprd", "calibrate", "gate", "--config", str(config)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         try:
             assert process.stdout is not None
             lines = iter(process.stdout.readline, "")
             url = next(found[0] for line in lines if (found := re.search(r"http://\S+", line)))
-            assert PROGRAM is not None
-            with Chromium(PROGRAM) as browser:
-                browser.open(url)
-                browser.wait_for("document.body.dataset.checked")
-                yield Page(browser)
-                assert browser.complaints == []
+            browser.complaints.clear()
+            browser.open(url)
+            browser.wait_for("document.body.dataset.checked")
+            yield Page(browser)
+            assert browser.complaints == []
+            browser.open("about:blank")
         finally:
             process.terminate()
 
@@ -245,8 +252,14 @@ def test_what_is_in_force_is_shown_again(page: Page, config: Path) -> None:
     page.click_road(PLACES)
     type_metres(page, PLACES)
     page.fill("Speed limit", "50")
+    page.fill("Plate widths", "half a metre")
+    page.problem("speed.plate_widths_m")
+    page.fill("Plate widths", "0.52, 0.21")
     page.fine()
     page.saved()
+    speed = load_settings(config, environ={}).cameras[0].speed
+    assert speed is not None
+    assert (speed.limit, speed.plate_widths_m) == (50.0, (0.52, 0.21))
     page.press("Done")
     page.browser.wait_for("document.body.textContent.includes('can be closed')")
     command = [sys.executable, "-m", "alprd", "calibrate", "gate", "--config", str(config)]
@@ -263,6 +276,8 @@ def test_what_is_in_force_is_shown_again(page: Page, config: Path) -> None:
             assert shown == [value for place in PLACES for value in place]
             field = "document.querySelector('[aria-label=\"Speed limit\"]').value"
             assert page.browser.evaluate(field) == "50"
+            field = "document.querySelector('[aria-label=\"Plate widths\"]').value"
+            assert page.browser.evaluate(field) == "0.52, 0.21"
         finally:
             process.terminate()
 

@@ -304,6 +304,16 @@ function buildNumbers() {
     row.append(field);
     $("numbers").append(row);
   }
+  const row = element("label", {}, "Plates are wide (m), if known ");
+  const widths = element("input", { "aria-label": "Plate widths", placeholder: "0.52, 0.21", size: 10 });
+  widths.value = state.widths;
+  widths.addEventListener("input", () => {
+    state.widths = widths.value;
+    clearTimeout(waiting);
+    waiting = setTimeout(check, CHECK_AFTER_MS);
+  });
+  row.append(widths);
+  $("numbers").append(row);
   for (const key of ["width_m", "length_m", "distance_m"]) {
     $(key).value = state[key] ?? "";
     $(key).addEventListener("input", () => {

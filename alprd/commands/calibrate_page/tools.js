@@ -24,11 +24,14 @@ export const NUMBERS = [
   ["limit", "Speed limit", "", null],
 ];
 
+// Keys without a field here: what the files say of them stays.
+const KEPT = ["plate_width_error", "readout_s", "camera_height_error_m", "min_path_m", "max_error_share"];
+
 export function emptyState(size) {
   return {
     size, way: "points", tool: "measured",
     points: [], speedLines: [], width_m: null, length_m: null, distance_m: null,
-    roi: [], zones: [], lines: [], unit: "kmh",
+    roi: [], zones: [], lines: [], unit: "kmh", widths: "",
     numbers: Object.fromEntries(NUMBERS.map(([key, , , value]) => [key, value])),
     kept: {}, had: {},
   };
@@ -60,7 +63,8 @@ export function fromDraft(draft, size) {
   state.distance_m = speed.distance_m ?? null;
   state.unit = speed.unit ?? "kmh";
   for (const [key] of NUMBERS) if (speed[key] != null) state.numbers[key] = speed[key];
-  for (const key of ["camera_height_error_m", "min_path_m", "max_error_share"]) {
+  state.widths = (speed.plate_widths_m ?? []).join(", ");
+  for (const key of KEPT) {
     if (speed[key] != null) state.kept[key] = speed[key];
   }
   if (speed.lens) {
@@ -85,6 +89,9 @@ function speedTable(state) {
     else table.metres = state.points.filter((p) => p.X != null && p.Y != null).map((p) => [p.X, p.Y]);
   }
   for (const [key, value] of Object.entries(state.numbers)) if (value != null) table[key] = value;
+  const widths = state.widths.split(",").map((text) => text.trim()).filter(Boolean);
+  // What is no number goes as it is, so that the configuration can say so.
+  if (widths.length) table.plate_widths_m = widths.map((text) => (Number.isNaN(Number(text)) ? text : Number(text)));
   return { ...table, unit: state.unit, ...state.kept };
 }
 
