@@ -108,6 +108,27 @@ def test_no_more_than_max_inflight_events_wait_for_their_acknowledgement(
         assert seqs(m for m in messages if m.topic.endswith("plates")) == [1, 2, 3, 4, 5, 6]
 
 
+def test_a_brokers_receive_maximum_limits_what_is_in_flight(
+    make_broker: Callable[..., Broker], tmp_path: Path
+) -> None:
+    broker = make_broker(config="allow_anonymous true\nmax_inflight_messages 3\n")
+    broker.start()
+    with (
+        Proxy(broker.port) as proxy,
+        Subscriber(broker, "alpr/#") as subscriber,
+        Device(tmp_path, proxy.url, flush_timeout_s=0.1) as device,
+    ):
+        device.add(1)
+        device.wait_until(lambda stats: stats.published == 1)
+        proxy.forward_answers = False
+        device.add(*range(2, 40))
+        subscriber.wait_until(lambda m: len([x for x in m if x.topic.endswith("plates")]) == 4)
+        # Goes through the same pipe behind everything the publisher has sent.
+        subscriber.publish("alpr/marker", b"")
+        messages = subscriber.wait_until(lambda m: m[-1].topic.endswith("marker"))
+        assert seqs(m for m in messages if m.topic.endswith("plates")) == [1, 2, 3, 4]
+
+
 def test_events_added_while_the_broker_is_down_arrive_when_it_comes_up(
     make_broker: Callable[..., Broker], tmp_path: Path
 ) -> None:
