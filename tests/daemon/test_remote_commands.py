@@ -26,6 +26,7 @@ MakeDaemon = Callable[..., Daemon]
 ANSWER = Draft202012Validator(
     json.loads((files("alprd") / "schemas" / "answer-1.json").read_text(encoding="utf-8"))
 )
+PLATES = ("AB12CDE", "K7XLS", "34A3683", "ZZ9PZA")
 FUZZ_SEED = 20261121
 FUZZ_COUNT = 10_000
 QUICK = "autosave_on_changes false\nautosave_interval 1800\nset_tcp_nodelay true\n"
@@ -163,16 +164,20 @@ def test_flush_offers_again_what_the_broker_refused(
     with Subscriber(strict, f"{topic_prefix}/#") as subscriber:
         remote = Remote(subscriber, topic_prefix)
         subscriber.wait_until(lambda seen: states(seen, "gate")[-1:] == ["ended"], 30.0)
-        refused = remote.of_device("flush")
+        refused: dict[str, Any] = {}
+        for _ in range(20):  # a busy machine ends the last tracks a little later
+            refused = remote.of_device("flush", timeout_s=30.0)
+            if refused["data"]["parked"] == len(PLATES):
+                break
         assert refused["status"] == "error"
         assert "Not authorized" in refused["error"]
-        assert refused["data"]["parked"] == 4
+        assert refused["data"]["parked"] == len(PLATES)
         acl.write_text(f"topic readwrite {topic_prefix}/#\n")
         strict.restart()
         subscriber.wait_until(lambda seen: availability(seen)[-1] == "online", 30.0)
         done = remote.of_device("flush", timeout_s=30.0)
         assert (done["status"], done["data"]["parked"]) == ("ok", 0)
-        heard = subscriber.wait_until(lambda seen: len(events(seen)) >= 4)
+        heard = subscriber.wait_until(lambda seen: len(events(seen)) >= len(PLATES))
         assert_no_gap(events(heard))
     assert daemon.stop()[0] == 0
 
