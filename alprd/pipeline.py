@@ -22,15 +22,14 @@ from alprd.core.dedup import (
     next_vote_t_s,
     poll,
 )
+from alprd.core.fleet import Fleet
 from alprd.core.following import advance
 from alprd.core.geometry import Quad
 from alprd.core.observe import (
-    Carrier,
     Observation,
     Plate,
     carriers,
     plausible_plates,
-    sane_vehicles,
     usable_read,
 )
 from alprd.core.passes import make_event, make_unread_event
@@ -39,13 +38,7 @@ from alprd.core.speed import SpeedMeter
 from alprd.core.splitting import conclude
 from alprd.core.tracking import Track
 from alprd.core.types import Detection, Frame, PlateEvent, PlateRead, PointPx
-from alprd.core.vehicles import (
-    VehicleSeen,
-    VehicleTrack,
-    could_be_read,
-    distinct_vehicles,
-    follow_vehicles,
-)
+from alprd.core.vehicles import VehicleTrack, could_be_read, has_left
 
 SELECTED_AHEAD = 256
 """Frames that may be selected before they are stepped; more than any batch holds."""
@@ -86,16 +79,12 @@ class CameraPipeline:
         self.retune(settings, roi, speed=speed, places=places)
         self._new_event_id = new_event_id
         self._tracks: tuple[Track, ...] = ()
-        self._vehicles: tuple[VehicleTrack, ...] = ()
-        self._next_vehicle_id = 1
-        # Vehicles in sight whose plate has a verdict.
-        self._plated: frozenset[int] = frozenset()
+        self._fleet = Fleet()
         # Replaced, never changed: health reads it from its own thread.
         self._counts: Mapping[str, LineCount] = {}
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
         self._ended: tuple[Track, ...] = ()
         self._next_id = 1
-        self._sees_vehicles = False
         # What `select` left out of frames that have not been stepped yet.
         self._resting: dict[tuple[int, float], frozenset[Quad]] = {}
         self._frame_t_s = self._frame_before_t_s = -math.inf
@@ -113,7 +102,7 @@ class CameraPipeline:
     @property
     def vehicles(self) -> tuple[VehicleTrack, ...]:
         """The vehicles that are followed now."""
-        return self._vehicles
+        return self._fleet.tracks
 
     @property
     def has_lines(self) -> bool:
@@ -213,7 +202,7 @@ class CameraPipeline:
     def finish(self) -> list[PlateEvent]:
         """The stream has ended: all tracks end now. The pipeline can be used again afterwards."""
         events = self._end(self._tracks)
-        events += self._leave(self._vehicles)
+        events += self._leave(self._fleet.tracks)
         self._tracks, self._ended = (), ()
         self._frame_t_s = self._frame_before_t_s = -math.inf
         return events
@@ -231,7 +220,10 @@ class CameraPipeline:
         plates: Sequence[tuple[Plate, PlateRead | None]],
         detections: Sequence[Detection],
     ) -> list[Observation]:
-        vehicles = self._follow_vehicles(frame, t_s, detections)
+        size = _size_of(frame)
+        vehicles = self._fleet.see(
+            detections, t_s=t_s, captured_at=frame.captured_at, frame_size=size
+        )
         seen = []
         for plate, read in plates:
             held_by = carriers(plate.centre, vehicles)
@@ -239,7 +231,7 @@ class CameraPipeline:
                 Observation(
                     t_s=t_s,
                     captured_at=frame.captured_at,
-                    frame_size=_size_of(frame),
+                    frame_size=size,
                     quad=plate.quad,
                     x_px=plate.centre[0],
                     y_px=plate.centre[1],
@@ -256,32 +248,10 @@ class CameraPipeline:
             )
         return seen
 
-    def _follow_vehicles(
-        self, frame: Frame, t_s: float, detections: Sequence[Detection]
-    ) -> list[Carrier]:
-        """Give the frame's vehicles to their tracks."""
-        found = distinct_vehicles(sane_vehicles(detections))
-        self._sees_vehicles = self._sees_vehicles or bool(found)
-        seen = [
-            VehicleSeen(
-                t_s=t_s,
-                captured_at=frame.captured_at,
-                frame_size=_size_of(frame),
-                detection=vehicle,
-            )
-            for vehicle in found
-        ]
-        self._vehicles, ids, self._next_vehicle_id = follow_vehicles(
-            self._vehicles, seen, self._next_vehicle_id
-        )
-        return [
-            Carrier(id=known, detection=vehicle) for known, vehicle in zip(ids, found, strict=True)
-        ]
-
     def _end_lost(self, t_s: float) -> list[PlateEvent]:
         """End the tracks whose plate, and vehicle, have been away for too long."""
-        gone = [v for v in self._vehicles if self._is_lost(v.last.t_s, t_s)]
-        staying = {v.id for v in self._vehicles} - {v.id for v in gone}
+        gone = self._fleet.lost(lambda last_t_s: self._is_lost(last_t_s, t_s))
+        staying = {v.id for v in self._fleet.tracks} - {v.id for v in gone}
         lost = [
             track
             for track in self._tracks
@@ -305,25 +275,23 @@ class CameraPipeline:
 
     def _leave(self, vehicles: Sequence[VehicleTrack]) -> list[PlateEvent]:
         """Take vehicles out; the events of those whose plate nobody could read."""
-        gone = {v.id for v in vehicles}
-        self._vehicles = tuple(v for v in self._vehicles if v.id not in gone)
-        unread = [v for v in vehicles if v.id not in self._plated and self._is_unread(v)]
-        self._plated -= gone
         events = []
-        for vehicle in sorted(unread, key=lambda v: (v.first.t_s, v.id)):
+        for vehicle in self._fleet.dismiss(vehicles):
+            if not self._rules.publish_unread or not could_be_read(
+                vehicle, self._rules.min_plate_width_px
+            ):
+                continue
             event = make_unread_event(
                 vehicle,
                 camera_id=self._camera_id,
                 places=self._places,
                 new_event_id=self._new_event_id,
             )
-            if event.direction is not None:  # what never moved is no pass
+            # What never moved is no pass, and what is only hidden may still be read.
+            if event.direction is not None and has_left(vehicle, event.direction.label):
                 self._counts = count(self._counts, event.crossings)
                 events.append(event)
         return events
-
-    def _is_unread(self, vehicle: VehicleTrack) -> bool:
-        return self._rules.publish_unread and could_be_read(vehicle, self._rules.min_plate_width_px)
 
     def _end(self, tracks: Sequence[Track]) -> list[PlateEvent]:
         """Take the tracks out and publish what they have to say."""
@@ -372,13 +340,13 @@ class CameraPipeline:
         if early and (found is None or not is_settled(track, found)):
             return track, None
         if found is None or not enough(
-            track, found, self._rules, sees_vehicles=self._sees_vehicles
+            track, found, self._rules, sees_vehicles=self._fleet.ever_seen
         ):
             return track, None
         published = [t for t in (*self._ended, *self._tracks) if t.verdict is not None]
         others = [*self._ended, *self._tracks]
         judged = replace(track, verdict=found)
-        self._plated |= set(track.bound_to)
+        self._fleet.have_plates(track.bound_to)
         if is_same_pass(published, others, track, found, self._rules):
             return judged, None
         meter, last = self._speed, track.last

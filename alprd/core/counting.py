@@ -1,7 +1,7 @@
 """Counting lines and zones: what a path crosses, which way, and how long it stays.
 
 Lines and zones are given in fractions of the picture, paths in its pixels; a path is the way of a
-plate's centre (or of the middle of a vehicle's lower edge, where no plate was found).
+plate's centre (or of the middle of a vehicle's box, where no plate was read).
 """
 
 from __future__ import annotations

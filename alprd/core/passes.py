@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from itertools import pairwise
+from statistics import median
 from typing import Protocol
 
 from alprd.core.counting import NOWHERE, Places, crossings, in_or_out, visits
@@ -67,7 +68,8 @@ def make_event(
     first_read = track.first_read or track.first
     last = track.last_own
     first_seen, captured_at, last_seen = wall_times([track.first, shown, last])
-    what = _whereabouts(track.path, track.path, places, frame_size=shown.frame_size)
+    size = shown.frame_size
+    what = _whereabouts(direction_of(track.path, size), track.path, places, frame_size=size)
     return PlateEvent(
         event_id=new_event_id(wall_times([first_read, last])[0]),
         camera_id=camera_id,
@@ -106,9 +108,11 @@ def make_unread_event(
     """The pass of a vehicle without a readable plate, from its track up to now."""
     first, shown, last = vehicle.first, vehicle.shown, vehicle.last
     first_seen, captured_at, last_seen = wall_times([first, shown, last])
-    # A box that is cut off tells nothing of size and place; where it always is, it is all there is.
-    path = vehicle.ground if len(vehicle.ground) >= MIN_WHOLE else vehicle.path
-    what = _whereabouts(path, vehicle.ground, places, frame_size=shown.frame_size)
+    # A box that is cut off tells nothing of size; then the places alone tell the direction.
+    whole = vehicle.whole if len(vehicle.whole) >= MIN_WHOLE else vehicle.path
+    size = shown.frame_size
+    direction = direction_of(whole, size) or direction_of(_of_one_size(vehicle.path), size)
+    what = _whereabouts(direction, vehicle.path, places, frame_size=size)
     label, confidence = vehicle.type
     return PlateEvent(
         event_id=new_event_id(first_seen),
@@ -151,19 +155,23 @@ class _Whereabouts:
 
 
 def _whereabouts(
+    direction: Direction | None,
     path: Sequence[PathPoint],
-    ground: Sequence[PathPoint],
     places: Places,
     *,
     frame_size: tuple[int, int],
 ) -> _Whereabouts:
-    """Direction by one path; lines and zones by one that is upon the road, or as near as known."""
-    crossed = crossings(ground, places.lines, frame_size)
-    visited = visits(ground, places.zones, frame_size)
-    direction = direction_of(path, frame_size)
+    """Lines and zones by the path, and what they say of in and out."""
+    crossed = crossings(path, places.lines, frame_size)
+    visited = visits(path, places.zones, frame_size)
     if direction is not None:
         direction = replace(direction, zone=in_or_out(crossed, visited))
     return _Whereabouts(direction=direction, crossings=crossed, zones=visited)
+
+
+def _of_one_size(path: Sequence[PathPoint]) -> list[PathPoint]:
+    width_px, height_px = median(p.width_px for p in path), median(p.height_px for p in path)
+    return [replace(p, width_px=width_px, height_px=height_px) for p in path]
 
 
 def _dated(

@@ -52,6 +52,9 @@ TREND: Final = 0.25
 EDGE_PX: Final = 2.0
 """A box that ends so near to the picture's edge is cut off by it."""
 
+EDGE_SHARE: Final = 0.25
+"""A vehicle whose box ended nearer to the picture's edge than this share of it has gone out."""
+
 UNREAD_SIGHTINGS: Final = 5
 UNREAD_S: Final = 0.4
 PLATES_WIDE: Final = 3.5
@@ -94,7 +97,7 @@ class VehicleTrack:
     Attributes:
         id: counts the camera's vehicles, from 1.
         path: its box's centre and size, oldest first; thinned when long.
-        ground: the same of the middle of its lower edge, of whole boxes only.
+        whole: the same of the boxes that the picture's edge does not cut off.
         first, last: the first and the newest sighting.
         shown: the sighting that shows it best.
         labels: (type, sum of scores).
@@ -103,7 +106,7 @@ class VehicleTrack:
 
     id: int
     path: tuple[PathPoint, ...]
-    ground: tuple[PathPoint, ...]
+    whole: tuple[PathPoint, ...]
     first: VehicleSeen
     last: VehicleSeen
     shown: VehicleSeen
@@ -165,8 +168,26 @@ def could_be_read(track: VehicleTrack, min_plate_width_px: float) -> bool:
     )
 
 
+def has_left(track: VehicleTrack, label: str) -> bool:
+    """Whether it went out of the picture, or so far away that it was not found any more.
+
+    What vanishes elsewhere is hidden, and may come again and show its plate.
+
+    Args:
+        track: a vehicle that was lost.
+        label: its direction.
+    """
+    x1, y1, x2, y2 = track.last.detection.box
+    (width, height), (frame_width, frame_height) = track.last.size, track.last.frame_size
+    at_edge = (
+        min(x1, frame_width - x2) < EDGE_SHARE * width
+        or min(y1, frame_height - y2) < EDGE_SHARE * height
+    )
+    return at_edge or label == "receding"
+
+
 def _begin(track_id: int, seen: VehicleSeen) -> VehicleTrack:
-    track = VehicleTrack(id=track_id, path=(), ground=(), first=seen, last=seen, shown=seen)
+    track = VehicleTrack(id=track_id, path=(), whole=(), first=seen, last=seen, shown=seen)
     return _see(track, seen)
 
 
@@ -174,13 +195,10 @@ def _see(track: VehicleTrack, seen: VehicleSeen) -> VehicleTrack:
     """The track with one more sighting."""
     (x, y), (width, height) = seen.centre, seen.size
     point = PathPoint(t_s=seen.t_s, x_px=x, y_px=y, width_px=width, height_px=height)
-    ground = track.ground
-    if seen.is_whole:
-        ground = thinned((*ground, replace(point, y_px=y + height / 2)))
     return replace(
         track,
         path=thinned((*track.path, point)),
-        ground=ground,
+        whole=thinned((*track.whole, point)) if seen.is_whole else track.whole,
         last=seen,
         shown=seen if _shows(seen) > _shows(track.shown) else track.shown,
         labels=_labelled(track.labels, seen.detection),
