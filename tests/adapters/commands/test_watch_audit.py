@@ -5,21 +5,21 @@ from __future__ import annotations
 import base64
 import json
 import signal
-import subprocess
-import sys
-import threading
-import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
+from jsonschema import Draft202012Validator
 
 from support.broker import Broker
-from support.daemon import alprd, environment
+from support.daemon import alprd
 from support.subscriber import Subscriber
+from support.watching import wait_for, wait_for_text, watching
 
+SCHEMA = Draft202012Validator(
+    json.loads((files("alprd") / "schemas" / "audit-1.json").read_text(encoding="utf-8"))
+)
 CAPTURED_AT = "2026-11-21T09:00:00.000Z"
 
 
@@ -69,25 +69,9 @@ def recording(folder: Path, *lines: str) -> Path:
 def audit(path: Path) -> tuple[int, dict[str, Any]]:
     done = alprd("watch", "--audit", "--json", "--from", str(path))
     assert done.stderr == ""
-    return done.returncode, json.loads(done.stdout)
-
-
-@contextmanager
-def watching(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """The program, subscribed."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "alprd", "watch", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=environment(),
-    )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            process.kill()
-        process.communicate()
+    report = json.loads(done.stdout)
+    SCHEMA.validate(report)
+    return done.returncode, report
 
 
 def test_a_complete_recording_of_two_devices_is_proven(tmp_path: Path) -> None:
@@ -147,6 +131,13 @@ def test_a_line_that_is_no_message_is_named(tmp_path: Path, bad: str) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_recording_that_is_not_there_is_one_line_on_standard_error(tmp_path: Path) -> None:
+    done = alprd("watch", "--audit", "--from", str(tmp_path / "nothing"))
+    assert done.returncode == 1
+    assert len(done.stderr.splitlines()) == 1
+    assert "cannot be read" in done.stderr
+
+
 def test_a_recording_can_be_shown_as_lines(tmp_path: Path) -> None:
     binary = json.loads(line("gate/plates", b""))
     del binary["payload"]
@@ -171,7 +162,7 @@ def test_a_live_audit_hears_the_broker_and_ends_with_its_verdict_at_ctrl_c(
         for seq in (1, 2, 4):
             publisher.publish(f"{topic_prefix}/gate/plates", event(seq))
         publisher.publish(f"{topic_prefix}/devices/edge-07/gaps", gap(3, 3))
-        _wait_for_text(path, "alprd.gap/1")
+        wait_for_text(path, "alprd.gap/1")
         watcher.send_signal(signal.SIGINT)
         out, _ = watcher.communicate(timeout=20)
     assert watcher.returncode == 0
@@ -192,13 +183,13 @@ def test_a_session_misses_nothing_while_the_auditor_is_away(
         with watching("--audit", *options) as watcher:
             _publish_until_recorded(publisher, f"{topic_prefix}/gate/status", path)
             publisher.publish(f"{topic_prefix}/gate/plates", event(1))
-            _wait_for_text(path, '\\"seq\\": 1,')
+            wait_for_text(path, '\\"seq\\": 1,')
             watcher.send_signal(signal.SIGINT)
             watcher.communicate(timeout=20)
         for seq in (2, 3):  # nobody is there
             publisher.publish(f"{topic_prefix}/gate/plates", event(seq))
         with watching("--audit", *options) as watcher:
-            _wait_for_text(path, '\\"seq\\": 3,')
+            wait_for_text(path, '\\"seq\\": 3,')
             watcher.send_signal(signal.SIGINT)
             out, _ = watcher.communicate(timeout=20)
     assert watcher.returncode == 0
@@ -215,16 +206,5 @@ def test_a_live_audit_ends_by_itself_after_its_time(broker: Broker, topic_prefix
 
 def _publish_until_recorded(publisher: Subscriber, topic: str, path: Path) -> None:
     """The subscription is there once the recorder has heard something."""
-    _wait_for(path.exists)
-    _wait_for(lambda: publisher.publish(topic, b"{}") or path.stat().st_size > 0)
-
-
-def _wait_for_text(path: Path, text: str) -> None:
-    _wait_for(lambda: path.exists() and text in path.read_text())
-
-
-def _wait_for(holds: Any) -> None:
-    give_up_at = time.monotonic() + 20.0
-    while not holds():
-        assert time.monotonic() < give_up_at
-        threading.Event().wait(0.05)  # another process writes: nobody tells us
+    wait_for(path.exists)
+    wait_for(lambda: publisher.publish(topic, b"{}") or path.stat().st_size > 0)
