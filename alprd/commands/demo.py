@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import fcntl
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -54,11 +54,13 @@ class DemoInput:
         source: as the daemon's configuration names it.
         recording: the file or folder; None for a live camera.
         expected: the texts of the rendered vehicles; None for the user's own input.
+        speed: what was measured on its road, as [cameras.speed]; None where nothing was.
     """
 
     source: str
     recording: Path | None
     expected: tuple[str, ...] | None = None
+    speed: Mapping[str, object] | None = None
 
 
 def run(arguments: argparse.Namespace) -> int:
@@ -109,6 +111,7 @@ def _rendered(out: Path) -> DemoInput:
         DEMO_CARS,
         DEMO_SECONDS,
         clip_path,
+        measured_road,
         remove_clips,
         write_clip,
     )
@@ -122,7 +125,10 @@ def _rendered(out: Path) -> DemoInput:
         remove_clips(out)
         write_clip(clip)
     return DemoInput(
-        source=str(clip), recording=clip, expected=tuple(car.text for car in DEMO_CARS)
+        source=str(clip),
+        recording=clip,
+        expected=tuple(car.text for car in DEMO_CARS),
+        speed=measured_road(),
     )
 
 

@@ -22,6 +22,7 @@ from alprd.commands.common import (
 )
 from alprd.commands.demo import DemoInput
 from alprd.commands.toml_text import toml_text
+from alprd.commands.watch_view import speed_text
 from alprd.core.secrets import mask_credentials
 from alprd.demo.broker import CHILD as BROKER
 from alprd.demo.broker import HOST, start_broker
@@ -82,12 +83,15 @@ class Show:
         for old in self._state.glob("outbox.sqlite*"):
             old.unlink()
         config = self._state / "alprd.toml"
+        camera: dict[str, Any] = {"id": CAMERA, "source": self._input.source}
+        if self._input.speed is not None:
+            camera["speed"] = self._input.speed
         text = toml_text(
             {
                 "device_id": "demo",
                 "mqtt": {"url": f"mqtt://{HOST}:{port}"},
                 "outbox": {"path": str(self._state / "outbox.sqlite")},
-                "cameras": [{"id": CAMERA, "source": self._input.source}],
+                "cameras": [camera],
             }
         )
         write_private(config, text + "\n")
@@ -156,9 +160,11 @@ class Show:
         if topic.endswith("/plates"):
             self._plates.append(message["plate"])
             direction = (message["direction"] or {}).get("label", "-")
+            speed = "" if message["speed"] is None else f"{speed_text(message['speed']):<9}"
+            reads = message["reads"]
             write_line(
                 f"  {topic}  {message['plate']:<9} confidence {message['confidence']:.2f}  "
-                f"{direction:<11} reads {message['reads']['agreeing']}/{message['reads']['count']}"
+                f"{direction:<11} {speed}reads {reads['agreeing']}/{reads['count']}"
                 f"  seq {message['seq']}"
             )
             return

@@ -116,14 +116,14 @@ def event_cells(event: Mapping[str, Any]) -> tuple[str, str, str, str, str, str,
         plain_text(event.get("plate") or "-"),
         f"{confidence:.0%}" if isinstance(confidence, (int, float)) else "-",
         plain_text(direction.get("label", "-")) if isinstance(direction, dict) else "-",
-        _speed_text(speed) if isinstance(speed, dict) else "-",
+        speed_text(speed) if isinstance(speed, dict) else "-",
         plain_text(f"{reads.get('agreeing')}/{reads.get('count')}")
         if isinstance(reads, dict)
         else "-",
     )
 
 
-def _speed_text(speed: Mapping[str, Any]) -> str:
+def speed_text(speed: Mapping[str, Any]) -> str:
     """In miles where the camera is set to them; with "!" when a limit was surely exceeded."""
     kmh, mph = speed.get("kmh"), speed.get("mph")
     if isinstance(mph, (int, float)):

@@ -14,6 +14,8 @@ from alprd.demo.plates import WHITE_EU, WHITE_UK, YELLOW_UK
 from alprd.demo.scene import Car, PinholeCamera, draw_car, draw_road
 
 FPS = 15.0
+PLATE_HEIGHT_M = 0.475
+"""The middle of a plate of 110 mm that is mounted as the scene does."""
 
 DEMO_CARS: tuple[Car, ...] = (
     Car(plate="KA67 RVE", style=WHITE_UK, body=(60, 45, 150), x_m=-1.7, speed_mps=-9.5),
@@ -71,6 +73,21 @@ def render_frames(
         for car in shown:
             draw_car(camera, picture, car, t_s)
         yield np.clip(picture + grain[number % len(grain)], 0, 255).astype(np.uint8)
+
+
+def measured_road(camera: PinholeCamera | None = None) -> dict[str, object]:
+    """[cameras.speed] as somebody would have it who measured this street."""
+    camera = camera or PinholeCamera()
+    places = np.array([(x, 0.0, z) for z in (9.0, 16.0, 26.0) for x in (-2.5, 2.5)])
+    return {
+        "frame_size": [camera.width_px, camera.height_px],
+        "points": camera.project(places).round(1).tolist(),
+        "metres": places[:, [0, 2]].tolist(),
+        "plate_height_m": PLATE_HEIGHT_M,
+        "plate_height_error_m": 0.02,
+        "camera_height_m": camera.height_m,
+        "camera_height_error_m": 0.02,
+    }
 
 
 def clip_path(folder: Path) -> Path:

@@ -27,6 +27,7 @@ from support.daemon import environment
 
 TIMEOUT_S = 60.0
 EVENT = re.compile(r"alpr/demo/plates +(\w+) ")
+SPEED = re.compile(r"alpr/demo/plates +(\w+) .* (\d+) km/h ")
 
 
 @pytest.fixture(autouse=True)
@@ -146,6 +147,9 @@ def test_the_rendered_vehicles_are_reported_once_each_and_drawn_and_rendered_onc
         assert code == 0, running.said
         assert running.said.startswith(beginning)
         assert sorted(EVENT.findall(running.said)) == sorted(car.text for car in DEMO_CARS)
+        told_kmh = {text: float(kmh) for text, kmh in SPEED.findall(running.said)}
+        for car in DEMO_CARS:
+            assert told_kmh[car.text] == pytest.approx(3.6 * abs(car.speed_mps), abs=1.5)
         (drawn,) = (tmp_path / "annotated").iterdir()
         assert f"drawn: {drawn}\n" in running.said
         capture = cv2.VideoCapture(str(drawn))
