@@ -40,8 +40,12 @@ class Attempt:
         self._lock = threading.Lock()
         self._done = False
         self._abandoned = False
-        # A daemon thread: a resolver that hangs must not hold up the end of the process.
-        threading.Thread(target=self._run, name="mqtt-connect", daemon=True).start()
+        try:
+            # A daemon thread: a resolver that hangs must not hold up the end of the process.
+            threading.Thread(target=self._run, name="mqtt-connect", daemon=True).start()
+        except RuntimeError as error:  # this machine has no thread left
+            self.error = BrokerError(f"{connection.broker}: cannot connect now ({error})")
+            self._done = True
 
     @property
     def done(self) -> bool:
@@ -62,6 +66,9 @@ class Attempt:
             self.connection.open()
         except BrokerError as error:
             self.error = error
+        except Exception as error:
+            log.exception("mqtt.connect_crashed", broker=str(self.connection.broker))
+            self.error = BrokerError(f"{self.connection.broker}: {type(error).__name__}: {error}")
         with self._lock:
             self._done = True
             abandoned = self._abandoned

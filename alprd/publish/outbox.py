@@ -91,8 +91,8 @@ class Outbox:
         """Where a damaged file was last moved to, in this process or before."""
         self._ballast = Ballast(path.with_name(f"{path.name}.reserve"))
         self._owned = lock(path)
+        self._mark = SeqMark(path.with_name(f"{path.name}.seq"), boot_id=boot_id)
         try:
-            self._mark = SeqMark(path.with_name(f"{path.name}.seq"), boot_id=boot_id)
             self._open()
             self._ballast.load()
         except BaseException:
@@ -293,8 +293,7 @@ class Outbox:
         """Release the file."""
         with self._lock:
             self._close_db()
-            if hasattr(self, "_mark"):
-                self._mark.close()
+            self._mark.close()
             self._owned.close()
 
     def __enter__(self) -> Outbox:

@@ -90,6 +90,8 @@ class Device:
         """Until the publisher's own view of itself fits."""
         give_up_at = time.monotonic() + timeout_s
         while not predicate(stats := self.publisher.stats()):
+            if self.failures:
+                raise AssertionError("the publisher has ended") from self.failures[0]
             if time.monotonic() > give_up_at:
                 raise AssertionError(f"not so within {timeout_s:g} s: {stats}")
             self._news.wait(0.02)  # never set: statistics are a snapshot, nobody announces them

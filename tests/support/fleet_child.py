@@ -13,12 +13,16 @@ import time
 from contextlib import ExitStack
 from pathlib import Path
 
+import structlog
+
 from support.device import Device
 from support.plate_events import plate_event
 
 
 def main(folder: str, url: str, first: str, count: str) -> None:
     """Ends when all is delivered, or after two minutes."""
+    # Nobody reads standard output before the end, and a full pipe would stop whoever logs.
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))
     told = threading.Event()
     threading.Thread(target=lambda: (sys.stdin.readline(), told.set()), daemon=True).start()
     durable: dict[str, int] = {}
