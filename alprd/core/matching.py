@@ -9,19 +9,16 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from itertools import product
 from typing import Final
 
 import numpy as np
 
+from alprd.core.forecast import Forecast, forecast
 from alprd.core.geometry import Quad
 from alprd.core.observe import Observation
 from alprd.core.plates import clearly_different, nearly_same
-from alprd.core.tracking import PathPoint, Track, seat_in
-
-VELOCITY_WINDOW_S: Final = 0.6
-VELOCITY_POINTS: Final = 10
+from alprd.core.tracking import Track, seat_in
 
 # Gates, in plate widths. A plate is about half a metre wide: 25 widths a second are 45 km/h across
 # the picture for a plate whose velocity is not known yet; one whose velocity is known may change it
@@ -76,76 +73,6 @@ VEHICLE_SCALE: Final = 1.1
 
 SURE_CHARACTER: Final = 0.9
 SURE_QUALITY: Final = 0.5
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
-    """Where a track's plate is expected.
-
-    Attributes:
-        x_px, y_px: its centre.
-        last: where it was last.
-        dt_s: time since then.
-        vx_px_s, vy_px_s, speed_px_s: its velocity in the picture.
-        growth_per_s: change of the width's logarithm.
-        trend: change of the size's logarithm over the whole path; above 0 for one that came near.
-        known: False for a track whose velocity is not known yet; it is expected to stay.
-    """
-
-    x_px: float
-    y_px: float
-    last: PathPoint
-    dt_s: float
-    vx_px_s: float
-    vy_px_s: float
-    speed_px_s: float
-    growth_per_s: float
-    trend: float
-    known: bool
-
-
-def forecast(track: Track, t_s: float) -> Forecast:
-    """Where the plate is at `t_s` if it keeps the velocity of its newest points (least squares)."""
-    first, newest = track.path[0], track.path[-1]
-    dt_s = max(0.0, t_s - newest.t_s)
-    known = slopes(track.path)
-    vx, vy, growth = known or (0.0, 0.0, 0.0)
-    grown = newest.width_px * newest.height_px / (first.width_px * first.height_px)
-    return Forecast(
-        x_px=newest.x_px + vx * dt_s,
-        y_px=newest.y_px + vy * dt_s,
-        last=newest,
-        dt_s=dt_s,
-        vx_px_s=vx,
-        vy_px_s=vy,
-        speed_px_s=math.hypot(vx, vy),
-        growth_per_s=growth,
-        # Challengers may be another car, whose size says nothing of this one's.
-        trend=0.0 if track.challengers else math.log(grown) / 2,
-        known=known is not None,
-    )
-
-
-def slopes(path: Sequence[PathPoint]) -> tuple[float, float, float] | None:
-    """x, y and the width's logarithm per second, of the newest points by least squares.
-
-    None for a single point, and for several of one time.
-    """
-    newest = path[-1]
-    points = [p for p in path[-VELOCITY_POINTS:] if newest.t_s - p.t_s <= VELOCITY_WINDOW_S]
-    if len(points) < 2:
-        points = list(path[-2:])
-    mean = sum(p.t_s for p in points) / len(points)
-    times = [p.t_s - mean for p in points]
-    spread = sum(t * t for t in times)
-    if spread <= 1e-9:
-        return None
-    x = y = growth = 0.0
-    for t, p in zip(times, points, strict=True):
-        x += t * p.x_px
-        y += t * p.y_px
-        growth += t * math.log(p.width_px)
-    return x / spread, y / spread, growth / spread
 
 
 def reachable(track: Track, seen: Observation) -> bool:
@@ -266,6 +193,8 @@ def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None
     known = [t for t in (track.text, track.challenge) if t is not None]
     if text is None or not known:
         allowed = in_gate and (ridden is not None or _follows_blindly(ahead, seen))
+        if _is_on_another_vehicle(track, seen):
+            allowed = allowed and distance <= _unit_px(ahead, seen)
         # Of two that were seen on one vehicle it is the one that was there a moment ago.
         extra = UNKNOWN_COST + STALE_COST * min(1.0, ahead.dt_s / CLASH_GAP_S)
     elif text in known:
@@ -280,6 +209,12 @@ def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None
         near = (CLASH_NEAR + CLASH_PER_S * ahead.dt_s) * max(seen.width_px, ahead.last.width_px)
         allowed, extra = ahead.dt_s <= CLASH_GAP_S and distance <= min(gate, near), CLASH_COST
     return cost + extra if allowed else None
+
+
+def _is_on_another_vehicle(track: Track, seen: Observation) -> bool:
+    """Whether the plate sits on a vehicle, and on none that has carried the track's plate."""
+    bound = track.bound_to
+    return bool(bound and seen.carriers) and all(c.id not in bound for c in seen.carriers)
 
 
 def _ridden(track: Track, seen: Observation) -> float | None:

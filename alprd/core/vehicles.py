@@ -15,8 +15,9 @@ from typing import Final
 
 import numpy as np
 
+from alprd.core.forecast import slopes
 from alprd.core.geometry import iou
-from alprd.core.matching import FEW_PAIRS, slopes
+from alprd.core.matching import FEW_PAIRS
 from alprd.core.tracking import PathPoint, thinned
 from alprd.core.types import Detection, PointPx
 
