@@ -158,7 +158,6 @@ class PublishLoop:
     def say_goodbye(self) -> None:
         """`stopped`, a clean disconnect, and no socket or thread is left behind."""
         give_up_at_s = self._clock() + GOODBYE_S
-        self._homing.close()
         if self._courier is not None:
             self._courier.announce("stopped")
         while self._courier is not None and self._courier.announcing:
@@ -170,8 +169,12 @@ class PublishLoop:
             connection.disconnect()
             while connection.lost is None and self._clock() < give_up_at_s:
                 self._pump(connection, 0.1)
+            if self._courier is not None:
+                self._courier.take_acks()
             connection.close("stopped")
             self._connection = self._courier = None
+        self._shelf.remove(())
+        self._homing.close()
         self._dialler.close()
         self._publish_stats(connected=False)
 
@@ -209,6 +212,7 @@ class PublishLoop:
             if self._courier is not None:
                 # An answer that came with the last bytes still counts.
                 self._courier.take_acks()
+                self._shelf.remove(())
                 if connection.left_by_peer:
                     self._suspect(self._courier)
             self._homing.close()

@@ -114,3 +114,18 @@ def test_a_refusal_that_may_pass_is_offered_again_by_itself_the_others_are_not(
     clock.seconds += 5.0
     shelf.maintain()
     assert shelf.last_refusal is None
+
+
+def test_acknowledged_events_are_let_go_in_batches_but_never_late(outbox: Failing) -> None:
+    clock = HandClock()
+    shelf = Shelf(outbox, clock=clock, now=lambda: NOW)
+    shelf.claim(0, None)
+    shelf.remove({1}, at_least=2)
+    assert (outbox.counts().pending, shelf.kept_back) == (3, 1)
+    shelf.remove({2}, at_least=2)
+    assert (outbox.counts().pending, shelf.kept_back) == (1, 0)
+    shelf.remove({3}, at_least=2)
+    assert outbox.counts().pending == 1
+    clock.seconds += 0.05
+    shelf.remove((), at_least=2)
+    assert (outbox.counts().pending, shelf.kept_back) == (0, 0)
