@@ -14,6 +14,7 @@ from pydantic import ValidationError
 from alprd.config import SpeedSettings
 from alprd.core.calibration import Measure, measure_of, point_errors_px
 from alprd.core.lens import distorted
+from alprd.core.parallax import by_height
 from alprd.core.planes import Floats, to_depth, to_pixels
 from alprd.core.speed import KMH, Refused, SpeedMeter
 from alprd.core.tracking import PathPoint
@@ -30,6 +31,7 @@ AROUND = 0.15
 
 TYPICAL_KMH = 50.0
 TYPICAL_FPS = 15.0
+USUAL_WIDTH_M = 0.5
 
 
 def preview(speed: Mapping[str, Any], image: ImageU8) -> dict[str, Any]:
@@ -135,6 +137,17 @@ def _picture(image: ImageU8) -> str:
     return "data:image/jpeg;base64," + base64.b64encode(data.tobytes()).decode() if fine else ""
 
 
+def _plate_widths(measure: Measure, places: Floats, axis: int) -> list[float]:
+    """How wide a plate across the way is seen at each place; of a known width if there is one."""
+    width_m = next(iter(measure.calibration.plate_widths_m), USUAL_WIDTH_M)
+    # On the road's plane it seems as much larger as its speed does.
+    width_m /= by_height(measure).factor
+    half = np.zeros(2)
+    half[1 - axis] = width_m / 2.0
+    ends = [_in_picture(measure, places + side * half) for side in (-1.0, 1.0)]
+    return [float(math.dist(a, b)) for a, b in zip(*ends, strict=False)]
+
+
 def _typical(measure: Measure, settings: SpeedSettings) -> str:
     """How well a car would be measured that drives along the longer side, in words."""
     metres = np.array(measure.calibration.metres, dtype=float)
@@ -144,10 +157,11 @@ def _typical(measure: Measure, settings: SpeedSettings) -> str:
     t_s = np.arange(0.0, length / (TYPICAL_KMH / KMH), 1.0 / TYPICAL_FPS)
     places = np.tile((low + high) / 2.0, (len(t_s), 1))
     places[:, axis] = low[axis] + t_s * TYPICAL_KMH / KMH
-    px = _in_picture(measure, places)
     path = [
-        PathPoint(t_s=float(t), x_px=float(x), y_px=float(y), width_px=50.0, height_px=12.0)
-        for t, (x, y) in zip(t_s, px, strict=False)
+        PathPoint(t_s=float(t), x_px=float(x), y_px=float(y), width_px=width_px, height_px=12.0)
+        for t, (x, y), width_px in zip(
+            t_s, _in_picture(measure, places), _plate_widths(measure, places, axis), strict=False
+        )
     ]
     try:
         found = SpeedMeter(settings.calibration(), settings.rules()).measured(

@@ -32,8 +32,21 @@ WAIT_JS = """(look, patience_ms) => new Promise((resolve) => {
 
 
 def find_chromium() -> str | None:
-    """The browser's path; None where there is none."""
-    return next((path for name in NAMES if (path := shutil.which(name))), None)
+    """The browser's path; None where there is none that runs.
+
+    Ubuntu's chromium-browser is a script that only says how to install a snap.
+    """
+    return next((path for name in NAMES if (path := shutil.which(name)) and _runs(path)), None)
+
+
+def _runs(program: str) -> bool:
+    try:
+        asked = subprocess.run(
+            [program, "--version"], capture_output=True, timeout=ANSWER_WITHIN_S, check=False
+        )
+    except (OSError, subprocess.TimeoutExpired):
+        return False
+    return asked.returncode == 0
 
 
 class Chromium:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -181,6 +182,15 @@ def _distance(point: tuple[float, float], line: list[list[float]]) -> float:
         share = np.clip((at - a) @ (b - a) / max((b - a) @ (b - a), 1e-9), 0.0, 1.0)
         found.append(float(np.linalg.norm(a + share * (b - a) - at)))
     return min(found)
+
+
+def test_a_known_plate_width_makes_a_typical_car_surer() -> None:
+    image = np.zeros((720, 1280, 3), np.uint8)
+    said = [
+        preview({**SPEED, **more}, image)["typical"] for more in ({}, {"plate_widths_m": [0.52]})
+    ]
+    blind, sighted = (float(re.findall(r"about . ([\d.]+) km/h", text)[0]) for text in said)
+    assert sighted < 0.6 * blind
 
 
 class Asking:
