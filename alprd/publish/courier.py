@@ -23,6 +23,7 @@ from alprd.publish.sink import encode
 from alprd.publish.suspects import Suspects
 
 TOO_LARGE: Final = 0x95
+SUBSCRIPTION: Final = "the subscription to commands"
 UNHEARD: Final = (
     "let this user read it in the broker's access list, or set commands.enabled = false"
 )
@@ -197,15 +198,23 @@ class Courier:
 
     def _hand_on(self) -> None:
         wanted = self._station.subscriptions()
-        if wanted != self._subscribed:
-            self._connection.unsubscribe(self._subscribed - wanted)
-            self._connection.subscribe(wanted - self._subscribed)
-            self._subscribed = wanted
+        if wanted != self._subscribed and self._has_place:
+            self._subscribe(wanted)
         for topic in self._connection.take_refused_filters():
             log.warning("mqtt.subscription_refused", topic=topic, remedy=UNHEARD)
         for message in self._connection.take_inbound():
             if self._station.on_message is not None:
                 self._station.on_message(message)
+
+    def _subscribe(self, wanted: frozenset[str]) -> None:
+        """In flight like a message: there are brokers that hang up at what they forbid."""
+        if self._suspects.forbids(SUBSCRIPTION):
+            return
+        self._connection.unsubscribe(self._subscribed - wanted)
+        mid = self._connection.subscribe(wanted - self._subscribed)
+        if mid is not None:
+            self._inflight[mid] = _InFlight(topic=SUBSCRIPTION, sent_at_s=self._clock())
+        self._subscribed = wanted
 
     def _send_board(self) -> None:
         while self._has_place:

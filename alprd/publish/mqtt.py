@@ -186,11 +186,15 @@ class Connection:
             return None
         return info.mid
 
-    def subscribe(self, filters: Collection[str]) -> None:
-        """Ask for messages, QoS 1, without retained ones; they come by `take_inbound`."""
+    def subscribe(self, filters: Collection[str]) -> int | None:
+        """Ask for messages, QoS 1, without retained ones; they come by `take_inbound`.
+
+        Returns:
+            The id of the question, whose answer comes by `take_acks`; None when there is none.
+        """
         asked = sorted(filters)
         if not asked:
-            return
+            return None
         if self.protocol == V5:
             options = SubscribeOptions(qos=1, retainHandling=WITHOUT_RETAINED)
             _, mid = self._client.subscribe([(each, options) for each in asked])
@@ -198,6 +202,7 @@ class Connection:
             _, mid = self._client.subscribe([(each, 1) for each in asked])
         if mid is not None:
             self._asked[mid] = asked
+        return mid
 
     def unsubscribe(self, filters: Collection[str]) -> None:
         """Ask for them no more."""
@@ -295,6 +300,7 @@ class Connection:
         reasons: Sequence[ReasonCode],
         _properties: Properties | None,
     ) -> None:
+        self._acks.append(Ack(mid=mid, refusal=None))
         asked = self._asked.pop(mid, [])
         self._refused_filters += [
             each for each, reason in zip(asked, reasons, strict=False) if reason.is_failure
