@@ -36,6 +36,19 @@ _WRONG_TYPE_AT = {
     ("cameras",): "a list of tables: [[cameras]], with double brackets",
     ("lists",): "a list of tables: [[lists]], with double brackets",
 }
+_SPEED_FORMS = {
+    "frame_size": "write it as [width, height]",
+    "points": "write each point as [x, y]",
+    "metres": "write each place as [x, y]",
+    "rectangle_m": "write it as [width, length]",
+    "lines": "write each line as [[x, y], [x, y]]",
+    "lens.centre_px": "write it as [x, y]",
+    "lens.distortion": "write it as [k1, k2, p1, p2, k3]",
+}
+_ITEM_RANGES = {
+    "frame_size": "16 to 65535 pixels",
+    "plate_widths_m": "0.1 to 2.0 metres",
+}
 _OUT_OF_RANGE = frozenset({"greater_than", "greater_than_equal", "less_than", "less_than_equal"})
 _BAD_LENGTH = frozenset({"string_too_short", "string_too_long", "too_short", "too_long"})
 
@@ -159,8 +172,9 @@ def _missing_remedy(key: tuple[str, ...]) -> str:
         return "add a [[cameras]] table with id and source"
     if key[-1] == "source":
         return 'add source = "rtsp://..."'
-    if _of_point(key):
-        return "write each point as [x, y]"
+    form = _form(key) if key[-1].isdigit() else None
+    if form is not None:
+        return form
     return f"add {key[-1]} = ..."
 
 
@@ -170,6 +184,16 @@ def _of_point(key: Sequence[str]) -> bool:
         (len(key) > 3 and key[2] == "roi")
         or (len(key) > 5 and (key[2], key[4]) in (("lines", "points"), ("zones", "polygon")))
     )
+
+
+def _form(key: Sequence[str]) -> str | None:
+    """How a list with a fixed number of values, or one of them, is to be written."""
+    if _of_point(key):
+        return "write each point as [x, y]"
+    if len(key) > 3 and (key[0], key[2]) == ("cameras", "speed"):
+        # Whole lists of any length have no form; their items do.
+        return _SPEED_FORMS.get("lens." + key[4] if key[3] == "lens" and len(key) > 4 else key[3])
+    return None
 
 
 def _list_name(table: object, index: int) -> str:
@@ -187,8 +211,9 @@ def _length_problem(place: _Place, details: Details) -> tuple[str, str]:
         return "the list is empty", _missing_remedy(place.key)
     if not details["input"]:
         return "is empty", "give a value, or remove the line"
-    if _of_point(place.key):
-        return "is not a point", "write each point as [x, y]"
+    form = _form(place.key)
+    if form is not None:
+        return "is not a point" if "point" in form else "has a wrong number of values", form
     limits = [str(m.min_length) for m in _metadata(place.field) if isinstance(m, MinLen)]
     limits += [str(m.max_length) for m in _metadata(place.field) if isinstance(m, MaxLen)]
     if "long" in details["type"]:
@@ -213,7 +238,9 @@ def _range(place: _Place) -> str:
         elif isinstance(limit, Lt):
             high = f"less than {limit.lt}"
     if low is None and high is None:  # the limits of a list's items
-        return "fractions from 0.0 to 1.0" if _of_point(place.key) else "a number in range"
+        if _of_point(place.key):
+            return "fractions from 0.0 to 1.0"
+        return _ITEM_RANGES.get(place.key[3] if len(place.key) > 3 else "", "a number in range")
     return " and ".join(part for part in (low, high) if part)
 
 
