@@ -34,7 +34,10 @@ NEW_PER_S: Final = 12.0
 KNOWN_PER_S: Final = 1.0
 KNOWN_SPEED_SHARE: Final = 0.4
 MAX_SIZES: Final = 3.0
-SCALE_OFF: Final = 0.4
+SCALE_OFF: Final = 0.5
+CUT_OFF: Final = 1.2
+"""A vehicle that comes into the picture, or goes out of it, grows or shrinks as it likes."""
+
 SCALE_NEW_PER_S: Final = 2.0
 SCALE_PER_S: Final = 0.6
 SCALE_COST: Final = 0.5
@@ -51,7 +54,8 @@ TREND: Final = 0.25
 """Out of sight a vehicle that came so much nearer (logarithm of its size) is not far away again."""
 
 EDGE_PX: Final = 2.0
-"""A box that ends so near to the picture's edge is cut off by it."""
+EDGE_OFF: Final = 0.03
+"""A box that ends so near to the picture's edge, or by this share of it, is cut off there."""
 
 EDGE_SHARE: Final = 0.25
 """A vehicle whose box ended nearer to the picture's edge than this share of it has gone out."""
@@ -86,9 +90,9 @@ class VehicleSeen:
     @property
     def is_whole(self) -> bool:
         """Whether the box is not cut off by the picture's edge."""
-        x1, y1, x2, y2 = self.detection.box
-        width, height = self.frame_size
-        return min(x1, y1) > EDGE_PX and x2 < width - EDGE_PX and y2 < height - EDGE_PX
+        (x1, y1, x2, y2), (width, height) = self.detection.box, self.frame_size
+        across, down = (max(EDGE_PX, EDGE_OFF * side) for side in self.size)
+        return across < x1 and x2 < width - across and down < y1 and y2 < height - down
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -282,7 +286,8 @@ def _cost(track: VehicleTrack, ahead: _Forecast, seen: VehicleSeen) -> float | N
     grown = ahead.growth_per_s * ahead.dt_s
     wider = math.log(width / newest.width_px) - grown
     higher = math.log(height / newest.height_px) - grown
-    if max(abs(wider), abs(higher)) > ahead.scale_off:
+    cut = not (seen.is_whole and track.last.is_whole)
+    if max(abs(wider), abs(higher)) > ahead.scale_off + CUT_OFF * cut:
         return None
     if ahead.dt_s > LOST_S and _comes_again(track, seen):
         return None

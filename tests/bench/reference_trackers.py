@@ -19,6 +19,7 @@ from support.replay import Rules
 from support.simulator_scene import START
 
 Box = tuple[float, float, float, float]
+Size = tuple[int, int]
 SIZE = (1920, 1080)
 LOST_S = 2.0
 """Everybody may keep what is out of sight for so long."""
@@ -32,7 +33,8 @@ class Follower(Protocol):
 class Plates:
     """alprd's tracker of plates, by their places alone: nothing is read, no vehicle is seen."""
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, size: Size = SIZE) -> None:
+        self._size = size
         self._tracks: tuple[Track, ...] = ()
         self._next_id, self._rules, self._before_s = 1, Rules(), -np.inf
 
@@ -41,7 +43,7 @@ class Plates:
             Observation(
                 t_s=t_s,
                 captured_at=START + timedelta(seconds=t_s),
-                frame_size=SIZE,
+                frame_size=self._size,
                 quad=box_quad(box),
                 x_px=(box[0] + box[2]) / 2,
                 y_px=(box[1] + box[3]) / 2,
@@ -60,7 +62,8 @@ class Plates:
 class Vehicles:
     """alprd's tracker of vehicles."""
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, size: Size = SIZE) -> None:
+        self._size = size
         self._tracks: tuple[VehicleTrack, ...] = ()
         self._next_id = 1
 
@@ -70,7 +73,7 @@ class Vehicles:
             VehicleSeen(
                 t_s=t_s,
                 captured_at=at,
-                frame_size=SIZE,
+                frame_size=self._size,
                 detection=Detection(label="car", score=0.9, box=box),
             )
             for box in boxes
@@ -83,7 +86,7 @@ class Vehicles:
 class Tutorial:
     """The widely copied centroid tracker: no gate, and new objects only when there are more."""
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, size: Size = SIZE) -> None:
         self._places: dict[int, np.ndarray] = {}
         self._gone: dict[int, int] = {}
         self._next_id, self._max_gone = 0, round(LOST_S * fps)
@@ -134,7 +137,7 @@ class Tutorial:
 class Norfair:
     """norfair by centroids, at once initialised."""
 
-    def __init__(self, fps: float, threshold_px: float = 100.0) -> None:
+    def __init__(self, fps: float, threshold_px: float) -> None:
         import norfair  # noqa: PLC0415 - only the benchmark has it
 
         self._make = norfair.Detection
@@ -162,7 +165,7 @@ class Norfair:
 class ByteTrack:
     """supervision's ByteTrack."""
 
-    def __init__(self, fps: float) -> None:
+    def __init__(self, fps: float, size: Size = SIZE) -> None:
         import supervision  # noqa: PLC0415 - only the benchmark has it
 
         self._detections = supervision.Detections
@@ -191,10 +194,10 @@ class ByteTrack:
         return told
 
 
-OTHERS: dict[str, Callable[[float], Follower]] = {
+OTHERS: dict[str, Callable[..., Follower]] = {
     "tutorial": Tutorial,
-    "norfair, 50 px": lambda fps: Norfair(fps, 50.0),
-    "norfair, 100 px": lambda fps: Norfair(fps, 100.0),
-    "norfair, 200 px": lambda fps: Norfair(fps, 200.0),
+    "norfair, 50 px": lambda fps, _size=SIZE: Norfair(fps, 50.0),
+    "norfair, 100 px": lambda fps, _size=SIZE: Norfair(fps, 100.0),
+    "norfair, 200 px": lambda fps, _size=SIZE: Norfair(fps, 200.0),
     "ByteTrack": ByteTrack,
 }

@@ -75,12 +75,12 @@ def judge(follower: Follower, frames: Sequence[Seen]) -> tuple[int, int, int]:
 
 def table(
     title: str,
-    sets: Sequence[tuple[float, list[Seen]]],
+    sets: Sequence[tuple[float, tuple[int, int], list[Seen]]],
     make: Mapping[str, Callable[..., Follower]],
 ) -> None:
     print(f"\n{title}\n\n| tracker | identity switches | lost passes |\n|---|---|---|")
     for name, build in make.items():
-        results = [judge(build(fps), frames) for fps, frames in sets]
+        results = [judge(build(fps, size), frames) for fps, size, frames in sets]
         switches, lost, passes = (sum(column) for column in zip(*results, strict=True))
         print(
             f"| {name} | {switches} ({100 * switches / passes:.2f} %) "
@@ -143,14 +143,14 @@ def main() -> None:
     print(packages())
     made = cameras(vehicles=args.vehicles, seed=args.seed)
     total = sum((score(camera) for camera in made), Score())
-    plates = [(camera.scene.fps, plates_of(camera)) for camera in made]
+    plates = [(c.scene.fps, c.scene.camera.size, plates_of(c)) for c in made]
     table("Plates", plates, {"alprd, places alone": Plates, **OTHERS})
     print(
         f"| alprd, with reads and vehicles | {total.switches} "
         f"({100 * total.switches / total.expected:.2f} %) "
         f"| {total.lost} of {total.expected} ({100 * total.lost / total.expected:.2f} %) |"
     )
-    vehicles = [(camera.scene.fps, vehicles_of(camera)) for camera in made]
+    vehicles = [(c.scene.fps, c.scene.camera.size, vehicles_of(c)) for c in made]
     table("Vehicles", vehicles, {"alprd": Vehicles, **OTHERS})
     speed({"alprd, plates": Plates, "alprd, vehicles": Vehicles, **OTHERS})
 
