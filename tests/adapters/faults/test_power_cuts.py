@@ -9,7 +9,7 @@ import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -47,11 +47,10 @@ def test_a_crash_at_every_point_leaves_the_state_before_or_after_the_step(
 
 @dataclass
 class Progress:
-    """What the child has told so far: of `added` and `deleted` ones the calls had returned."""
+    """What the child has told so far: the `add` of these had returned."""
 
     added: int = 0
     wal_bytes: int = 0
-    deleting: set[int] = field(default_factory=set)
     lines: int = 0
 
 
@@ -77,7 +76,7 @@ class Filler:
         """What had certainly happened before now."""
         with self._news:
             now = self._progress
-            return Progress(now.added, now.wal_bytes, set(now.deleting), now.lines)
+            return Progress(now.added, now.wal_bytes, now.lines)
 
     def freeze(self) -> None:
         self._child.send_signal(signal.SIGSTOP)
@@ -103,16 +102,14 @@ class Filler:
                 if word == "added":
                     self._progress.added = int(numbers[0])
                     self._progress.wal_bytes = int(numbers[1])
-                else:
-                    self._progress.deleting.add(int(numbers[0]))
                 self._progress.lines += 1
                 self._news.notify_all()
 
 
 def copies(
     base: Path, count: int, dice: random.Random, *, frozen: bool
-) -> Iterator[tuple[Path, Progress, Progress]]:
-    """Copies of a working outbox at random moments: (folder, before, after).
+) -> Iterator[tuple[Path, Progress]]:
+    """Copies of a working outbox at random moments: (folder, what had happened before).
 
     A new process after a few copies, so that the log does not start anew behind the back of the
     sizes that are noted.
@@ -137,12 +134,17 @@ def copies(
                 # The file before its log, as most tools would.
                 for name in ("outbox.sqlite", WAL, "outbox.sqlite.seq"):
                     shutil.copy(folder / name, copy / name)
-                yield copy, before, filler.seen()
+                yield copy, before
                 if frozen:
                     filler.go_on()
                 done += 1
                 shutil.rmtree(copy)
         shutil.rmtree(folder)
+
+
+def deleted_by_then(there: set[int]) -> set[int]:
+    """What the process may have deleted: the oldest, one after every three that it had added."""
+    return set(range(1, (max(there, default=0) + 1) // 3 + 2))
 
 
 @pytest.mark.parametrize("count", COPIES)
@@ -151,7 +153,7 @@ def test_after_a_power_cut_everything_that_was_added_is_there(
 ) -> None:
     dice = random.Random(11)  # noqa: S311 - seeded, so that a failure can be repeated
     checked = torn = 0
-    for copy, before, _ in copies(tmp_path, count, dice, frozen=True):
+    for copy, before in copies(tmp_path, count, dice, frozen=True):
         log = copy / WAL
         # What was not synchronised when the power went may be there, torn, or noise.
         if log.stat().st_size > before.wal_bytes and (choice := dice.randrange(3)):
@@ -163,11 +165,14 @@ def test_after_a_power_cut_everything_that_was_added_is_there(
         with open_outbox(copy / "outbox.sqlite", boot_id="next-boot") as outbox:
             assert outbox.set_aside is None
             there = set(waiting(outbox))
-            assert set(range(1, before.added + 1)) - before.deleting <= there
-            assert gaps(outbox) == []
+            given = set(range(1, before.added + 1))
+            assert given - there <= deleted_by_then(there)
+            # The mark may know of one that was torn away here and had not been confirmed.
+            lost = {seq for first, last, _ in gaps(outbox) for seq in range(first, last + 1)}
+            assert lost.isdisjoint(given)
             (next_seq,) = outbox.add([row("next")])
-            assert next_seq == max(there | {before.added}) + 1
-            checked += before.added - len(before.deleting)
+            assert next_seq == max(there | lost | given) + 1
+            checked += len(given & there)
     tell(
         f"injected: {count} power cuts at random moments, {torn} with a torn log;"
         f" counted: {checked} events that had to be there, 0 missing, no number twice"
@@ -180,12 +185,12 @@ def test_a_file_copied_while_it_is_written_loses_nothing_silently(
 ) -> None:
     dice = random.Random(12)  # noqa: S311 - seeded, so that a failure can be repeated
     damaged = announced = 0
-    for copy, before, after in copies(tmp_path, count, dice, frozen=False):
+    for copy, before in copies(tmp_path, count, dice, frozen=False):
         with open_outbox(copy / "outbox.sqlite", boot_id="next-boot") as outbox:
             there = set(waiting(outbox))
             missing = {seq for first, last, _ in gaps(outbox) for seq in range(first, last + 1)}
-            must_be_known = set(range(1, before.added + 1)) - after.deleting
-            assert must_be_known <= there | missing
+            given = set(range(1, before.added + 1))
+            assert given - there - missing <= deleted_by_then(there | missing)
             (next_seq,) = outbox.add([row("next")])
             assert next_seq > max(there | {before.added})
             damaged += outbox.set_aside is not None
