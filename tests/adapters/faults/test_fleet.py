@@ -94,7 +94,8 @@ def test_a_fleet_loses_nothing_when_its_broker_is_restarted(
         heard[event["device_id"]].append(event["seq"])
     first_arrivals = {name: list(dict.fromkeys(seqs)) for name, seqs in heard.items()}
     report = audit.report()
-    doubled = own - total
+    # A first arrival that the broker had to repeat is marked as repeated, too.
+    doubled = max(0, own - total)
     tell(
         f"injected: {count} devices with 1 event/s for {plan.seconds:g} s, {RESTARTS} restarts of"
         f" the broker; counted: {total} durable, {sum(map(len, first_arrivals.values()))} received,"
