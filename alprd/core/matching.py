@@ -68,6 +68,9 @@ VEHICLE_COST: Final = 2.0
 RIDE_OFF: Final = 0.25
 """A plate moves less than this on its vehicle's box from one frame to the next, in its sides."""
 
+SHAPE_OFF: Final = 0.9
+"""Change of the logarithm of width to height: a car that turns changes it by less."""
+
 VEHICLE_SCALE: Final = 1.1
 """Change of the logarithm of its width since it was seen last: a third or three times of it."""
 
@@ -201,7 +204,9 @@ def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None
         allowed, extra = True, 0.0
     elif any(nearly_same(text, t) for t in known):
         continuous = in_gate and ahead.dt_s <= CLASH_GAP_S
-        allowed = continuous or (in_text_gate and not _surely_another(track, seen))
+        allowed = continuous or (
+            in_text_gate and not _surely_another(track, seen) and _is_of_one_shape(ahead, seen)
+        )
         extra = UNKNOWN_COST
     elif not all(clearly_different(text, t) for t in known):
         allowed, extra = in_gate, UNLIKE_COST
@@ -209,6 +214,12 @@ def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None
         near = (CLASH_NEAR + CLASH_PER_S * ahead.dt_s) * max(seen.width_px, ahead.last.width_px)
         allowed, extra = ahead.dt_s <= CLASH_GAP_S and distance <= min(gate, near), CLASH_COST
     return cost + extra if allowed else None
+
+
+def _is_of_one_shape(ahead: Forecast, seen: Observation) -> bool:
+    """Whether both plates may be in one line, or both in two, as far as the view lets it tell."""
+    before = ahead.last.width_px / ahead.last.height_px
+    return abs(math.log(seen.width_px / seen.height_px / before)) <= SHAPE_OFF
 
 
 def _is_on_another_vehicle(track: Track, seen: Observation) -> bool:
