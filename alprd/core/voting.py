@@ -116,7 +116,9 @@ def vote(ballots: Sequence[Ballot]) -> Vote | None:
         return None
     plate, best = as_read[0].plate, ranked[0]
     allowed = _allowed_confidence(ballots, weights, {plate, best.plate})
-    scale = min(1.0, allowed / best.confidence) if best.confidence > 0.0 else 0.0
+    # The pool says how the texts compare; how far the best may be believed say the reads.
+    total = sum(p for p, _ in found.values())
+    scale = allowed / total if total > 0.0 else 0.0
     confidence = best.confidence * scale
     chars = found[best.plate][1]
     if best.plate != plate:

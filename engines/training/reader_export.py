@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import hashlib
 import json
+from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
@@ -49,13 +50,26 @@ class Served(nn.Module):
         return (chars * self.scale).softmax(-1), region.softmax(-1), quality.sigmoid()
 
 
-def load_net(path: Path) -> tuple[ReaderNet, dict]:
-    state = torch.load(path, map_location="cpu", weights_only=True)
-    net = ReaderNet(len(state["meta"]["regions"]))
+def load_net(paths: Sequence[Path]) -> tuple[ReaderNet, dict]:
+    """The net with the mean of the checkpoints' weights, and what the first one notes.
+
+    Trainings that begin from the same weights end near enough to each other for their mean to read
+    better than either ("model soups", Wortsman et al., 2022, arXiv:2203.05482).
+    """
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+    meta = states[0]["meta"]
+    if any(state["meta"]["regions"] != meta["regions"] for state in states):
+        raise SystemExit("checkpoints of different region labels cannot be averaged")
+    net = ReaderNet(len(meta["regions"]))
     net.load_state_dict(
-        {k: v.float() if v.dtype.is_floating_point else v for k, v in state["weights"].items()}
+        {
+            k: sum(state["weights"][k].float() for state in states) / len(states)
+            if v.dtype.is_floating_point
+            else v
+            for k, v in states[0]["weights"].items()
+        }
     )
-    return net.eval(), state["meta"]
+    return net.eval(), meta
 
 
 def largest_activation(net: nn.Module, crops: Tensor) -> float:
@@ -266,11 +280,13 @@ def run(args: argparse.Namespace) -> None:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--checkpoint", type=Path, required=True)
+    parser.add_argument(
+        "--checkpoint", type=Path, nargs="+", required=True, help="several: their mean"
+    )
     parser.add_argument("--real", type=Path, required=True)
     parser.add_argument("--out", type=Path, default=Path("engines/plate-reader"))
     parser.add_argument("--version", default="2026.11.1")
-    parser.add_argument("--recipe", default="see engines/training/README.md, 'Plates and reader'")
+    parser.add_argument("--recipe", default="see engines/training/README.md, 'The shipped reader'")
     parser.add_argument("--command", default="python -m engines.training.reader_export")
     parser.add_argument(
         "--dry-run",

@@ -43,10 +43,8 @@ def test_an_approaching_car_is_reported_once_and_right(tmp_path: Path) -> None:
 
 def test_a_toll_gates_plates_are_reported_once_and_never_the_overlay(tmp_path: Path) -> None:
     plates = plates_of("toll-gate.mp4", tmp_path)
-    assert [plates.pop(plate) for plate in ("34A36837", "34A23126", "89C20339")] == [1, 1, 1]
-    # 33 pixels wide: with the present reader its third character is a guess.
-    (truck,) = plates.elements()
-    assert edit_distance(truck, "15C17174") <= 1
+    # The last one stands on a truck, 33 pixels wide.
+    assert plates == Counter(["34A36837", "34A23126", "89C20339", "15C17174"])
 
 
 def test_cars_from_above_without_readable_plates_give_nothing(tmp_path: Path) -> None:
