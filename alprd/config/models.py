@@ -89,7 +89,7 @@ class InferenceSettings(Section):
         default=8, ge=1, le=64, description="most frames, of all cameras, in one detector call"
     )
     second_look: float = Field(
-        default=0.6,
+        default=0.9,
         ge=0.0,
         le=1.0,
         description="a plate of lower reader quality is cut out and read three more ways; 0: never",

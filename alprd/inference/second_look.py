@@ -42,12 +42,16 @@ LOOKS: Final[tuple[Callable[[Quad], Quad], ...]] = (
 )
 
 
+MARGIN: Final = 0.05
+"""A look that is surer by less than this does not outweigh the detector's own corners."""
+
+
 class SecondLook:
     """Implements the PlateReader port over another reader.
 
     Corners that are a little off cost more characters than anything else. Where the reader's own
     quality stays below `below`, the plate is cut out with each of `LOOKS` too, all in one call, and
-    the read of the best quality counts, the first one at a tie.
+    the read of the best quality counts, if it is surer than the first one by `MARGIN`.
     """
 
     def __init__(self, reader: PlateReader, below: float) -> None:
@@ -73,7 +77,12 @@ class SecondLook:
         found = self._reader.read(again)
         for place, index in enumerate(unsure):
             first = reads[index]
-            looks = (first, *found[place * len(LOOKS) : (place + 1) * len(LOOKS)])
-            best = max(looks, key=lambda read: -1.0 if read.quality is None else read.quality)
-            reads[index] = replace(best, quad=first.quad)
+            looks = found[place * len(LOOKS) : (place + 1) * len(LOOKS)]
+            best = max(looks, key=_quality)
+            if _quality(best) >= _quality(first) + MARGIN:
+                reads[index] = replace(best, quad=first.quad)
         return reads
+
+
+def _quality(read: PlateRead) -> float:
+    return 0.0 if read.quality is None else read.quality

@@ -70,10 +70,10 @@ def test_all_unsure_plates_of_a_batch_share_one_more_call_and_the_order_stays() 
     assert reader.calls == [2, 2 * len(LOOKS)]
 
 
-def test_the_first_read_stays_at_a_tie() -> None:
-    reader = Scripted(("A", 0.5), ("B", 0.5), ("C", 0.5), ("D", None))
+def test_the_first_read_stays_where_no_other_is_clearly_surer() -> None:
+    reader = Scripted(("A", 0.5), ("B", 0.5), ("C", 0.54), ("D", None))
     [read] = SecondLook(reader, 0.9).read([(FRAME, plate(), 1.0)])
-    assert read.text == "A"
+    assert (read.text, read.quality) == ("A", 0.5)
 
 
 def test_a_reader_without_a_quality_output_and_a_threshold_of_0_read_once() -> None:
