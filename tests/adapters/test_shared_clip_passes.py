@@ -22,6 +22,7 @@ START = datetime(2026, 11, 21, tzinfo=timezone.utc)
 ACROSS = LineSettings(name="middle", points=((0.0, 0.5), (1.0, 0.5)), inwards="down")
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips (shared/data) are not here"),
     pytest.mark.slow,
 ]

@@ -15,6 +15,7 @@ from alprd.core.plates import edit_distance
 CLIPS = Path(__file__).parents[2].parent / "shared" / "data" / "video"
 
 pytestmark = [
+    pytest.mark.once,
     pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips (shared/data) are not here"),
     pytest.mark.slow,
 ]

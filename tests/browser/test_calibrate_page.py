@@ -22,9 +22,13 @@ CORNERS = [(-3.5, 14.0), (3.5, 14.0), (3.5, 26.0), (-3.5, 26.0)]
 PLACES = [*CORNERS, (0.0, 20.0), (0.0, 14.0)]
 PROGRAM = find_chromium()
 
-pytestmark = pytest.mark.skipif(
-    PROGRAM is None, reason="no Chromium: apt-get install chromium, or packaging/system-packages"
-)
+pytestmark = [
+    pytest.mark.once,
+    pytest.mark.skipif(
+        PROGRAM is None,
+        reason="no Chromium: apt-get install chromium, or packaging/system-packages",
+    ),
+]
 
 
 def paint_road(path: Path) -> None:

@@ -136,7 +136,7 @@ def demo(out: Path, *arguments: str) -> Iterator[Demo]:
             os.kill(pid, signal.SIGKILL)
 
 
-@pytest.mark.slow
+@pytest.mark.once
 @pytest.mark.timeout(240)
 def test_the_rendered_vehicles_are_reported_once_each_and_drawn_and_rendered_once(
     tmp_path: Path,
@@ -158,7 +158,7 @@ def test_the_rendered_vehicles_are_reported_once_each_and_drawn_and_rendered_onc
         assert running.leaves_nothing_running()
 
 
-@pytest.mark.slow
+@pytest.mark.once
 def test_ctrl_c_still_shows_the_vehicles_in_sight(tmp_path: Path) -> None:
     clip = tmp_path / "long.mp4"
     write_clip(clip, seconds=20.0)

@@ -12,6 +12,8 @@ from support.simulator_scene import Scene
 from support.simulator_score import Score, score
 from support.simulator_traffic import SimCamera, make_camera
 
+pytestmark = pytest.mark.once
+
 CAMERA = PinholeCamera(position_m=(0.0, 0.0, 6.0), tilt_deg=17.0, focal_px=2000.0)
 
 

@@ -86,8 +86,8 @@ class Link:
         self.connections += 1
         try:
             server_reader, server_writer = await asyncio.open_connection(HOST, self._target)
-        except OSError:
-            writer.close()
+        except (OSError, asyncio.CancelledError):
+            await _closed(writer)
             return
         there: Pipe = asyncio.Queue()
         back: Pipe = asyncio.Queue()
@@ -100,14 +100,15 @@ class Link:
         try:
             await asyncio.wait(pumps, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for pump in pumps:
-                pump.cancel()
-                with suppress(asyncio.CancelledError, OSError):
-                    await pump
+            # Both ends first: waiting for a pump may be cancelled once more when the link closes.
             for end in (writer, server_writer):
                 end.close()
-                with suppress(OSError):
-                    await end.wait_closed()
+            for pump in pumps:
+                pump.cancel()
+            with suppress(asyncio.CancelledError, OSError):
+                await asyncio.gather(*pumps, return_exceptions=True)
+            for end in (writer, server_writer):
+                await _closed(end)
 
     async def _to_broker(self, reader: asyncio.StreamReader, pipe: Pipe) -> None:
         left = self.faults.cut_after()
@@ -151,6 +152,14 @@ class Link:
             if not self.faults.black_hole:
                 writer.write(data)
                 await writer.drain()
+
+
+async def _closed(end: asyncio.StreamWriter) -> None:
+    """Close it and let go of its socket, also when nobody reads what is left."""
+    end.close()
+    end.transport.abort()
+    with suppress(asyncio.CancelledError, OSError):
+        await end.wait_closed()
 
 
 def _packets(waiting: bytearray) -> list[bytes]:

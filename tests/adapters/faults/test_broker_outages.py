@@ -16,6 +16,8 @@ from support.judge import judge
 from support.load import Load
 from support.subscriber import Subscriber
 
+pytestmark = pytest.mark.once
+
 MAX_INFLIGHT = 16
 BROKERS_INFLIGHT = 20
 PER_S = 50.0

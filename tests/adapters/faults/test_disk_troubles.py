@@ -22,6 +22,8 @@ from support.payloads import gap_problems
 from support.plate_events import plate_event
 from support.subscriber import Received, Subscriber
 
+pytestmark = pytest.mark.once
+
 TOPICS = ("alpr/+/plates", "alpr/devices/+/gaps")
 MakeBroker = Callable[..., Broker]
 Tell = Callable[[str], None]

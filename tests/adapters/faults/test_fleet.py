@@ -19,6 +19,8 @@ from support.broker import Broker
 from support.children import python
 from support.subscriber import Subscriber
 
+pytestmark = pytest.mark.once
+
 MAX_INFLIGHT = 16
 RESTARTS = 2
 Tell = Callable[[str], None]

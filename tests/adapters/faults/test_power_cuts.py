@@ -20,6 +20,8 @@ import support.outbox_child
 from support.children import python
 from support.outboxes import gaps, open_outbox, row, waiting
 
+pytestmark = pytest.mark.once
+
 Tell = Callable[[str], None]
 WAL = "outbox.sqlite-wal"
 COPIES = [

@@ -18,6 +18,8 @@ from support.judge import judge
 from support.plate_events import plate_event
 from support.subscriber import Subscriber
 
+pytestmark = pytest.mark.once
+
 MAX_INFLIGHT = 16
 Tell = Callable[[str], None]
 
