@@ -111,7 +111,10 @@ def _differs(in_force: object, own: object) -> bool:
 
 
 def _write(path: Path, text: str) -> None:
-    path.parent.mkdir(exist_ok=True)
+    if not path.parent.exists():
+        path.parent.mkdir()
+        # Whatever the umask of whoever calibrates: the daemon's own user must list the folder.
+        path.parent.chmod(0o755)
     number, name = tempfile.mkstemp(dir=path.parent, prefix=".calibration-", suffix=".tmp")
     temporary = Path(name)
     try:

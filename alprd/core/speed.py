@@ -14,6 +14,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
+import numpy as np
+
 from alprd.core.calibration import Calibration, measure_of
 from alprd.core.tracking import PathPoint
 from alprd.core.travel import Measured, Refused, over_lines, over_plane, seen_on
@@ -82,6 +84,10 @@ class SpeedMeter:
             found = self.measured(path, frame_size)
         except Refused as reason:
             self._on_refused(str(reason))
+            return None
+        except np.linalg.LinAlgError:
+            # A pass whose numbers no solver takes must not end the thread that serves all cameras.
+            self._on_refused("its path cannot be solved for")
             return None
         return _speed(found, self._measure.name, self._rules)
 

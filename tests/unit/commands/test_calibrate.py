@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import stat
 import sys
 from itertools import pairwise
 from pathlib import Path
@@ -65,6 +67,17 @@ def test_points_as_text_become_a_drop_in_that_is_in_force(
     assert gate_in.speed.camera_height_m == 4.0
     assert gate_out.speed is None
     assert main(["check-config", "--config", str(config), "--quiet"]) == 0
+
+
+def test_what_a_careful_root_calibrates_can_be_read_by_the_daemons_user(config: Path) -> None:
+    umask = os.umask(0o077)
+    try:
+        assert calibrate(config, "gate-in", "--points", POINTS) == 0
+    finally:
+        os.umask(umask)
+    folder = config.parent / "conf.d"
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o755
+    assert [stat.S_IMODE(p.stat().st_mode) for p in folder.iterdir()] == [0o644]
 
 
 def test_calibrating_again_replaces_the_file_under_whatever_number_it_has(config: Path) -> None:

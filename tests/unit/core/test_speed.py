@@ -91,6 +91,18 @@ def test_a_plate_above_the_road_has_its_true_speed(kmh: float) -> None:
     assert speed.kmh == pytest.approx(kmh, rel=1e-3)
 
 
+def test_a_pass_that_no_solver_takes_has_no_speed_and_stops_nothing(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def unsolvable(*_: object) -> None:
+        raise np.linalg.LinAlgError("SVD did not converge")
+
+    found, reasons = meter()
+    monkeypatch.setattr(found, "measured", unsolvable)
+    assert found.speed_of(drive(50.0), CAMERA.size) is None
+    assert reasons == ["its path cannot be solved for"]
+
+
 def test_without_its_height_the_plate_would_seem_too_fast_by_what_geometry_says() -> None:
     flat = calibration(plate_height_m=0.0)
     speed = meter(flat)[0].speed_of(drive(50.0), CAMERA.size)
