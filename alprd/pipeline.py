@@ -22,7 +22,7 @@ from alprd.core.dedup import (
     next_vote_t_s,
     poll,
 )
-from alprd.core.fleet import Fleet
+from alprd.core.fleet import Fleet, carriers_of, hidden_plates
 from alprd.core.following import advance
 from alprd.core.geometry import Quad
 from alprd.core.observe import (
@@ -251,16 +251,17 @@ class CameraPipeline:
     def _end_lost(self, t_s: float) -> list[PlateEvent]:
         """End the tracks whose plate, and vehicle, have been away for too long."""
         gone = self._fleet.lost(lambda last_t_s: self._is_lost(last_t_s, t_s))
-        staying = {v.id for v in self._fleet.tracks} - {v.id for v in gone}
-        lost = [
-            track
-            for track in self._tracks
-            if self._is_lost(track.last.t_s, t_s)
-            # A plate that is hidden belongs to its vehicle as long as that is in sight.
-            and (track.challengers or staying.isdisjoint(track.bound_to))
-        ]
-        events = self._end(lost)
-        events += self._leave(gone)
+        left = {vehicle.id for vehicle in gone}
+        away = [track for track in self._tracks if self._is_lost(track.last.t_s, t_s)]
+        # A plate that is hidden belongs to its vehicle as long as that is in sight.
+        hidden = hidden_plates(away, [v for v in self._fleet.tracks if v.id not in left])
+        events = self._end([track for track in away if track.id not in hidden])
+        # A plate that outlasts its vehicle's box by some frames may still get a verdict.
+        unsure = carriers_of(t for t in self._tracks if t.verdict is None and t.first_read)
+        patience_s = self._rules.hold_s + self._rules.merge_s
+        events += self._leave(
+            [v for v in gone if v.id not in unsure or t_s - v.last.t_s > patience_s]
+        )
         self._forget(t_s)
         return events
 
@@ -275,6 +276,9 @@ class CameraPipeline:
 
     def _leave(self, vehicles: Sequence[VehicleTrack]) -> list[PlateEvent]:
         """Take vehicles out; the events of those whose plate nobody could read."""
+        # Also those that took a plate over after its verdict, or for the end of its way only.
+        known = (t for t in (*self._ended, *self._tracks) if t.verdict is not None)
+        self._fleet.have_plates(carriers_of(known))
         events = []
         for vehicle in self._fleet.dismiss(vehicles):
             if not self._rules.publish_unread or not could_be_read(

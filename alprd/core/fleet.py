@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from datetime import datetime
+from typing import Final
 
 from alprd.core.observe import Carrier, sane_vehicles
+from alprd.core.tracking import BOUND_SIGHTINGS, Track, seat_in
 from alprd.core.types import Detection
 from alprd.core.vehicles import VehicleSeen, VehicleTrack, distinct_vehicles, follow_vehicles
+
+SEAT_RANGE: Final = 0.35
+"""A vehicle's own plate moves by less than this in its box, in its sides, however that turns; the
+plate of one that drives past before it moves all the way across."""
+
+MAX_HIDDEN: Final = 4
+"""Plates out of sight that are kept of one vehicle."""
 
 
 class Fleet:
@@ -53,8 +63,8 @@ class Fleet:
         return [track for track in self.tracks if is_lost(track.last.t_s)]
 
     def have_plates(self, vehicles: Iterable[int]) -> None:
-        """The plates of these vehicles are known."""
-        self._plated |= set(vehicles)
+        """The plates of these vehicles are known; those that are followed no more do not count."""
+        self._plated |= set(vehicles) & {track.id for track in self.tracks}
 
     def dismiss(self, vehicles: Sequence[VehicleTrack]) -> list[VehicleTrack]:
         """Follow these no more; returns those whose plate nobody knows, oldest first."""
@@ -63,3 +73,44 @@ class Fleet:
         unknown = [vehicle for vehicle in vehicles if vehicle.id not in self._plated]
         self._plated -= gone
         return sorted(unknown, key=lambda vehicle: (vehicle.first.t_s, vehicle.id))
+
+
+def hidden_plates(plates: Sequence[Track], vehicles: Sequence[VehicleTrack]) -> frozenset[int]:
+    """Which of the plates that are out of sight belong to one of these vehicles: their ids.
+
+    Args:
+        plates: tracks that would be over by now if they were on no vehicle.
+        vehicles: those that are in sight.
+    """
+    in_sight = {vehicle.id: vehicle for vehicle in vehicles}
+    count: Counter[int] = Counter()
+    hidden = set()
+    for plate in sorted(plates, key=lambda track: (-track.last.t_s, -track.id)):
+        vehicle = in_sight.get(plate.last.vehicle_id or 0)
+        if plate.challengers or vehicle is None or vehicle.id not in plate.bound_to:
+            continue
+        if count[vehicle.id] < MAX_HIDDEN and _sits_still(plate, vehicle):
+            count[vehicle.id] += 1
+            hidden.add(plate.id)
+    return frozenset(hidden)
+
+
+def carriers_of(plates: Iterable[Track]) -> frozenset[int]:
+    """All vehicles that carried one of the plates more often than by chance."""
+    return frozenset(
+        vehicle for plate in plates for vehicle, n in plate.carriers if n >= BOUND_SIGHTINGS
+    )
+
+
+def _sits_still(plate: Track, vehicle: VehicleTrack) -> bool:
+    """Whether the plate stayed in its place on the vehicle, in the frames that both paths hold.
+
+    A path that is thinned holds fewer of them, so what was found to sit still stays so.
+    """
+    at = {point.t_s: point for point in vehicle.path}
+    seats = [
+        seat_in((v.x_px, v.y_px, v.x_px + v.width_px, v.y_px + v.height_px), (p.x_px, p.y_px))
+        for p in plate.path
+        if (v := at.get(p.t_s)) is not None
+    ]
+    return all(max(side) - min(side) <= SEAT_RANGE for side in zip(*seats, strict=True))
