@@ -14,6 +14,9 @@ from typing import Final
 
 BALLAST_BYTES: Final = 1024 * 1024
 """More than the log is long (WAL_PAGES in `outbox_file`), which must fit into the file."""
+DELETE_ROWS: Final = 100
+"""Rows that one transaction deletes: it changes about a page for each, and the log that they go
+into must fit into this room. All of a disk's events at once would not."""
 
 
 class Ballast:

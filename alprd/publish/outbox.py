@@ -19,7 +19,7 @@ import structlog
 
 from alprd.publish import parking, reading
 from alprd.publish.age import AgeAxis, Anchor, since_boot_s
-from alprd.publish.ballast import Ballast
+from alprd.publish.ballast import DELETE_ROWS, Ballast
 from alprd.publish.bounds import (
     EventRow,
     count,
@@ -46,8 +46,7 @@ from alprd.publish.transactions import in_transaction, while_there_is_room
 
 VACUUM_FROM_PAGES: Final = 2048
 VACUUM_STEP_PAGES: Final = 512
-ROW_BYTES: Final = 100
-"""What a row takes beside its texts, about."""
+ROW_BYTES: Final = 100  # what a row takes beside its texts, about
 
 _Found = TypeVar("_Found")
 
@@ -196,7 +195,10 @@ class Outbox:
     def delete(self, seqs: Iterable[int]) -> None:
         """Remove acknowledged rows; a row that is already gone is no error. Raises OutboxError."""
         chosen = list(seqs)
+        for start in range(0, len(chosen), DELETE_ROWS):
+            self._delete_some(chosen[start : start + DELETE_ROWS])
 
+    def _delete_some(self, chosen: Sequence[int]) -> None:
         def work(db: sqlite3.Connection) -> int:
             sizes = reading.sizes(db, chosen)
             delete(db, "event", list(sizes), size=sum(sizes.values()))

@@ -80,6 +80,20 @@ def test_a_full_disk_takes_no_event_and_delivers_those_that_it_has(
     assert not device.failures
 
 
+def test_a_disk_that_the_outbox_has_filled_is_drained_however_much_is_acknowledged_at_once(
+    small_disk: Path,
+) -> None:
+    with open_outbox(small_disk / "outbox.sqlite", max_events=1_000_000) as outbox:
+        with pytest.raises(OutboxError, match="the disk is full"):  # noqa: PT012
+            while True:
+                outbox.add(rows(1, padding=600))
+        everything = waiting(outbox)
+        assert len(everything) > 1000
+        outbox.delete(everything)
+        assert outbox.counts().pending == 0
+        assert outbox.add(rows(1)) == [everything[-1] + 1]
+
+
 def test_an_outbox_that_becomes_read_only_delivers_everything_once_and_recovers(
     make_broker: MakeBroker, tmp_path: Path, tell: Tell
 ) -> None:
