@@ -18,6 +18,7 @@ from alprd.publish.salvage import (
     catch_up,
     finish_replacing,
     free_name,
+    lenient_text,
     read_what_is_left,
     remove_with_companions,
     set_aside,
@@ -103,6 +104,7 @@ def connect(path: Path) -> sqlite3.Connection:
         isolation_level=None,
         check_same_thread=False,
     )
+    db.text_factory = lenient_text
     try:
         db.execute("PRAGMA synchronous = FULL")
         db.execute(f"PRAGMA wal_autocheckpoint = {WAL_PAGES}")
@@ -278,7 +280,8 @@ def is_damage(error: sqlite3.Error) -> bool:
     By text, because Python 3.10 does not hand out SQLite's error codes.
     """
     text = str(error).lower()
-    return any(mark in text for mark in ("malformed", "not a database", "no such table"))
+    marks = ("malformed", "not a database", "no such table", "could not decode")
+    return any(mark in text for mark in marks)
 
 
 def is_full(error: sqlite3.Error) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -191,6 +192,39 @@ def test_bytes_that_changed_inside_an_event_are_noticed_while_it_runs(filled: Pa
         assert outbox.set_aside is not None
         assert gaps(outbox) == [(50, 50, "damaged")]
         assert outbox.add(rows(1)) == [201]
+
+
+@pytest.mark.parametrize("column", ["topic", "event_id"])
+@pytest.mark.parametrize("running", [True, False])
+def test_a_text_that_is_no_text_any_more_costs_only_its_event(
+    filled: Path, column: str, *, running: bool
+) -> None:
+    def flip() -> None:
+        with closing(sqlite3.connect(filled)) as db:
+            question = f"SELECT CAST({column} AS BLOB) FROM event WHERE seq = 50"  # noqa: S608
+            ((stored,),) = db.execute(question).fetchall()
+            flipped = bytes([stored[0] | 0x80]) + stored[1:]  # no UTF-8 any more
+            change = f"UPDATE event SET {column} = CAST(? AS TEXT) WHERE seq = 50"  # noqa: S608
+            db.execute(change, (flipped,))
+            db.commit()
+
+    if not running:
+        flip()
+    with open_outbox(filled) as outbox:
+        if running:
+            flip()
+        claimed = [each.seq for each in outbox.claim(0, 1000)]
+        assert claimed == [seq for seq in range(11, 201) if seq != 50]
+        assert gaps(outbox) == [(50, 50, "damaged")]
+        assert outbox.set_aside is not None
+
+
+def test_a_changed_letter_of_a_message_that_is_still_json_is_never_sent(filled: Path) -> None:
+    with open_outbox(filled) as outbox:
+        assert outbox._db is not None
+        outbox._db.execute("UPDATE event SET payload = CAST(payload || ' ' AS BLOB) WHERE seq = 50")
+        assert 50 not in [each.seq for each in outbox.claim(0, 1000)]
+        assert gaps(outbox) == [(50, 50, "damaged")]
 
 
 def test_a_file_that_breaks_while_in_use_is_set_aside_and_the_call_goes_on(filled: Path) -> None:
