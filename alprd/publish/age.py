@@ -3,7 +3,8 @@
 A device without a battery starts in 1970 and is set right later; a wrong time server moves a clock
 by a day. Neither may make events look old enough to be dropped. So ages are measured on an axis of
 the outbox's own: it follows the kernel's clock since boot, and only over a restart of the machine,
-where nothing better is left, the wall clock, which can lengthen an age but never shorten it.
+where nothing better is left, the wall clock, which can lengthen an age by a day but never shorten
+it.
 """
 
 from __future__ import annotations
@@ -11,6 +12,12 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
+
+AWAY_MAX_S: Final = 86_400.0
+"""What a restart of the machine can add to an age. A clock that stood years back and was set right
+between two starts looks like a machine that was off for years; to keep an event for longer than
+asked is better than to drop a whole queue for that."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +63,7 @@ class AgeAxis:
         elif boot_id is not None and boot_id == last.boot_id and here_s >= last.boot_s:
             self._offset_s = last.aged_s - last.boot_s
         else:
-            away_s = max(0.0, wall_s() - last.wall_s)
+            away_s = min(max(0.0, wall_s() - last.wall_s), AWAY_MAX_S)
             self._offset_s = last.aged_s + away_s - here_s
 
     def now_s(self) -> float:
