@@ -27,13 +27,22 @@ def pytest_configure() -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Leave `once` tests to one interpreter where several run the suite."""
+    """Leave to one interpreter what no other Python changes, where several run the suite.
+
+    The others run the unit tests and what is marked `everywhere`, but nothing marked `once`.
+    """
     chosen = os.environ.get("ALPRD_TEST_ONCE", "")
     if chosen in ("", f"{sys.version_info.major}.{sys.version_info.minor}"):
         return
-    left = [item for item in items if item.get_closest_marker("once")]
-    config.hook.pytest_deselected(items=left)
-    items[:] = [item for item in items if not item.get_closest_marker("once")]
+    unit = Path(__file__).parent / "unit"
+    kept = [
+        item
+        for item in items
+        if (item.path.is_relative_to(unit) or item.get_closest_marker("everywhere"))
+        and not item.get_closest_marker("once")
+    ]
+    config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
+    items[:] = kept
 
 
 @pytest.fixture(scope="session")

@@ -5,12 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from support.daemon import Daemon
 from support.heard import assert_no_gap, availability, events, states
 from support.subscriber import Received, Subscriber
 
 MakeConfig = Callable[..., str]
 MakeDaemon = Callable[..., Daemon]
+pytestmark = pytest.mark.everywhere
 
 
 def camera(street: Path, name: str = "gate", **more: object) -> dict[str, object]:

@@ -19,6 +19,7 @@ from support.tiny_models import write_detector, write_reader
 
 MakeConfig = Callable[..., str]
 MakeDaemon = Callable[..., Daemon]
+pytestmark = pytest.mark.everywhere
 
 
 def pending(daemon: Daemon) -> int:

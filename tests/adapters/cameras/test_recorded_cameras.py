@@ -17,6 +17,8 @@ from alprd.ports import CameraError
 from support.boards import RecordingBoard
 from support.clips import number_of, numbered_frame, run_ffmpeg, write_clip
 
+pytestmark = pytest.mark.everywhere
+
 AT = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 

@@ -18,6 +18,8 @@ from support import tiny_models
 from support.inference import AT
 from support.tiny_models import blank_picture, box_quad, draw_plate
 
+pytestmark = pytest.mark.everywhere
+
 
 @pytest.fixture(scope="module")
 def models(tmp_path_factory: pytest.TempPathFactory) -> Models:

@@ -21,6 +21,8 @@ from alprd.ports import EngineError
 from support import tiny_models
 from support.tiny_models import Flaws, Normalisation, box_quad, draw_plate, draw_vehicle
 
+pytestmark = pytest.mark.everywhere
+
 SLANTED = ((200.0, 400.0), (420.0, 420.0), (420.0, 490.0), (200.0, 470.0))
 
 LOOKS = [

@@ -26,6 +26,7 @@ from support.subscriber import Received, Subscriber
 
 AVAILABILITY = f"devices/{DEVICE_ID}/availability"
 MakeBroker = Callable[..., Broker]
+pytestmark = pytest.mark.everywhere
 
 
 def payloads(messages: list[Received], ending: str) -> list[bytes]:
