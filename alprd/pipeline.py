@@ -10,6 +10,7 @@ import math
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 
 from alprd.core.counting import NOWHERE, LineCount, Places, count, crossings
 from alprd.core.dedup import (
@@ -49,6 +50,9 @@ RESTART_S = 1.0
 BLIND_S = 30.0
 """No longer than this without frames a plate that was in the newest ones is taken to be there."""
 
+NamePass = Callable[[Track | VehicleTrack, datetime], str]
+"""Gives the pass of a plate, or of a vehicle without one, its event id."""
+
 KEEP_S = 60.0
 """A pass that ended longer ago than this is no part of one that is published now."""
 
@@ -61,6 +65,7 @@ class CameraPipeline:
         settings: `[tracking]`, or anything with the same fields.
         roi: polygon in fractions of the frame; plates whose centre lies outside are ignored.
         new_event_id: gives an event its id, from the wall time of the pass's first read.
+        name_pass: the same, for whoever names a pass before it is an event.
         speed: measures how fast vehicles drive; None where that is not calibrated.
         places: counting lines and zones.
     """
@@ -74,10 +79,11 @@ class CameraPipeline:
         new_event_id: Callable[[datetime], str],
         speed: SpeedMeter | None = None,
         places: Places = NOWHERE,
+        name_pass: NamePass | None = None,
     ) -> None:
         self._camera_id = camera_id
         self.retune(settings, roi, speed=speed, places=places)
-        self._new_event_id = new_event_id
+        self._name_pass = name_pass or (lambda _, at: new_event_id(at))
         self._tracks: tuple[Track, ...] = ()
         self._fleet = Fleet()
         # Replaced, never changed: health reads it from its own thread.
@@ -289,7 +295,7 @@ class CameraPipeline:
                 vehicle,
                 camera_id=self._camera_id,
                 places=self._places,
-                new_event_id=self._new_event_id,
+                new_event_id=partial(self._name_pass, vehicle),
             )
             # What never moved is no pass, and what is only hidden may still be read.
             if event.direction is not None and has_left(vehicle, event.direction.label):
@@ -358,7 +364,7 @@ class CameraPipeline:
             track,
             found,
             camera_id=self._camera_id,
-            new_event_id=self._new_event_id,
+            new_event_id=partial(self._name_pass, judged),
             places=self._places,
             speed=None if meter is None else meter.speed_of(track.path, last.frame_size),
         )
