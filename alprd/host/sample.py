@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from alprd.host import proc
-from alprd.host.tegrastats import Core, TegraSample, Unit
+from alprd.core.tegrastats import Core, TegraSample, Unit
 
 SCHEMA: Final = "alprd.health/1"
 

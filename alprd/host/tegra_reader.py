@@ -19,7 +19,7 @@ from types import TracebackType
 
 import structlog
 
-from alprd.host.tegrastats import TegraSample, parse_line
+from alprd.core.tegrastats import TegraSample, parse_line
 from alprd.ports import Clock
 
 log = structlog.get_logger(__name__)

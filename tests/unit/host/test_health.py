@@ -17,7 +17,7 @@ from alprd.core.types import CameraStatus
 from alprd.host import proc
 from alprd.host.health import HealthThread
 from alprd.host.sample import HostMeter, health_sample, tegra_figures
-from alprd.host.tegrastats import parse_line
+from alprd.core.tegrastats import parse_line
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 FIGURES = ("cpu", "memory", "swap", "temperatures", "gpu", "memory_controller", "engines", "power")

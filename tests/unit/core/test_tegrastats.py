@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import random
 import re
+from collections import Counter
 from dataclasses import astuple
 from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from alprd.host.tegrastats import Core, Memory, Rail, TegraSample, Unit, Zone, parse_line
+from alprd.core.tegrastats import Core, Memory, Rail, TegraSample, Unit, Zone, parse_line
 
 REPOSITORY = Path(__file__).parents[3]
 CASES = json.loads((REPOSITORY / "tests" / "data" / "tegrastats" / "lines.json").read_text())
@@ -193,3 +195,100 @@ def test_a_torn_line_gives_no_value_that_the_whole_line_does_not_give(
 def test_a_very_long_line_takes_no_time_to_speak_of() -> None:
     assert parse_line("CPU [" * 3000).coverage == 0.0
     assert len(parse_line("x@1C " * 3000).zones) == 3000
+
+
+def mutated(line: str, draw: random.Random) -> str:
+    """The line after a few damages: bytes lost, doubled, exchanged, torn, spliced or replaced."""
+    for _ in range(draw.randint(1, 6)):
+        at = draw.randint(0, len(line))
+        end = min(len(line), at + draw.randint(0, 12))
+        before, chosen, after = line[:at], line[at:end], line[end:]
+        line = draw.choice(
+            (
+                before + after,
+                before + chosen + chosen + after,
+                before + draw.choice(TOKENS) + after,
+                before + chr(draw.randint(0, 0x2FF)) + after,
+                before + chosen[::-1] + after,
+                before,
+                after,
+                before + draw.choice(LINES)[at:],
+            )
+        )
+    return line
+
+
+TOKENS = (
+    "off",
+    "@",
+    "%",
+    "C",
+    "/",
+    "[",
+    "]",
+    ",",
+    " ",
+    "0",
+    "-",
+    ".",
+    "mW",
+    "MB",
+    "-256C",
+    "x",
+    "٣",
+)
+
+
+def numbers_of(sample: TegraSample) -> list[float]:
+    """Every number that the sample holds, in the units of the line."""
+    found: list[float | None] = [sample.mts_foreground_pct, sample.mts_background_pct]
+    for core in sample.cores:
+        found += [core.load_pct, core.mhz]
+    for unit in (*sample.gpus, *sample.engines, *((sample.emc,) if sample.emc else ())):
+        found += [unit.load_pct, *unit.mhz]
+    for zone in sample.zones:
+        found += [zone.c, zone.max_c]
+    for rail in sample.rails:
+        found += [rail.mw, rail.mean_mw, rail.peak_mw]
+    return [float(number) for number in found if number is not None]
+
+
+def memories_of(sample: TegraSample) -> list[int]:
+    found = []
+    for memory in (sample.ram, sample.swap, sample.iram):
+        if memory is not None:
+            found += [memory.used_kb, memory.total_kb, memory.free_block_kb, memory.cached_kb]
+    return [kb for kb in found if kb is not None]
+
+
+def assert_nothing_invented(line: str) -> None:
+    """Total, honest about its coverage, and no number that does not stand in the line."""
+    sample = parse_line(line)
+    assert sample.coverage is None or 0.0 <= sample.coverage <= 1.0
+    assert all(part in line for part in sample.unknown)
+    written = Counter(float(n) for n in re.findall(r"(?a)\d+(?:\.\d+)?", line))
+    common = re.search(r"(?a)\]@(\d+)", line)
+    for number, times in Counter(map(abs, numbers_of(sample))).items():
+        if common is None or number != float(common[1]):  # which stands for every core's clock
+            assert times <= written[number], (line, number)
+    for kb in memories_of(sample):
+        assert written[float(kb)] or (kb % 1024 == 0 and written[kb / 1024]), (line, kb)
+
+
+@settings(max_examples=1000, deadline=None, database=None)
+@given(st.sampled_from(LINES), st.integers(0, 2**64))
+def test_a_damaged_line_invents_no_number(line: str, seed: int) -> None:
+    assert_nothing_invented(mutated(line, random.Random(seed)))  # noqa: S311 -- no secret
+
+
+@pytest.mark.soak
+@pytest.mark.timeout(1800)
+@settings(
+    max_examples=200_000,
+    deadline=None,
+    database=None,
+    suppress_health_check=[HealthCheck.too_slow],
+)
+@given(st.sampled_from([*LINES, *real_lines()]), st.integers(0, 2**64))
+def test_200000_damaged_lines_of_all_releases_invent_no_number(line: str, seed: int) -> None:
+    assert_nothing_invented(mutated(line, random.Random(seed)))  # noqa: S311 -- no secret
