@@ -103,6 +103,10 @@ class Measure:
         name: the calibration's.
         plane: None for two lines.
         points_px: (N, 2) the points, undistorted; empty for two lines.
+        lines_px: (2, 2, 2) the ends of two lines, undistorted, those of the second in the order in
+            which they lie opposite those of the first; empty for points.
+        strip: (3, 3) from undistorted pixels to the strip between two lines: 0 to 1 along the first
+            one, and from the first to the second; None for points.
         camera_height_m: given or told by the points; None when plates lie in the plane.
     """
 
@@ -111,6 +115,8 @@ class Measure:
     plane: Plane | None
     points_px: Floats = field(repr=False)
     camera_height_m: float | None
+    lines_px: Floats = field(default_factory=lambda: np.zeros((0, 2, 2)), repr=False)
+    strip: Floats | None = field(default=None, repr=False)
 
     def height_from(self, matrix: Floats) -> float | None:
         """The camera's height by another homography than the plane's."""
@@ -218,17 +224,33 @@ def _of_lines(calibration: Calibration) -> Measure:
     for number, (p, q) in enumerate(calibration.lines, 1):
         if math.dist(p, q) < MIN_APART_PX:
             raise CalibrationError(f"line {number} has no length; click two points that differ")
-    (a, b), (c, d) = calibration.lines
+    straight = _straight(
+        calibration, [end for line in calibration.lines for end in line], "line end"
+    )
+    a, b, c, d = ((float(x), float(y)) for x, y in straight)
     if _side(a, b, c) * _side(a, b, d) <= 0.0 or _side(c, d, a) * _side(c, d, b) <= 0.0:
         raise CalibrationError(
             "the lines cross in the picture or touch; draw two that lie behind each other"
         )
+    if not is_clockwise_convex((a, b, d, c)) and not is_clockwise_convex((c, d, b, a)):
+        c, d = d, c
+    lines_px = np.array([[a, b], [c, d]])
+    corners = np.array([[0.0, 0.0], [1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+    try:
+        strip = fit_plane(lines_px.reshape(4, 2), corners, error_px=1.0, error_m=0.0).matrix
+    except PlaneError:
+        raise CalibrationError(
+            "the ends of the lines make no strip of road; draw both from one of its edges to the "
+            "other"
+        ) from None
     return Measure(
         calibration=calibration,
         name=calibration.name,
         plane=None,
         points_px=np.zeros((0, 2)),
         camera_height_m=_camera_height(calibration, None),
+        lines_px=lines_px,
+        strip=strip,
     )
 
 
@@ -269,7 +291,7 @@ def _side(a: Place, b: Place, c: Place) -> float:
     return (b[0] - a[0]) * (c[1] - a[1]) - (b[1] - a[1]) * (c[0] - a[0])
 
 
-def _straight(calibration: Calibration, points: Sequence[PointPx]) -> Floats:
+def _straight(calibration: Calibration, points: Sequence[PointPx], what: str = "point") -> Floats:
     """(N, 2) the points without the lens's distortion."""
     points_px = np.array(points, dtype=float)
     if calibration.lens is None:
@@ -278,7 +300,7 @@ def _straight(calibration: Calibration, points: Sequence[PointPx]) -> Floats:
     lost = [i + 1 for i, point in enumerate(found) if not bool(np.isfinite(point).all())]
     if lost:
         raise CalibrationError(
-            f"the lens's numbers leave no ray for point {lost[0]}; correct distortion and focal_px"
+            f"the lens's numbers leave no ray for {what} {lost[0]}; correct distortion and focal_px"
         )
     return found
 

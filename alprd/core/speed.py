@@ -17,8 +17,9 @@ from typing import Final, Literal
 import numpy as np
 
 from alprd.core.calibration import Calibration, measure_of
+from alprd.core.strip import over_lines
 from alprd.core.tracking import PathPoint
-from alprd.core.travel import Measured, Refused, over_lines, over_plane, seen_on
+from alprd.core.travel import Measured, Refused, over_plane, seen_on
 from alprd.core.types import Speed
 
 __all__ = ["KMH", "KMH_PER_MPH", "Measured", "Refused", "SpeedMeter", "SpeedRules", "kmh_of"]
@@ -95,8 +96,10 @@ class SpeedMeter:
         """As `speed_of`, with the stretch. Raises Refused."""
         measure = self._measure
         seen = seen_on(path, frame_size, measure.calibration)
-        if measure.plane is None:
-            found = over_lines(measure, seen)
+        if measure.strip is not None:
+            found = over_lines(measure, measure.strip, seen)
+        elif measure.plane is None:
+            raise Refused("nothing was calibrated")
         else:
             found = over_plane(measure, measure.plane, seen, min_path_m=self._rules.min_path_m)
         kmh, stderr_kmh = KMH * found.speed_m_s, KMH * found.stderr_m_s

@@ -1,4 +1,4 @@
-"""How far something went in how long: its path on the calibrated road, or from line to line."""
+"""How far something went in how long on the calibrated road."""
 
 from __future__ import annotations
 
@@ -10,9 +10,8 @@ from typing import Final
 import numpy as np
 
 from alprd.core.calibration import Calibration, Measure
-from alprd.core.crossing import crossing
 from alprd.core.lens import undistorted
-from alprd.core.parallax import by_height, by_width
+from alprd.core.parallax import by_width
 from alprd.core.planes import Floats, Plane, metres_per_px, to_depth, to_metres
 from alprd.core.steady import Flags, SteadyFit, fit_steady, theil_sen
 from alprd.core.tracking import PathPoint
@@ -194,33 +193,3 @@ def _calibration_variance(plane: Plane, speed_by: Callable[[Floats], float]) -> 
         down = speed_by(plane.matrix - step.reshape(3, 3))
         slopes[i] = (up - down) / (2.0 * step[i])
     return max(0.0, float(slopes @ plane.covariance @ slopes))
-
-
-def over_lines(measure: Measure, seen: Seen) -> Measured:
-    """The speed from the times at which both lines were crossed. Raises Refused."""
-    calibration = measure.calibration
-    passed = []
-    for line in calibration.lines:
-        ends = np.array(line, dtype=float)
-        if calibration.lens is not None:
-            ends = undistorted(calibration.lens, ends)
-        found = crossing(
-            seen.t_s, seen.points_px, ends, noise_px=seen.scale, click_px=calibration.error_px
-        )
-        if found is None:
-            raise Refused("it was not followed across both lines")
-        passed.append(found)
-    (first_s, first_error_s), (last_s, last_error_s) = sorted(passed)
-    took_s, distance_m = last_s - first_s, calibration.distance_m or 0.0
-    if not took_s > 0.0:
-        raise Refused("it crossed both lines at once")
-    parallax = by_height(measure)
-    relative = math.hypot(
-        math.hypot(first_error_s, last_error_s) / took_s,
-        calibration.error_m / distance_m,
-        parallax.relative_error,
-    )
-    speed = distance_m / took_s * parallax.factor
-    return Measured(
-        speed_m_s=speed, stderr_m_s=speed * relative, first_t_s=first_s, last_t_s=last_s
-    )
