@@ -117,7 +117,7 @@ def test_who_drives_straight_and_steadily_is_timed(kmh: float, x: float) -> None
         (aslant, "aslant"),
         (swerving, "turned between the lines"),
         (lambda t: straight(t, x=5.5), "beside the ends"),
-        (lambda t: straight(t, x=-4.1), "beside the ends"),
+        (lambda t: straight(t, x=-3.9), "beside the ends"),
     ],
 )
 @pytest.mark.parametrize("fps", [8.0, 25.0])
