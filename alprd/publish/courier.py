@@ -20,6 +20,7 @@ from alprd.publish.post import Post
 from alprd.publish.rows import OutboxRow
 from alprd.publish.shelf import Shelf
 from alprd.publish.sink import encode
+from alprd.publish.spare import SpareLane
 from alprd.publish.suspects import Suspects
 
 TOO_LARGE: Final = 0x95
@@ -83,6 +84,7 @@ class Courier:
         shelf: Shelf,
         board: Board,
         post: Post,
+        spare: SpareLane,
         suspects: Suspects,
         clock: Clock,
     ) -> None:
@@ -91,6 +93,7 @@ class Courier:
         self._shelf = shelf
         self._board = board
         self._post = post
+        self._spare = spare
         self._suspects = suspects
         self._limit = max(1, min(station.max_inflight, connection.receive_maximum))
         self._clock = clock
@@ -104,6 +107,7 @@ class Courier:
         """Nothing new is sent any more, only answers are taken."""
         shelf.new_connection()
         post.clear()
+        spare.clear()
 
     @property
     def idle(self) -> bool:
@@ -124,7 +128,7 @@ class Courier:
     @property
     def is_hurried(self) -> bool:
         """Whether something is to be done soon, although nothing comes from the broker."""
-        return self._shelf.kept_back > 0
+        return self._shelf.kept_back > 0 or self._spare.is_busy
 
     @property
     def waits_s(self) -> float:
@@ -166,6 +170,12 @@ class Courier:
         self._send_post()
         self._send_gaps()
         self._send_events()
+        self._spare.send_over(
+            self._connection,
+            self._send,
+            forbids=self._suspects.forbids,
+            may_send=lambda: self._exhausted and self._has_place,
+        )
 
     def take_acks(self) -> None:
         """Let go of what the broker has taken."""

@@ -21,6 +21,7 @@ from alprd.publish.mqtt import Connection, Version
 from alprd.publish.outbox import Outbox
 from alprd.publish.post import Post
 from alprd.publish.shelf import Shelf
+from alprd.publish.spare import SpareLane
 from alprd.publish.suspects import Suspects
 from alprd.publish.waker import Waker
 
@@ -80,6 +81,7 @@ class PublishLoop:
         station: Station,
         board: Board,
         post: Post,
+        spare: SpareLane,
         waker: Waker,
         beat: Beat,
         retry_min_s: float,
@@ -92,6 +94,7 @@ class PublishLoop:
         self._station = station
         self._board = board
         self._post = post
+        self._spare = spare
         self._waker = waker
         self._beat = beat
         self._clock = clock
@@ -284,6 +287,7 @@ class PublishLoop:
             shelf=self._shelf,
             board=self._board,
             post=self._post,
+            spare=self._spare,
             suspects=self._suspects,
             clock=self._clock,
         )

@@ -11,8 +11,11 @@ thread; paho's network thread is never started.
 from __future__ import annotations
 
 import socket
+import sys
 from collections import deque
 from collections.abc import Collection, Sequence
+from fcntl import ioctl
+from termios import TIOCOUTQ
 from typing import Final, Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -31,6 +34,7 @@ V311: Final = MQTTProtocolVersion.MQTTv311
 DEFAULT_RECEIVE_MAXIMUM: Final = 65535
 FIXED_HEADER_BYTES: Final = 5
 WITHOUT_RETAINED: Final = 2
+MUCH: Final = 2**31
 READS_PER_TURN: Final = 64
 MAX_INBOUND: Final = 1000
 """Messages kept for the owner; whoever floods us loses the rest of the flood."""
@@ -123,6 +127,18 @@ class Connection:
             if self._client.bare is not None:
                 self._client.bare.close()
             raise BrokerError(connect_error(self.broker, error)) from error
+
+    @property
+    def backlog_bytes(self) -> int:
+        """Bytes on their way that the broker's machine has not confirmed yet."""
+        fileno = self.fileno()
+        if fileno is None or self._client.want_write():
+            return MUCH
+        try:
+            # Linux's SIOCOUTQ: what of a TCP connection is unsent or unacknowledged.
+            return int.from_bytes(ioctl(fileno, TIOCOUTQ, bytes(4)), sys.byteorder)
+        except (OSError, ValueError):  # it is being closed
+            return MUCH
 
     @property
     def protocol_name(self) -> str:

@@ -21,6 +21,7 @@ from alprd.publish.loop import GOODBYE_S, PublisherStats, PublishLoop
 from alprd.publish.message import Inbound, Message
 from alprd.publish.outbox import Outbox
 from alprd.publish.post import Post
+from alprd.publish.spare import SpareFigures, SpareLane
 from alprd.publish.waker import Waker
 
 __all__ = ["PublisherStats", "PublisherThread"]
@@ -88,6 +89,7 @@ class PublisherThread:
             prefix=settings.prefix, device_id=device_id, now=now, on_change=self._waker.wake
         )
         self._post = Post(on_change=self._waker.wake)
+        self._spare = SpareLane(on_change=self._waker.wake, clock=clock)
         self._offer_wanted = threading.Event()
         self._make_loop = partial(
             PublishLoop,
@@ -103,6 +105,7 @@ class PublisherThread:
             ),
             board=self._board,
             post=self._post,
+            spare=self._spare,
             waker=self._waker,
             beat=beat,
             retry_min_s=retry_min_s,
@@ -138,6 +141,18 @@ class PublisherThread:
     def send(self, message: Message) -> None:
         """Send something for the moment, in order; dropped when no broker is there."""
         self._post.put(message)
+
+    def send_track(self, message: Message, *, replaces: str | None = None) -> None:
+        """Send it while no event waits, else never; of those with the same key the newest."""
+        self._spare.put(message, replaces=replaces)
+
+    def send_picture(self, message: Message) -> None:
+        """Send it over an idle line that is fast enough for it, else not at all."""
+        self._spare.put_picture(message)
+
+    def spare_figures(self) -> SpareFigures:
+        """How many live tracks and pictures went out, and how many there was no room for."""
+        return self._spare.figures
 
     def offer_parked_again(self) -> None:
         """Try once more what a broker has refused."""
