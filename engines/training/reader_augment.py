@@ -19,6 +19,9 @@ from engines.training.reader_geometry import OUT_H, OUT_W
 SMALLEST_PX = 30.0
 """Narrowest crop that a camera delivers: the plate itself is 28 pixels wide then."""
 
+NIGHT = 0.08
+"""Share of crops that a dashcam takes at night."""
+
 WIDTHS = math.log(160 / SMALLEST_PX)
 
 
@@ -96,6 +99,30 @@ def light(x: Tensor) -> Tensor:
     ).clamp(0, 1)
 
 
+def night(x: Tensor, dark: Tensor) -> Tensor:
+    """A dashcam at night where `dark` (B,): red to purple, the plate's lamps, ink that the lit
+    ground outshines. What is brighter than white stays so until the blur has spread it.
+    """
+    count, device = x.shape[0], x.device
+
+    def each(low: float, high: float) -> Tensor:
+        return _u(count, low, high, device)[:, None, None, None]
+
+    tint = torch.cat((each(0.65, 1.0), each(0.3, 0.85), each(0.4, 1.0)), 1)
+    ground = each(0.3, 1.7)
+    ink = ground.clamp(max=1.1) * each(0.2, 0.8)
+    grey = x.mean(1, keepdim=True)
+    spread = grey.std((2, 3), keepdim=True) + 0.02
+    drawn = ((grey - grey.mean((2, 3), keepdim=True)) / spread * 0.3 + 0.6).clamp(0, 1.2)
+    lit = ink + (ground - ink) * drawn + (x - grey) * 0.25
+    ys = torch.linspace(0, 1, OUT_H, device=device)[None, None, :, None]
+    xs = torch.linspace(0, 1, OUT_W, device=device)[None, None, None, :]
+    for side in (each(0.1, 0.5), each(0.5, 0.9)):
+        lamp = torch.exp(-(((xs - side) / each(0.03, 0.12)) ** 2 + (ys / each(0.06, 0.25)) ** 2))
+        lit = lit + lamp * each(-0.5, 1.2).clamp(min=0)
+    return torch.where(dark[:, None, None, None], lit * tint, x)
+
+
 def occlude(x: Tensor) -> Tensor:
     """Thin bars (tow hooks, cables, wipers) and small specks: they hide parts of characters,
     never all of one.
@@ -112,15 +139,17 @@ def occlude(x: Tensor) -> Tensor:
     return x + bar[:, None] * (colour - x)
 
 
-def blur(x: Tensor, strength: Tensor) -> Tensor:
-    """Per-sample Gaussian (focus) and line (motion) kernels; `strength` (B,) scales both."""
+def blur(x: Tensor, strength: Tensor, least: Tensor) -> Tensor:
+    """Per-sample Gaussian (focus) and line (motion) kernels; `strength` (B,) scales both, `least`
+    (B,) is the smallest sigma.
+    """
     count, device = x.shape[0], x.device
     size = 11
     r = torch.arange(size, device=device).float() - size // 2
     dy, dx = torch.meshgrid(r, r, indexing="ij")
     sigma = (
         torch.where(_maybe(count, 0.45, device), _u(count, 0.5, 2.6, device), 0.25) * strength
-    ).clamp(min=0.2)
+    ).maximum(least)
     kernel = torch.exp(-(dx**2 + dy**2)[None] / (2 * sigma[:, None, None] ** 2))
     angle = (
         torch.where(_maybe(count, 0.5, device), 0.0, math.pi)
@@ -222,7 +251,9 @@ def degrade(
     is `light` or its compiled self.
     """
     x = occlude(lit(x))
-    x = blur(x, strength)
+    dark = _maybe(len(x), NIGHT, x.device)
+    least = torch.where(dark, _u(len(x), 0.6, 2.1, x.device) * strength.clamp(min=0.5), 0.2)
+    x = blur(night(x, dark), strength, least).clamp(0, 1)
     parts = [camera(part, low_res=bool(torch.rand(1) < low_res)) for part in x.chunk(chunks)]
     x = torch.cat(parts)
     sharpened = x + (x - functional.avg_pool2d(x, 3, 1, 1)) * 1.2

@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
+from torch.nn import functional
 
 from engines.training import reader_augment as aug
 from engines.training import reader_geometry as geo
@@ -40,6 +41,7 @@ class Batch:
     slots: Tensor  # (B, 12) long, MASKED where unknown
     region: Tensor  # (B,) long, MASKED where unknown
     judged: Tensor  # (B,) bool: the whole text is known, so the quality head may learn from it
+    corners: Tensor  # (B, 8) in parts of the crop, NaN where nobody knows them
 
 
 @dataclass(frozen=True, slots=True)
@@ -209,8 +211,8 @@ class Pools:
             self._canvases(chosen), inside, self.real_quad[chosen], padding="border"
         )[0]
 
-    def _rendered(self, count: int) -> tuple[Tensor, Tensor]:
-        """Crops of rendered plates before the camera, and which they are."""
+    def _rendered(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
+        """Crops of rendered plates before the camera, which they are, and their corners (B, 8)."""
         pick = torch.randint(len(self.flat), (count,), device=self.device)
         texture = self.flat[pick].permute(0, 3, 1, 2).float() / 255
         aspect = self.aspect[pick]
@@ -223,7 +225,8 @@ class Pools:
         vehicles = int(count * 0.45)
         if len(self.real):
             behind[:vehicles] = self._surroundings(corners[:vehicles])
-        return behind * (1 - mask) + crop * mask, pick
+        colour, alpha = crop[:, :3], crop[:, 3:]  # the colour is multiplied by alpha already
+        return behind * (1 - mask * alpha) + colour * mask, pick, corners.flatten(1)
 
     def _photographed(self, chosen: Tensor) -> Tensor:
         """Real crops, from the detector's quad or from the annotated box."""
@@ -245,7 +248,7 @@ class Pools:
         n_real, n_none = int(size * real), int(size * negative)
         n_judged = n_none * 2 // 3 if len(self.none_index) else 0
         n_flat = size - n_real - n_none
-        crop, pick = self._rendered(n_flat)
+        crop, pick, corners = self._rendered(n_flat)
         clean = [crop, self._background(n_none - n_judged)]
         slots = [
             self.flat_slots[pick],
@@ -269,7 +272,14 @@ class Pools:
         # Mixed, so that every chunk of the camera sees every kind; real crops are blurred already.
         strength = torch.ones(size, device=device)
         strength[size - len(chosen) :] = 0.6
+        corners = functional.pad(corners, (0, 0, 0, size - n_flat), value=float("nan"))
         order = torch.randperm(size, device=device)
-        images = aug.degrade(torch.cat(clean)[order], strength[order], low_res=0.55, lit=self.light)
+        images = aug.degrade(torch.cat(clean)[order], strength[order], low_res=0.6, lit=self.light)
         all_slots = torch.cat(slots)[order]
-        return Batch(images, all_slots, torch.cat(region)[order], (all_slots != MASKED).all(1))
+        return Batch(
+            images,
+            all_slots,
+            torch.cat(region)[order],
+            (all_slots != MASKED).all(1),
+            corners[order],
+        )

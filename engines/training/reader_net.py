@@ -1,5 +1,5 @@
 """The plate reader: convolutions, two attention layers over the 8x20 grid, twelve slot queries,
-three heads.
+four heads.
 
 Only convolutions, folded batch norms, SiLU, matrix products and softmax: FP16-safe,
 INT8-friendly, and accepted by old and new TensorRT. Tensors inside attention are (batch,
@@ -11,9 +11,25 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
+from engines.training.reader_geometry import MARGIN_X, MARGIN_Y, unit_corners
+
 HEIGHT_PX, WIDTH_PX = 64, 160
 SLOTS = 12
+FINE_END = 7
+"""So many layers of the stem end at the 16x40 map."""
+
+RENAMED = {
+    f"region.{before}.{kind}": f"region.{after}.{kind}"
+    for before, after in ((0, "mean"), (3, "out.2"))
+    for kind in ("weight", "bias")
+}
+"""What the region head's layers were called before it had looks of its own."""
+
+NEW_HEADS = ("corners.", "region.where.", "region.seen.")
 CLASSES = 37
+REGION_LOOKS = 4
+FINE, COARSE = 16, 20
+"""Channels in which the corners' place is kept: of the 16x40 map, and of the 8x20 one."""
 
 
 def conv_bn(c_in: int, c_out: int, kernel: int, stride: int = 1, groups: int = 1) -> nn.Sequential:
@@ -99,9 +115,56 @@ class FeedForward(nn.Module):
         return x + self.down(nn.functional.silu(self.up(x)))
 
 
+class RegionHead(nn.Module):
+    """What the slots and the whole plate say, and `REGION_LOOKS` places of its own choice: a state's
+    name or a seal fills a few of the 160 tokens, which a mean over all of them drowns.
+    """
+
+    def __init__(self, channels: int, regions: int) -> None:
+        super().__init__()
+        self.where = nn.Conv1d(channels, REGION_LOOKS, 1)
+        self.seen = nn.Linear(channels * REGION_LOOKS, 160, bias=False)
+        self.mean = nn.Linear(channels * 2, 160)
+        self.out = nn.Sequential(nn.SiLU(), nn.Dropout(0.1), nn.Linear(160, regions))
+        nn.init.zeros_(self.seen.weight)  # a reader without these looks goes on as it was
+
+    def forward(self, memory: Tensor, pooled: Tensor) -> Tensor:
+        weights = self.where(memory).softmax(dim=-1)
+        looks = (weights @ memory.transpose(1, 2)).flatten(1)
+        return self.out(self.mean(pooled) + self.seen(looks))
+
+    def macs(self, tokens: int) -> int:
+        return tokens * self.seen.in_features
+
+
+class CornerHead(nn.Module):
+    """Where the plate's corners are in the crop, from maps whose every cell keeps its own weights.
+
+    The result (B, 8) counts from the crop's top left in parts of its width and height.
+    """
+
+    def __init__(self, fine: int, coarse: int, tokens: int, start: Tensor) -> None:
+        super().__init__()
+        self.fine, self.coarse = conv_bn(fine, FINE, 2, 2), _proj(coarse, COARSE)
+        self.fine[0].padding = (0, 0)
+        self.hidden = nn.Linear((FINE + COARSE) * tokens, 64)
+        self.offset = nn.Linear(64, 8)
+        self.tokens = tokens
+        nn.init.zeros_(self.offset.weight)
+        nn.init.zeros_(self.offset.bias)
+        self.register_buffer("start", start.reshape(1, 8))
+
+    def forward(self, fine: Tensor, memory: Tensor) -> Tensor:
+        maps = torch.cat(
+            (self.fine(fine).reshape(-1, FINE, self.tokens), self.coarse(memory)), dim=1
+        )
+        hidden = nn.functional.silu(self.hidden(nn.functional.silu(maps).flatten(1)))
+        return self.start + self.offset(hidden)
+
+
 class ReaderNet(nn.Module):
     """crops (B, 3, 64, 160) RGB 0..1 -> character logits (B, 12, 37), region logits (B, R),
-    quality logit (B, 1).
+    quality logit (B, 1), corners (B, 8) x0 y0 .. x3 y3 in parts of the crop.
     """
 
     def __init__(self, regions: int, channels: int = 136) -> None:
@@ -139,15 +202,20 @@ class ReaderNet(nn.Module):
             for _ in range(2)
         )
         self.chars = nn.Conv1d(channels, CLASSES, 1)
-        self.region = nn.Sequential(
-            nn.Linear(channels * 2, 160), nn.SiLU(), nn.Dropout(0.1), nn.Linear(160, regions)
-        )
+        self.region = RegionHead(channels, regions)
         self.quality = nn.Sequential(
             nn.Linear(SLOTS * 2 + channels, 64), nn.SiLU(), nn.Linear(64, 1)
         )
+        inset = torch.tensor([MARGIN_X, MARGIN_Y])
+        self.corners = CornerHead(
+            64, channels, tokens, unit_corners(1, inset.device) * (1 - 2 * inset) + inset
+        )
 
-    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-        grid = self.stem(crops - 0.5)
+    def forward(self, crops: Tensor) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        grid = fine = crops - 0.5
+        for number, layer in enumerate(self.stem, start=1):
+            grid = layer(grid)
+            fine = grid if number == FINE_END else fine
         memory = grid.reshape(-1, self.channels, self.tokens) + self.place
         for attention, feed in self.encoder:  # type: ignore[misc]
             memory = feed(attention(memory, memory))
@@ -157,12 +225,31 @@ class ReaderNet(nn.Module):
             slots = feed(mix(slots, slots))
         logits = self.chars(slots).transpose(1, 2)
         pooled = memory.mean(dim=2)
-        region = self.region(torch.cat((pooled, slots.mean(dim=2)), dim=1))
+        region = self.region(memory, torch.cat((pooled, slots.mean(dim=2)), dim=1))
         # The judge sees what the reader saw but must not change it.
         chances = logits.detach().softmax(dim=-1)
         sure = torch.cat((chances.amax(dim=-1), (chances * chances).sum(dim=-1)), dim=1)
         quality = self.quality(torch.cat((sure.to(pooled.dtype), pooled.detach()), dim=1))
-        return logits, region, quality
+        return logits, region, quality, self.corners(fine, memory)
+
+
+def carried(weights: dict[str, Tensor], theirs: list[str], net: ReaderNet, mine: list[str]) -> None:
+    """Load the weights of another reader into a net: region labels move with their rows, labels
+    that it did not know and heads that it did not have stay as they are initialised.
+
+    Raises ValueError where anything else differs.
+    """
+    renamed = {RENAMED.get(name, name): value for name, value in weights.items()}
+    state = net.state_dict()
+    for name in ("region.out.2.weight", "region.out.2.bias"):
+        rows = state[name].clone()
+        for label in set(mine) & set(theirs):
+            rows[mine.index(label)] = renamed[name][theirs.index(label)].to(rows.dtype)
+        renamed[name] = rows
+    missing, unexpected = net.load_state_dict(renamed, strict=False)
+    new = tuple(name for name in missing if not name.startswith(NEW_HEADS))
+    if new or unexpected:
+        raise ValueError(f"not a reader's weights: {[*new, *unexpected][:4]}")
 
 
 def count_macs(net: ReaderNet) -> int:
@@ -188,7 +275,8 @@ def count_macs(net: ReaderNet) -> int:
     net.train(was_training)
     for hook in hooks:
         hook.remove()
-    return total + sum(m.macs() for m in net.modules() if isinstance(m, Attention))
+    attention = sum(m.macs() for m in net.modules() if isinstance(m, Attention))
+    return total + attention + net.region.macs(net.tokens)
 
 
 def count_parameters(net: nn.Module) -> int:

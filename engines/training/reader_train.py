@@ -25,9 +25,12 @@ from torch.nn import functional
 
 from engines.training import reader_augment as aug
 from engines.training.reader_data import VIEWS, Batch, Pools, RealCrops
-from engines.training.reader_net import ReaderNet, count_macs, count_parameters
+from engines.training.reader_net import ReaderNet, carried, count_macs, count_parameters
 from engines.training.reader_score import decode, readable
 from engines.training.render_flat import BLANK, MASKED
+
+UPRIGHT, NEAR = 0.5, 0.015
+"""Of corners: what the crop's height counts beside its width, and a distance that is near."""
 
 
 @torch.no_grad()
@@ -82,9 +85,24 @@ def held_figures(net: nn.Module, crops: RealCrops, device: torch.device) -> dict
     return {**result, "worth": sum(worth) / len(worth)}
 
 
+def corner_loss(corners: Tensor, truth: Tensor) -> tuple[Tensor, Tensor]:
+    """Loss and mean distance of known corners (B, 8), in parts of the crop's width.
+
+    The logarithm lets a corner that nobody could find pull no more than one that is nearly right.
+    """
+    known = truth.isfinite()
+    there = known[:, ::2].sum().clamp(min=1)
+    # The crop is squashed: its height is worth less than its width on most plates.
+    scale = torch.tensor([1.0, UPRIGHT], device=corners.device)
+    gap = torch.where(known, corners - torch.nan_to_num(truth), 0.0).unflatten(1, (4, 2)) * scale
+    distance = (gap.square().sum(-1) + 1e-10).sqrt() * known[:, ::2]
+    loss = torch.log1p(distance / NEAR).sum() / there
+    return loss, (distance.sum() / there).detach()
+
+
 def losses(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
-    logits, region, quality = net(batch.images.contiguous(memory_format=torch.channels_last))
-    logits, region, quality = logits.float(), region.float(), quality.float()
+    outputs = net(batch.images.contiguous(memory_format=torch.channels_last))
+    logits, region, quality, corners = (output.float() for output in outputs)
     chars = functional.cross_entropy(
         logits.reshape(-1, 37), batch.slots.reshape(-1), ignore_index=MASKED, label_smoothing=0.02
     )
@@ -105,12 +123,14 @@ def losses(net: nn.Module, batch: Batch) -> tuple[Tensor, dict[str, Tensor]]:
         * judged
     ).sum() / judged.sum().clamp(min=1)
     exact = (right & seen).float().sum() / seen.float().sum().clamp(min=1)
-    total = chars + 0.06 * where + 0.1 * judge
+    corner, off = corner_loss(corners, batch.corners)
+    total = chars + 0.1 * where + 0.1 * judge + 0.1 * corner
     return total, {
         "chars": chars.detach(),
         "region": where.detach(),
         "judge": judge.detach(),
         "exact": exact,
+        "off": off,
     }
 
 
@@ -208,12 +228,7 @@ def train(args: argparse.Namespace) -> None:
     net = ReaderNet(len(pools.labels)).to(device).to(memory_format=torch.channels_last)
     if args.resume:
         state = torch.load(args.resume, map_location=device, weights_only=True)
-        if state["meta"]["regions"] != pools.labels:
-            raise SystemExit(
-                f"{args.resume} was trained on other region labels: "
-                "render with the same designs or start anew"
-            )
-        net.load_state_dict(state["weights"])
+        carried(state["weights"], state["meta"]["regions"], net, pools.labels)
     print(
         f"{device} regions={len(pools.labels)} params={count_parameters(net) / 1e6:.2f}M "
         f"flat={len(pools.flat)} real={len(pools.real)} "

@@ -1,8 +1,8 @@
 """Pre-render flat plates for the reader's training: `python -m engines.training.render_flat
 --out DIR --count N`.
 
-Writes plates.npy (N, 96, 240, 3) uint8 and plates.npz (slots, region, aspect, lines, regions,
-designs). Sharded over processes; plate k comes from seed (seed, k // CHUNK), so the result does
+Writes plates.npy (N, 96, 240, 4) uint8, colour multiplied by alpha, and plates.npz (slots,
+region, aspect, lines, regions, designs). Sharded over processes; plate k comes from seed (seed, k // CHUNK), so the result does
 not depend on the number of processes.
 """
 
@@ -54,9 +54,12 @@ def _chunk(job: tuple[str, int, int, int]) -> tuple[int, np.ndarray]:
             plate = render_plate(rng)
         h, w = plate.image.shape[:2]
         alpha = plate.image[..., 3:].astype(np.float32) / 255
-        filled = plate.image[..., :3] * alpha + (1 - alpha) * rng.uniform(0, 160, 3)
+        # What shows beside round corners is the scene's: it must not tell where the corners are.
+        colour = (plate.image[..., :3] * alpha + 0.5).astype(np.uint8)
         images[chunk * CHUNK + k] = cv2.resize(
-            filled.astype(np.uint8), (WIDTH_PX, HEIGHT_PX), interpolation=cv2.INTER_AREA
+            np.dstack((colour, plate.image[..., 3])),
+            (WIDTH_PX, HEIGHT_PX),
+            interpolation=cv2.INTER_AREA,
         )
         rows[k] = [
             *slots_of(plate.text),
@@ -73,7 +76,7 @@ def render(out: Path, count: int, processes: int, seed: int) -> None:
     out.mkdir(parents=True, exist_ok=True)
     path = out / "plates.npy"
     count = max(count // CHUNK, 1) * CHUNK
-    open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, HEIGHT_PX, WIDTH_PX, 3)).flush()
+    open_memmap(path, mode="w+", dtype=np.uint8, shape=(count, HEIGHT_PX, WIDTH_PX, 4)).flush()
     jobs = [(str(path), seed, chunk, CHUNK) for chunk in range(count // CHUNK)]
     table = np.zeros((count, SLOTS + 4), np.float32)
     start_s = last_s = time.monotonic()

@@ -201,7 +201,7 @@ def test_the_average_moves_towards_the_net_by_the_rest_of_its_decay() -> None:
 def test_a_batch_mixes_rendered_real_and_judged_crops_and_never_draws_val(tmp_path: Path) -> None:
     data, render = module("reader_data"), module("render_flat")
     regions = render.regions()
-    np.save(tmp_path / "plates.npy", np.full((4, 96, 240, 3), 200, np.uint8))
+    np.save(tmp_path / "plates.npy", np.full((4, 96, 240, 4), 200, np.uint8))
     np.savez(
         tmp_path / "plates.npz",
         slots=np.stack([render.slots_of("AB12")] * 4),
@@ -239,3 +239,114 @@ def test_a_batch_mixes_rendered_real_and_judged_crops_and_never_draws_val(tmp_pa
     rendered = (batch.slots == torch.from_numpy(render.slots_of("AB12").astype(np.int64))).all(1)
     assert rendered.sum() == 32
     assert (~batch.judged).sum() == (batch.slots == render.MASKED).any(1).sum() > 0
+    # Nobody knows a real plate's corners, and what is no plate has none.
+    assert torch.equal(batch.corners.isfinite().all(1), rendered)
+    assert torch.equal(batch.corners.isnan().all(1), ~rendered)
+
+
+def pools_of(tmp_path: Path, plates: np.ndarray) -> object:
+    """Pools of these flat plates (N, 96, 240, 4), without any real crop, before a grey wall."""
+    data, render = module("reader_data"), module("render_flat")
+    count = len(plates)
+    np.save(tmp_path / "plates.npy", plates)
+    np.savez(
+        tmp_path / "plates.npz",
+        slots=np.stack([render.slots_of("AB12")] * count),
+        region=np.zeros(count, np.int16),
+        aspect=np.full(count, 4.0, np.float32),
+        regions=np.array(render.regions()),
+    )
+    blob = cv2.imencode(".jpg", np.full((60, 120, 3), 90, np.uint8))[1].ravel()
+    ends = np.array([blob.size])
+    np.savez(
+        tmp_path / "crops.npz",
+        jpegs=blob,
+        ends=ends,
+        patches=blob,
+        patch_ends=ends,
+        quads=np.full((1, 8), np.nan, np.float32),
+        width_px=np.array(["80"]),
+        **{name: np.array([""]) for name in ("folder", "text", "quality", "region", "image")},
+        split=np.array(["val"]),
+        script=np.array(["latin"]),
+    )
+    return data.Pools(tmp_path, tmp_path / "crops.npz", CPU)
+
+
+def test_the_corners_of_a_rendered_crop_are_where_its_plate_is_drawn(tmp_path: Path) -> None:
+    red = np.zeros((1, 96, 240, 4), np.uint8)
+    red[..., 0] = red[..., 3] = 255
+    torch.manual_seed(3)
+    pools = pools_of(tmp_path, red)
+    crops, _, corners = pools._rendered(24)
+    for crop, quad in zip(crops, corners.reshape(-1, 4, 2), strict=True):
+        is_red = (crop[0] > 0.97) & (crop[1] < 0.03)
+        drawn = np.zeros((64, 160), np.uint8)
+        points = ((quad.numpy() * [160, 64] - 0.5) * 16).round().astype(np.int32)
+        cv2.fillConvexPoly(drawn, points, 1, shift=4)
+        inside = torch.from_numpy(cv2.erode(drawn, np.ones((5, 5), np.uint8)) > 0)
+        outside = torch.from_numpy(cv2.dilate(drawn, np.ones((5, 5), np.uint8)) == 0)
+        assert is_red[inside].float().mean() > 0.98
+        assert is_red[outside].float().mean() < 0.02
+
+
+def test_what_lies_beside_round_corners_is_the_scene(tmp_path: Path) -> None:
+    clear = np.zeros((1, 96, 240, 4), np.uint8)  # all of it is cut away
+    torch.manual_seed(3)
+    pools = pools_of(tmp_path, clear)
+    crops, _, _ = pools._rendered(8)
+    assert (crops.mean((1, 2, 3)) > 0.15).all()
+
+
+def test_only_known_corners_count_and_each_by_its_distance() -> None:
+    train = module("reader_train")
+    truth = torch.full((3, 8), float("nan"))
+    truth[0] = torch.rand(8)
+    given = torch.nan_to_num(truth).requires_grad_()
+    loss, off = train.corner_loss(given, truth)
+    assert loss.item() == pytest.approx(0, abs=1e-3)
+    moved = torch.nan_to_num(truth)
+    moved[0, 2] += 0.03
+    moved[2] = 5.0  # nobody knows this one
+    moved.requires_grad_()
+    loss, off = train.corner_loss(moved, truth)
+    assert off.item() == pytest.approx(0.03 / 4, abs=1e-4)
+    loss.backward()
+    assert moved.grad is not None
+    assert moved.grad.isfinite().all()
+    assert moved.grad[0, 2] > 0
+    assert not moved.grad[1:].any()
+    assert train.corner_loss(moved, truth * float("nan"))[0] == 0
+
+
+def test_a_dark_crop_is_tinted_and_the_others_stay_as_they_are() -> None:
+    torch.manual_seed(5)
+    crops = torch.rand(16, 3, 64, 160)
+    dark = torch.arange(16) < 8
+    found = module("reader_augment").night(crops, dark)
+    assert torch.equal(found[~dark], crops[~dark])
+    assert found.isfinite().all()
+    assert (found[:8] - crops[:8]).abs().mean((1, 2, 3)).min() > 0.05
+
+
+def test_weights_move_to_a_net_with_more_heads_and_other_region_labels() -> None:
+    net = module("reader_net")
+    torch.manual_seed(1)
+    old, new = net.ReaderNet(3).eval(), net.ReaderNet(4).eval()
+    before = {after: before for before, after in net.RENAMED.items()}
+    weights = {
+        before.get(name, name): value.clone()
+        for name, value in old.state_dict().items()
+        if not name.startswith(net.NEW_HEADS)
+    }
+    net.carried(weights, ["FR", "RO", "US"], new, ["AD", "RO", "FR", "US"])
+    crops = torch.rand(2, 3, 64, 160)
+    with torch.no_grad():
+        theirs, mine = old(crops), new(crops)
+    assert torch.allclose(theirs[0], mine[0], atol=1e-5)
+    assert torch.allclose(theirs[2], mine[2], atol=1e-5)
+    assert torch.allclose(theirs[1], mine[1][:, [2, 1, 3]], atol=1e-4)
+    inset = torch.tensor([0.04, 0.08, 0.96, 0.08, 0.96, 0.92, 0.04, 0.92])
+    assert torch.allclose(mine[3], inset.expand(2, 8))  # nothing learnt yet: the cut itself
+    with pytest.raises(ValueError, match=r"chars\.weight"):
+        net.carried({k: v for k, v in weights.items() if k != "chars.weight"}, [], new, [])
