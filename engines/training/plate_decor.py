@@ -160,7 +160,7 @@ def paint_caption(
     choices = caption["text"]
     text = choices[int(rng.integers(len(choices)))]
     colour = colour_of(caption["colour"]) if "colour" in caption else default
-    height = float(caption.get("height", 0.12))
+    height = float(caption.get("height", 0.12)) * float(rng.uniform(0.9, 1.15))
     y = float(caption.get("y", 0.12 if caption["at"] == "top" else 0.9)) + float(
         rng.uniform(-0.01, 0.01)
     )
@@ -173,7 +173,7 @@ def paint_caption(
         text,
         caption.get("font", "caption"),
         colour,
-        (w * float(caption.get("x", 0.5)), y * h),
+        (w * (float(caption.get("x", 0.5)) + float(rng.uniform(-0.02, 0.02))), y * h),
         height * h,
         w * float(caption.get("width", 0.6)),
     )

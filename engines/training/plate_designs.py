@@ -154,6 +154,10 @@ class Design:
     emboss: float = 0.6
     captions: tuple[Mapping[str, Any], ...] = ()
     graphics: tuple[str, ...] = ()
+    scenery: tuple[Mapping[str, Any], ...] = ()  # what this very design prints, see plate_scenery
+    special: float = 0.0  # probability of an optional plate: only the first caption stays
+    special_colours: tuple[str, ...] = ()
+    special_words: tuple[str, ...] = ()
     tags: tuple[
         Mapping[str, Any], ...
     ] = ()  # small fixed inscriptions beside the text (IND, GP, ...)

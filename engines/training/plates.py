@@ -12,7 +12,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 
-from engines.training import fonts, plate_decor, plate_marks
+from engines.training import fonts, plate_decor, plate_marks, plate_scenery
 from engines.training.plate_designs import (
     Design,
     choose_design,
@@ -216,6 +216,8 @@ def _tags(
 def render_plate(rng: np.random.Generator, design: Design | None = None) -> FlatPlate:
     """Draw one plate: of the given design, or of one chosen by weight."""
     design = choose_design(rng) if design is None else design
+    if rng.random() < design.special:
+        design = plate_scenery.special(rng, design)
     text, bound = draw_text(rng, design)
     family = design.fonts[int(rng.integers(len(design.fonts)))]
     face = fonts.choose_face(rng, family, distinct=not bound and bool(rng.random() < 0.8))
@@ -237,6 +239,8 @@ def render_plate(rng: np.random.Generator, design: Design | None = None) -> Flat
     image = np.empty((h, w, 3), np.float32)
     image[:] = np.array(back, np.float32) + jitter.astype(np.float32)
     image += plate_decor.soft_noise(rng, h, w, 4)[..., None] * float(rng.uniform(0, 8))
+    for item in design.scenery:
+        plate_scenery.paint_scenery(rng, image, item)
     for kind in design.graphics:
         if rng.random() < 0.75:
             plate_decor.paint_graphic(rng, image, kind)
