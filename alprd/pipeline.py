@@ -7,39 +7,40 @@ camera and one thread.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
 
-from alprd.core.counting import NOWHERE, LineCount, Places, count, crossings
+from alprd.core.counting import NOWHERE, LineCount, Places
 from alprd.core.dedup import (
     PassRules,
     enough,
     is_due,
-    is_same_pass,
     is_settled,
     may_be_settled,
     next_vote_t_s,
     poll,
+    same_pass,
 )
 from alprd.core.fleet import Fleet, carriers_of, hidden_plates
 from alprd.core.following import advance
 from alprd.core.geometry import Quad
+from alprd.core.ledger import Ledger
 from alprd.core.observe import (
     Observation,
     Plate,
-    carriers,
+    observed,
     plausible_plates,
-    usable_read,
 )
 from alprd.core.passes import make_event, make_unread_event
 from alprd.core.resting import rests
 from alprd.core.speed import SpeedMeter
-from alprd.core.splitting import conclude
+from alprd.core.splitting import conclude, undisputed
 from alprd.core.tracking import Track
 from alprd.core.types import Detection, Frame, PlateEvent, PlateRead, PointPx
 from alprd.core.vehicles import VehicleTrack, could_be_read, has_left
+from alprd.core.voting import Vote
 
 SELECTED_AHEAD = 256
 """Frames that may be selected before they are stepped; more than any batch holds."""
@@ -83,11 +84,11 @@ class CameraPipeline:
     ) -> None:
         self._camera_id = camera_id
         self.retune(settings, roi, speed=speed, places=places)
+        self._new_event_id = new_event_id
         self._name_pass = name_pass or (lambda _, at: new_event_id(at))
         self._tracks: tuple[Track, ...] = ()
         self._fleet = Fleet()
-        # Replaced, never changed: health reads it from its own thread.
-        self._counts: Mapping[str, LineCount] = {}
+        self._ledger = Ledger()
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
         self._ended: tuple[Track, ...] = ()
         self._next_id = 1
@@ -116,8 +117,8 @@ class CameraPipeline:
         return bool(self._places.lines)
 
     def line_counts(self) -> dict[str, LineCount]:
-        """Passes over each line, of those that have ended; callable from any thread."""
-        counts = self._counts
+        """Passes over each line; callable from any thread."""
+        counts = self._ledger.counts
         return {line.name: counts.get(line.name, LineCount()) for line in self._places.lines}
 
     def retune(
@@ -190,6 +191,7 @@ class CameraPipeline:
         )
         # What only this frame tells to be gone; before it no frame came in which to miss it.
         over += self._end_lost(t_s)
+        over += self._note_crossings(t for t in self._tracks if t.last.t_s == t_s)
         return [*restarted, *over, *self._publish_due(t_s)]
 
     def tick(self, t_s: float) -> list[PlateEvent]:
@@ -230,29 +232,11 @@ class CameraPipeline:
         vehicles = self._fleet.see(
             detections, t_s=t_s, captured_at=frame.captured_at, frame_size=size
         )
-        seen = []
-        for plate, read in plates:
-            held_by = carriers(plate.centre, vehicles)
-            seen.append(
-                Observation(
-                    t_s=t_s,
-                    captured_at=frame.captured_at,
-                    frame_size=size,
-                    quad=plate.quad,
-                    x_px=plate.centre[0],
-                    y_px=plate.centre[1],
-                    width_px=plate.width_px,
-                    height_px=plate.height_px,
-                    since_s=t_s - self._frame_t_s,
-                    score=min(1.0, plate.detection.score),
-                    attempted=read is not None,
-                    read=None if read is None else usable_read(read),
-                    vehicle=held_by[0].detection if held_by else None,
-                    vehicle_id=held_by[0].id if held_by else None,
-                    carriers=held_by,
-                )
-            )
-        return seen
+        since_s = t_s - self._frame_t_s
+        return [
+            observed(plate, read, frame, vehicles, t_s=t_s, since_s=since_s)
+            for plate, read in plates
+        ]
 
     def _end_lost(self, t_s: float) -> list[PlateEvent]:
         """End the tracks whose plate, and vehicle, have been away for too long."""
@@ -299,7 +283,7 @@ class CameraPipeline:
             )
             # What never moved is no pass, and what is only hidden may still be read.
             if event.direction is not None and has_left(vehicle, event.direction.label):
-                self._counts = count(self._counts, event.crossings)
+                self._ledger.enter(-vehicle.id, event.crossings)
                 events.append(event)
         return events
 
@@ -317,10 +301,19 @@ class CameraPipeline:
                 judged, event = self._judge(part)
                 if judged.verdict is not None:
                     self._ended = (*self._ended, judged)
-                    crossed = crossings(judged.path, self._places.lines, judged.last.frame_size)
-                    self._counts = count(self._counts, crossed)
                 if event is not None:
                     events.append(event)
+                events += self._note_crossings([judged])
+        return events
+
+    def _note_crossings(self, tracks: Iterable[Track]) -> list[PlateEvent]:
+        """Count the lines that passes crossed since; events of those on the wrong way by now."""
+        events = []
+        for track in tracks if self._places.lines else ():
+            found, sure = track.verdict, undisputed(track)
+            is_new = found is not None and self._ledger.enter_track(sure, self._places)
+            if found is not None and is_new and track.event_id is not None:
+                events.append(self._event_of(sure, found, continues=track.event_id))
         return events
 
     def _publish_due(self, t_s: float) -> list[PlateEvent]:
@@ -346,27 +339,37 @@ class CameraPipeline:
         """
         if track.verdict is not None:
             return track, None
-        found = poll(track)
-        if early and (found is None or not is_settled(track, found)):
+        sure = undisputed(track)
+        found = poll(sure)
+        if early and (found is None or not is_settled(sure, found)):
             return track, None
         if found is None or not enough(
-            track, found, self._rules, sees_vehicles=self._fleet.ever_seen
+            sure, found, self._rules, sees_vehicles=self._fleet.ever_seen
         ):
             return track, None
         published = [t for t in (*self._ended, *self._tracks) if t.verdict is not None]
         others = [*self._ended, *self._tracks]
         judged = replace(track, verdict=found)
         self._fleet.have_plates(track.bound_to)
-        if is_same_pass(published, others, track, found, self._rules):
-            return judged, None
+        same = same_pass(published, others, sure, found, self._rules)
+        if same is not None:
+            return replace(judged, same_as=same.pass_id, event_id=same.event_id), None
+        event = self._event_of(sure, found)
+        self._ledger.enter(track.pass_id, event.crossings)
+        return replace(judged, event_id=event.event_id), event
+
+    def _event_of(self, track: Track, found: Vote, *, continues: str | None = None) -> PlateEvent:
         meter, last = self._speed, track.last
-        return judged, make_event(
+        return make_event(
             track,
             found,
             camera_id=self._camera_id,
-            new_event_id=partial(self._name_pass, judged),
+            new_event_id=partial(self._name_pass, track)
+            if continues is None
+            else self._new_event_id,
             places=self._places,
             speed=None if meter is None else meter.speed_of(track.path, last.frame_size),
+            continues=continues,
         )
 
     def _forget(self, t_s: float) -> None:
@@ -377,6 +380,7 @@ class CameraPipeline:
         self._ended = tuple(
             t for t in self._ended if earliest_s <= t.last.t_s + self._rules.merge_s
         )
+        self._ledger.keep({t.pass_id for t in (*self._ended, *self._tracks)})
 
 
 def _by_first_read(track: Track) -> tuple[float, int]:

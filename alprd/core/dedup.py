@@ -170,10 +170,10 @@ def is_over(track: Track, t_s: float, rules: PassRules) -> bool:
     return t_s - track.last.t_s > rules.merge_s
 
 
-def is_same_pass(
+def same_pass(
     published: Iterable[Track], others: Iterable[Track], track: Track, found: Vote, rules: PassRules
-) -> bool:
-    """Whether the track shows a vehicle that has its event already, or that another track covers.
+) -> Track | None:
+    """The track whose vehicle this one shows too, and has its event already or is covered by it.
 
     Args:
         published: tracks with a verdict, also ended ones that were lost lately.
@@ -184,12 +184,13 @@ def is_same_pass(
     """
     for other in published:
         if other.id != track.id and _same_vehicle(other, track, found, rules):
-            return True
-    return any(
-        other.id != track.id
-        and (_took_turns(other, track, rules) or _covers_glimpse(other, track, found, rules))
-        for other in others
-    )
+            return other
+    for other in others:
+        if other.id != track.id and (
+            _took_turns(other, track, rules) or _covers_glimpse(other, track, found, rules)
+        ):
+            return other
+    return None
 
 
 def _same_vehicle(other: Track, track: Track, found: Vote, rules: PassRules) -> bool:

@@ -12,7 +12,7 @@ from datetime import datetime, timedelta, timezone
 from typing import Any
 
 from alprd.core.speed import KMH_PER_MPH
-from alprd.core.types import BoxPx, Direction, PlateEvent, Speed, Vehicle
+from alprd.core.types import BoxPx, Direction, EventImage, PlateEvent, Speed, Vehicle
 
 SCHEMA = "alprd.plate/1"
 EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
@@ -43,6 +43,7 @@ def to_payload(
     return {
         "schema": SCHEMA,
         "event_id": event.event_id,
+        "continues": event.continues,
         "seq": seq,
         "device_id": device_id,
         "camera_id": event.camera_id,
@@ -86,7 +87,7 @@ def to_payload(
         "dwell_s": None if event.dwell_s is None else round(event.dwell_s, 2),
         "stationary": event.stationary,
         "lists": list(event.lists),
-        "image": None,
+        "image": _image(event.image),
         "software": software,
         "models": dict(models),
     }
@@ -164,6 +165,21 @@ def _vehicle(vehicle: Vehicle | None) -> dict[str, Any] | None:
         "color": vehicle.color,
         "confidence": _probability(vehicle.confidence),
         "box": _rounded(vehicle.box),
+    }
+
+
+def _image(image: EventImage | None) -> dict[str, Any] | None:
+    if image is None:
+        return None
+    return {
+        "file": image.file,
+        "sha256": image.sha256,
+        "bytes": image.size_bytes,
+        "size": [image.width_px, image.height_px],
+        "crop": image.crop,
+        "plates": image.plates,
+        "captured_at": format_time(image.captured_at),
+        "topic": image.topic,
     }
 
 

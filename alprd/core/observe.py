@@ -28,7 +28,16 @@ from alprd.core.geometry import (
     quad_size,
 )
 from alprd.core.plates import MAX_CHARS, MIN_CHARS
-from alprd.core.types import ALPHABET, BLANK, PLATE_LABEL, BoxPx, Detection, PlateRead, PointPx
+from alprd.core.types import (
+    ALPHABET,
+    BLANK,
+    PLATE_LABEL,
+    BoxPx,
+    Detection,
+    Frame,
+    PlateRead,
+    PointPx,
+)
 
 MIN_SCORE: Final = 0.2
 """The detector's own threshold is in its manifest; this is the floor below any sensible one."""
@@ -129,6 +138,45 @@ def plausible_plates(
         if len(kept) < MAX_PLATES and not any(_same_place(plate.box, k.box) for k in kept):
             kept.append(plate)
     return kept
+
+
+def observed(
+    plate: Plate,
+    read: PlateRead | None,
+    frame: Frame,
+    vehicles: Sequence[Carrier],
+    *,
+    t_s: float,
+    since_s: float,
+) -> Observation:
+    """A plate as its track gets it.
+
+    Args:
+        plate: what was found.
+        read: what was read on it; None when nobody tried.
+        frame: where.
+        vehicles: those of the frame.
+        t_s: its time, which never goes back.
+        since_s: as in `Observation`.
+    """
+    held_by = carriers(plate.centre, vehicles)
+    return Observation(
+        t_s=t_s,
+        captured_at=frame.captured_at,
+        frame_size=(int(frame.image.shape[1]), int(frame.image.shape[0])),
+        quad=plate.quad,
+        x_px=plate.centre[0],
+        y_px=plate.centre[1],
+        width_px=plate.width_px,
+        height_px=plate.height_px,
+        since_s=since_s,
+        score=min(1.0, plate.detection.score),
+        attempted=read is not None,
+        read=None if read is None else usable_read(read),
+        vehicle=held_by[0].detection if held_by else None,
+        vehicle_id=held_by[0].id if held_by else None,
+        carriers=held_by,
+    )
 
 
 def usable_read(read: PlateRead) -> PlateRead | None:

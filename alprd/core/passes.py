@@ -49,8 +49,11 @@ def make_event(
     new_event_id: Callable[[datetime], str],
     places: Places = NOWHERE,
     speed: Speed | None = None,
+    continues: str | None = None,
 ) -> PlateEvent:
     """The pass as an event, from the track up to now and its vote.
+
+    `continues` is the id of the event that it had before it went the wrong way.
 
     `captured_at`, `quad` and the vehicle's box belong to one picture: the one whose read counts
     most of those that gave the published text (and show the vehicle, if there is one).
@@ -71,7 +74,8 @@ def make_event(
     size = shown.frame_size
     what = _whereabouts(direction_of(track.path, size), track.path, places, frame_size=size)
     return PlateEvent(
-        event_id=new_event_id(wall_times([first_read, last])[0]),
+        event_id=new_event_id(last_seen if continues else wall_times([first_read, last])[0]),
+        continues=continues,
         camera_id=camera_id,
         plate=found.published,
         confidence=found.confidence,

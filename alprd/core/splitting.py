@@ -100,6 +100,11 @@ def give_in(track: Track) -> Track:
     return merged
 
 
+def undisputed(track: Track) -> Track:
+    """The track up to its challengers: what came after may be another vehicle's way."""
+    return cut(track, track.id)[0] if track.challengers else track
+
+
 def cut(track: Track, next_id: int) -> tuple[Track, Track]:
     """The track as it was before the challengers, and theirs."""
     since_s = track.challengers[0].t_s

@@ -79,6 +79,8 @@ class Track:
         seat: where it sat on the vehicle that carried it last.
         sightings: observations so far.
         verdict: what was published for it, or would have been were it not the same pass as another.
+        event_id: of its pass's event; None before that.
+        same_as: the pass that it turned out to be a part of; None for one of its own.
         next_vote_t_s: a track that was not good enough is not voted on again before.
     """
 
@@ -100,7 +102,14 @@ class Track:
     seat: Seat | None = None
     sightings: int = 0
     verdict: Vote | None = None
+    event_id: str | None = None
+    same_as: int | None = None
     next_vote_t_s: float = -math.inf
+
+    @property
+    def pass_id(self) -> int:
+        """The id of the first track of its pass."""
+        return self.id if self.same_as is None else self.same_as
 
     @property
     def text(self) -> str | None:

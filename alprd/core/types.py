@@ -194,6 +194,32 @@ class ZoneVisit:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EventImage:
+    """The picture of a pass, as its event names it.
+
+    Attributes:
+        file: path of the JPEG below the folder of the pictures.
+        sha256: of the file, hexadecimal.
+        size_bytes: of the file.
+        width_px, height_px: of the picture.
+        crop: what it shows: frame, vehicle or plate.
+        plates: which plates can be read on it: shown, own or covered.
+        captured_at: when it was taken.
+        topic: where it is sent; None where it is only kept.
+    """
+
+    file: str
+    sha256: str
+    size_bytes: int
+    width_px: int
+    height_px: int
+    crop: str
+    plates: str
+    captured_at: datetime
+    topic: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PlateEvent:
     """One vehicle pass, before the outbox gives it its sequence number.
 
@@ -202,7 +228,8 @@ class PlateEvent:
     its look-alikes. `lists` names the plate lists that it is on. `plate` and `confidence` are None
     and `quad` is empty for a vehicle without a readable plate. `wrong_way` is None when no line
     with an allowed direction was crossed; `dwell_s` is how long it was in sight until the event,
-    and `stationary` whether it stood then.
+    and `stationary` whether it stood then. `continues` is the id of the event that the pass had
+    before it went the wrong way.
     """
 
     event_id: str
@@ -228,6 +255,8 @@ class PlateEvent:
     wrong_way: bool | None = None
     dwell_s: float | None = None
     stationary: bool | None = None
+    continues: str | None = None
+    image: EventImage | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

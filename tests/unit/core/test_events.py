@@ -50,7 +50,8 @@ def test_what_was_not_measured_is_null() -> None:
     payload = payload_of(BARE)
     unknown = {name for name, value in payload.items() if value is None}
     assert unknown == {
-        *("region", "direction", "speed", "vehicle", "image", "wrong_way", "dwell_s", "stationary")
+        *("region", "direction", "speed", "vehicle", "image", "wrong_way", "dwell_s", "stationary"),
+        "continues",
     }
     assert problems_of(BARE) == []
 
