@@ -1,4 +1,4 @@
-"""Lines are counted once per pass, when they are crossed; a wrong way is told also after the event."""
+"""Lines are counted once per pass, at once; a wrong way is told also after the event."""
 
 from __future__ import annotations
 
