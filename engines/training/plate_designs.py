@@ -18,112 +18,10 @@ from typing import Any
 import numpy as np
 import tomllib
 
+from engines.training.plate_words import DIGITS, LETTERS, digit, letter, vanity_text
+
 FOLDER = Path(__file__).resolve().parent / "designs"
-NOT_DESIGNS = ("fonts.toml", "strokes.toml")
-LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
-DIGITS = "0123456789"
-CONFUSED_DIGITS = "0018815526673"
-CONFUSED_LETTERS = "OOIIBBSSZZQDGTUVYEFMNWHCLJPRA"
-ONSETS = [
-    "B",
-    "BL",
-    "BR",
-    "C",
-    "CH",
-    "CL",
-    "CR",
-    "D",
-    "DR",
-    "F",
-    "FL",
-    "FR",
-    "G",
-    "GL",
-    "GR",
-    "H",
-    "J",
-    "K",
-    "L",
-    "M",
-    "N",
-    "P",
-    "PL",
-    "PR",
-    "QU",
-    "R",
-    "S",
-    "SH",
-    "SK",
-    "SL",
-    "SM",
-    "SN",
-    "SP",
-    "ST",
-    "T",
-    "TH",
-    "TR",
-    "V",
-    "W",
-    "WH",
-    "X",
-    "Y",
-    "Z",
-]
-NUCLEI = [
-    "A",
-    "A",
-    "E",
-    "E",
-    "I",
-    "I",
-    "O",
-    "O",
-    "U",
-    "U",
-    "Y",
-    "AI",
-    "AY",
-    "EA",
-    "EE",
-    "IE",
-    "OA",
-    "OO",
-    "OU",
-]
-CODAS = [
-    "B",
-    "CK",
-    "D",
-    "F",
-    "G",
-    "H",
-    "K",
-    "L",
-    "LL",
-    "LD",
-    "M",
-    "MP",
-    "N",
-    "ND",
-    "NG",
-    "NK",
-    "NT",
-    "P",
-    "R",
-    "RD",
-    "RK",
-    "RT",
-    "S",
-    "SS",
-    "ST",
-    "T",
-    "TT",
-    "W",
-    "X",
-    "Y",
-    "Z",
-]
-LEET = dict(zip("OIZESGTBALAEO", "0123567841430", strict=True))
+NOT_DESIGNS = ("fonts.toml", "strokes.toml", "words.toml")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,68 +129,6 @@ def choose_design(rng: np.random.Generator) -> Design:
     return designs[int(rng.choice(len(designs), p=_weights()))]
 
 
-def _letter(rng: np.random.Generator, letters: str) -> str:
-    if rng.random() < 0.25:
-        confused = [c for c in CONFUSED_LETTERS if c in letters]
-        if confused:
-            return confused[int(rng.integers(len(confused)))]
-    return letters[int(rng.integers(len(letters)))]
-
-
-def _digit(rng: np.random.Generator) -> str:
-    pool = CONFUSED_DIGITS if rng.random() < 0.25 else DIGITS
-    return pool[int(rng.integers(len(pool)))]
-
-
-def syllables(rng: np.random.Generator, length: int) -> str:
-    """A made-up word that can be spoken."""
-
-    def one(pool: list[str]) -> str:
-        return pool[int(rng.integers(len(pool)))]
-
-    word = one(ONSETS) if rng.random() < 0.75 else ""
-    while len(word) < length:
-        word += one(NUCLEI)
-        word += one(CODAS) if rng.random() < 0.45 else one(ONSETS)
-    return word[:length]
-
-
-def vanity_text(rng: np.random.Generator, shortest: int, longest: int) -> str:
-    """A word-like or wholly random text; digits stand in for letters now and then, as people do."""
-    length = max(int(rng.integers(shortest, longest + 1)), int(rng.integers(shortest, longest + 1)))
-    kind = rng.random()
-    if kind < 0.25:
-        return "".join(
-            _letter(rng, LETTERS) if rng.random() < 0.55 else _digit(rng) for _ in range(length)
-        )
-    if kind < 0.45:  # abbreviations: letters without a rule
-        chars = [_letter(rng, LETTERS) for _ in range(length)]
-    elif kind < 0.55 and length > 3:  # a letter again and again
-        chars = list(syllables(rng, length))
-        start = int(rng.integers(0, length - 2))
-        stop = min(start + int(rng.integers(2, 5)), length)
-        chars[start:stop] = chars[start] * (stop - start)
-    else:
-        chars = list(syllables(rng, length))
-    if rng.random() < 0.3:
-        for index in range(length):
-            if rng.random() < 0.25:
-                chars[index] = LEET.get(chars[index], _digit(rng))
-    if rng.random() < 0.2 and length > 2:
-        count = int(rng.integers(1, min(4, length)))
-        digits = [_digit(rng) for _ in range(count)]
-        chars = digits + chars[count:] if rng.random() < 0.4 else chars[:-count] + digits
-    return "".join(chars)
-
-
-def without_twins(text: str) -> str:
-    """A free text for a face whose 1 and I, 0 and O are one glyph: what most of it is made of."""
-    letters, digits = sum(c in LETTERS for c in text), sum(c in DIGITS for c in text)
-    return text.translate(
-        str.maketrans("01", "OI") if letters >= digits else str.maketrans("OI", "01")
-    )
-
-
 def free_text(rng: np.random.Generator, *, lines: int = 1) -> str:
     """A pattern-free text, mostly of 4 to 10 characters, with random gaps and separators."""
     length = int(rng.integers(4, 11)) if rng.random() < 0.92 else int(rng.integers(lines, 4))
@@ -300,11 +136,11 @@ def free_text(rng: np.random.Generator, *, lines: int = 1) -> str:
     if kind < 0.3 and length > 3:
         text = vanity_text(rng, 3, 8)
     elif kind < 0.4:
-        text = "".join(_digit(rng) for _ in range(min(length, 8)))
+        text = "".join(digit(rng) for _ in range(min(length, 8)))
     else:
         share = float(rng.choice([0.3, 0.5, 0.7]))
         text = "".join(
-            _letter(rng, LETTERS) if rng.random() < share else _digit(rng) for _ in range(length)
+            letter(rng, LETTERS) if rng.random() < share else digit(rng) for _ in range(length)
         )
     cuts = (
         sorted(
@@ -356,13 +192,13 @@ def draw_text(rng: np.random.Generator, design: Design) -> tuple[str, bool]:
             out.append(choices[int(rng.integers(len(choices)))])
             index = end
         elif char == "#":
-            out.append(_digit(rng))
+            out.append(digit(rng))
         elif char == "%":
             out.append(DIGITS[int(rng.integers(1, 10))])
         elif char == "@":
-            out.append(_letter(rng, design.letters))
+            out.append(letter(rng, design.letters))
         elif char == "&":
-            out.append(_letter(rng, design.letters) if rng.random() < 0.5 else _digit(rng))
+            out.append(letter(rng, design.letters) if rng.random() < 0.5 else digit(rng))
         else:
             out.append(char)
         index += 1

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from engines.training.plate_decor import Colour, Image, random_colour, small_text, soft_noise
-from engines.training.plate_designs import LETTERS, syllables
+from engines.training.plate_words import LETTERS, syllables
 
 MONTHS = ("JAN", "FEB", "MAR", "APR", "MAY", "JUN", "JUL", "AUG", "SEP", "OCT", "NOV", "DEC")
 

@@ -19,8 +19,8 @@ from engines.training.plate_designs import (
     draw_text,
     load_designs,
     plain,
-    without_twins,
 )
+from engines.training.plate_words import without_twins
 
 __all__ = ["Design", "FlatPlate", "load_designs", "render_plate"]
 

@@ -95,13 +95,38 @@ def test_a_british_text_follows_a_real_format_since_its_one_and_i_are_one_glyph(
 
 
 def test_a_free_text_is_never_set_with_twin_glyphs_unless_it_holds_only_one_of_each() -> None:
-    designs, fonts = module("plate_designs"), module("fonts")
+    fonts = module("fonts")
     rng = np.random.default_rng(5)
     for family in ("uk", "us", "any"):
         for _ in range(200):
             assert not fonts.twins(fonts.choose_face(rng, family, distinct=True))
-    assert designs.without_twins("B00K1NG") == "BOOKING"
-    assert designs.without_twins("O12I45") == "012145"
+
+
+@pytest.mark.parametrize(
+    ("text", "meant"),
+    [
+        ("B00K1NG", "BOOKING"),
+        ("O12I45", "012145"),
+        ("ALPHA9O", "ALPHA90"),
+        ("T0OLAZY", "TOOLAZY"),
+        ("4OOVOLT", "4OOVOLT"),  # between a digit and a letter: as it was
+        ("O0", "O0"),
+    ],
+)
+def test_where_glyphs_are_alike_a_text_is_what_its_neighbours_make_of_it(
+    text: str, meant: str
+) -> None:
+    assert module("plate_words").without_twins(text) == meant
+
+
+def test_spelt_plates_fit_their_length_and_hardly_put_a_zero_among_letters() -> None:
+    words = module("plate_words")
+    rng = np.random.default_rng(8)
+    texts = [words.vanity_text(rng, 2, 7) for _ in range(2000)]
+    assert all(re.fullmatch(r"[A-Z0-9]{2,7}", text) for text in texts)
+    letters_around_o = sum(bool(re.search(r"[A-Z]O+[A-Z]", text)) for text in texts)
+    letters_around_zero = sum(bool(re.search(r"[A-Z]0+[A-Z]", text)) for text in texts)
+    assert letters_around_o > 8 * letters_around_zero > 0
 
 
 def test_the_british_alphabet_draws_one_and_i_alike_and_the_american_gives_i_its_bars() -> None:
