@@ -81,6 +81,8 @@ class PlateRead:
         regions: (code, probability) of the most probable issuing regions, best first; empty if the
             model has no region output.
         sharpness: variance of the Laplacian of the rectified crop; greater is sharper.
+        refined: (4, 2) float32 full-frame pixels: where the reader itself sees the plate's corners,
+            however sure it is; None if the model has no such output, or they make no sense.
     """
 
     text: str
@@ -91,6 +93,7 @@ class PlateRead:
     quality: float | None = None
     regions: tuple[tuple[str, float], ...] = ()
     sharpness: float = 0.0
+    refined: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
