@@ -7,6 +7,7 @@ Built once per machine from the packed photographs, then mapped by both training
 `street.*` holds photographs, the same photographs with their plates painted over (a natural place
 for a rendered plate), and drawn scenes; `plates.*` flat rendered plates; `decoys.*` things that are
 no plates. Each exists for `train` and `val`; a val photograph never reaches the train bank.
+`vehicles-train` holds vehicles cut out of train photographs.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from engines.training.detector_cutout import cut_vehicles, decode_record
 from engines.training.detector_decoys import render_decoy
 from engines.training.detector_labels import (
     BUS,
@@ -47,6 +49,7 @@ MAX_BOXES = 64
 MAX_SLOTS = 8
 PLATE_SCALE = 0.7
 SMALLEST_CUTTING_PX = 16
+ROAD_SETS = ("vehicles-street", "vehicles-highway")
 
 
 @dataclass
@@ -139,6 +142,22 @@ def _cuttings(job: tuple[dict[str, Any], bytes]) -> list[Picture]:
         soft = np.dstack([part, (cover * 255).astype(np.uint8)])
         cut.append(Picture(soft, "decoy", False, [], []))
     return cut
+
+
+def _vehicles(job: tuple[dict[str, Any], bytes]) -> list[Picture]:
+    """Vehicles cut out of a photograph; the first slot holds the colour of their surroundings."""
+    boxes = [(CLASS_OF[name], *box) for name, *box in job[0]["boxes"]]
+    cuttings = cut_vehicles(decode_record(job), boxes, range(CAR, TRUCK + 1))
+    return [
+        Picture(
+            image,
+            "vehicle",
+            False,
+            [(label, 0.0, 0.0, float(image.shape[1]), float(image.shape[0]))],
+            [(float(light[0]), float(light[1]), float(light[2]), 0.0, 0.0)],
+        )
+        for label, image, light in cuttings
+    ]
 
 
 def _drawn(seed: int) -> list[Picture]:
@@ -316,8 +335,13 @@ def build(
                     pool,
                 )
             )
+            if split == "train":
+                roads = [r for r in records if r[0]["set"] in ROAD_SETS]
+                total.append(
+                    write_bank(out / "vehicles-train", [(_vehicles, r) for r in roads], pool)
+                )
             print(
-                f"bank {split}: {total} pictures, plates, decoys"
+                f"bank {split}: {total} pictures, plates, decoys, vehicles"
                 f" in {time.monotonic() - began:.0f} s",
                 flush=True,
             )

@@ -18,8 +18,9 @@ from engines.training.detector_labels import NOT_PLATE, PLATE
 from engines.training.detector_layout import PAD, StreetLayer
 from engines.training.detector_paste import IS_DECOY, IS_PLATE, PasteLayer
 from engines.training.detector_photo import Dice, develop
+from engines.training.detector_vehicles import VehicleLayer
 
-TARGETS = 64
+TARGETS = 80
 
 
 @dataclass
@@ -36,14 +37,21 @@ class Batch:
 
 
 class Composer:
-    """Draws batches from a street bank, a plate bank and a decoy bank."""
+    """Draws batches from a street bank, a plate bank, a decoy bank and cut-out vehicles."""
 
     def __init__(
-        self, street: Bank, plates: Bank, decoys: Bank, width: int = 640, height: int = 384
+        self,
+        street: Bank,
+        plates: Bank,
+        decoys: Bank,
+        vehicles: Bank | None = None,
+        width: int = 640,
+        height: int = 384,
     ) -> None:
         self.street = street
         self.batches = 0
         self.base = StreetLayer(street, width, height)
+        self.traffic = VehicleLayer(self.base, vehicles) if vehicles is not None else None
         self.pasted = PasteLayer(self.base, plates, decoys)
 
     def batch(self, size: int, generator: torch.Generator, mosaic: float = 0.4) -> Batch:
@@ -54,25 +62,29 @@ class Composer:
         layout = self.base.layout(dice, size, mosaic)
         canvas, seen = self.base.canvas(dice, layout)
         known = self.base.boxes(layout)
+        if self.traffic is not None:
+            known = self.traffic.add(dice, layout, (canvas, seen), known)
         quads, kind = self.pasted.add(dice, layout, (canvas, seen), known)
         images = develop(canvas.permute(0, 3, 1, 2), dice)
         # the bars around a letterboxed picture are grey in use, whatever the camera did
         keep = dice.chance(0.85, size, 1, 1, 1)
         images = images.masked_fill_(~seen[:, None] & keep, PAD)
-        classes, boxes, corners, has = join(known, quads, kind)
+        classes, boxes, corners, has = join(known, quads, kind, (self.base.width, self.base.height))
         silence = self.base.silence(layout)
         return Batch(images, classes, boxes, corners, has, layout.split, silence)
 
 
 def join(
-    known: tuple[Tensor, Tensor], quads: Tensor, kind: Tensor
+    known: tuple[Tensor, Tensor], quads: Tensor, kind: Tensor, limits: tuple[float, float]
 ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
     """Join annotations and pasted things into padded targets."""
     classes, boxes = known
     sound = torch.isfinite(quads).flatten(2).all(2)
     quads = torch.where(sound[..., None, None], quads, torch.zeros_like(quads))
     kind = torch.where(sound, kind, torch.zeros_like(kind))
-    first, last = quads.amin(2), quads.amax(2)
+    # a plate that leaves the picture keeps its corners; its box is what is seen of it
+    edge = torch.tensor(limits, device=quads.device)
+    first, last = (torch.minimum(q.clamp(min=0), edge) for q in (quads.amin(2), quads.amax(2)))
     pasted = torch.where(kind == IS_PLATE, PLATE, torch.where(kind == IS_DECOY, NOT_PLATE, -1))
     all_classes = torch.cat([pasted, classes], 1)
     all_boxes = torch.cat([torch.cat([first, last], -1), boxes], 1)
@@ -93,4 +105,8 @@ def join(
 def load_composer(folder: Path, split: str, device: torch.device) -> Composer:
     """The composer over a folder of banks."""
     names = ("street", "plates", "decoys")
-    return Composer(*(load_bank(folder / f"{name}-{split}", device) for name in names))
+    banks = [load_bank(folder / f"{name}-{split}", device) for name in names]
+    vehicles = folder / f"vehicles-{split}"
+    if vehicles.with_suffix(".npz").exists():
+        banks.append(load_bank(vehicles, device))
+    return Composer(*banks)

@@ -21,61 +21,11 @@ from engines.training.fonts import font_dirs
 
 MAX_WIDTH, MAX_HEIGHT = 480, 200
 SYLLABLES = [
-    "ka",
-    "lo",
-    "mi",
-    "ter",
-    "san",
-    "ro",
-    "ve",
-    "na",
-    "di",
-    "po",
-    "gar",
-    "tel",
-    "mo",
-    "ser",
-    "vis",
-    "auto",
-    "bar",
-    "cen",
-    "tra",
-    "ho",
-    "tel",
-    "mar",
-    "ket",
-    "ex",
-    "press",
-    "ban",
-    "ko",
-    "far",
-    "ma",
-    "cia",
-    "su",
-    "per",
-    "sho",
-    "p",
-    "fo",
-    "od",
-    "pi",
-    "zza",
-    "ta",
-    "xi",
-    "ga",
-    "ra",
-    "ge",
-    "no",
-    "ci",
-    "ne",
-    "ma",
-    "el",
-    "ec",
-    "tro",
-    "bo",
-    "ok",
-    "ca",
-    "fe",
-]
+    "ka", "lo", "mi", "ter", "san", "ro", "ve", "na", "di", "po", "gar", "tel", "mo", "ser",
+    "vis", "auto", "bar", "cen", "tra", "ho", "tel", "mar", "ket", "ex", "press", "ban", "ko", "far",
+    "ma", "cia", "su", "per", "sho", "p", "fo", "od", "pi", "zza", "ta", "xi", "ga", "ra",
+    "ge", "no", "ci", "ne", "ma", "el", "ec", "tro", "bo", "ok", "ca", "fe",
+]  # fmt: skip
 BADGES = (
     "TURBO", "2.0 TDI", "GTI", "4x4", "HYBRID", "Quattro", "V6", "xDrive", "dCi", "1.6", "TSI", "Sport", "E 220", "320d",
     "Cruiser", "Electric", "LIMITED", "AWD", "SE", "GLX", "i-VTEC", "F150",
@@ -212,6 +162,46 @@ def clock(rng: np.random.Generator) -> NDArray[np.uint8]:
             (0, 0, 0) if light else (255, 255, 255),
         )
     _ink(image, mask, 0, 0, ink)
+    return image
+
+
+def caption(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A broadcaster's lower third, a subtitle or a web address: capitals on a bar, often a box
+
+    with a channel's name or the time of day before it.
+    """
+    ground = (255, 255, 255) if rng.random() < 0.5 else _colour(rng)
+    words = [_word(rng).upper() for _ in range(int(rng.integers(2, 5)))]
+    text = " ".join(words) if rng.random() < 0.9 else f"www.{words[0].lower()}.com"
+    mask = _text_mask(rng, text, int(rng.integers(44, 76)))
+    pad_x, pad_y = int(rng.integers(4, 24)), int(rng.integers(3, 16))
+    bar = _panel(mask.shape[0] + 2 * pad_y, mask.shape[1] + 2 * pad_x, ground)
+    _ink(bar, mask, pad_x, pad_y, _contrast(rng, ground))
+    if rng.random() < 0.6:
+        hour, minute = int(rng.integers(0, 24)), int(rng.integers(0, 60))
+        names = (f"{hour}:{minute:02d}", f"{_word(rng)[:4].upper()} {rng.integers(1, 60)}", "LIVE")
+        ground = _colour(rng, 0, 160)
+        name = _text_mask(rng, names[int(rng.integers(3))], int(bar.shape[0] * 0.7))
+        box = _panel(bar.shape[0], name.shape[1] + 16, ground)
+        _ink(box, name, 8, max(0, (bar.shape[0] - name.shape[0]) // 2), _contrast(rng, ground))
+        bar = box if rng.random() < 0.25 else np.concatenate([box, bar], 1)
+    return bar
+
+
+def watermark(rng: np.random.Generator) -> NDArray[np.uint8]:
+    """A picture agency's name, half transparent, light or dark, without ground."""
+    word = _word(rng)
+    text = word.lower() if rng.random() < 0.6 else word
+    mask = np.pad(_text_mask(rng, text, 64), 6)
+    light = rng.random() < 0.8
+    image = _panel(*mask.shape, (0, 0, 0), 0)
+    strength = float(rng.uniform(0.25, 0.8))
+    if rng.random() < 0.4:
+        rim = cv2.dilate(mask, np.ones((3, 3), np.uint8))
+        _ink(image, (rim * strength * 0.5).astype(np.uint8), 0, 0, (0, 0, 0))
+    faint = (mask * strength).astype(np.uint8)
+    image[..., :3][mask > 0] = (255, 255, 255) if light else (30, 30, 30)
+    image[..., 3] = np.maximum(image[..., 3], faint)
     return image
 
 
@@ -385,6 +375,8 @@ def lamp(rng: np.random.Generator) -> NDArray[np.uint8]:
 
 DECOYS: tuple[tuple[Decoration, float, bool], ...] = (
     (clock, 0.28, True),
+    (caption, 0.12, True),
+    (watermark, 0.08, True),
     (shop_sign, 0.2, False),
     (lettering, 0.2, False),
     (sticker, 0.1, False),

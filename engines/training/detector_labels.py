@@ -39,10 +39,10 @@ SET_RULES = {
         share=0.135, plate_negatives=1.0, vehicle_negatives=0.0, squashed=True, flip=0.25
     ),
     "vehicles-street": SetRules(
-        share=0.26, plate_negatives=0.7, vehicle_negatives=0.6, flip=0.3, turn_deg=3.0
+        share=0.24, plate_negatives=0.7, vehicle_negatives=0.6, flip=0.3, turn_deg=3.0
     ),
     "vehicles-highway": SetRules(
-        share=0.10, plate_negatives=0.7, vehicle_negatives=1.0, flip=0.3, turn_deg=2.0
+        share=0.12, plate_negatives=0.7, vehicle_negatives=0.6, flip=0.5, turn_deg=2.0
     ),
     "erased": SetRules(share=0.10, plate_negatives=1.0, vehicle_negatives=0.0, turn_deg=8.0),
     # some of its plates nobody has looked at: they are still there

@@ -24,7 +24,9 @@ ASPECTS = (1.0, 4 / 3, 3 / 2, 16 / 9, 3 / 4)
 CANVAS_AT_ONCE = 192
 ASPECT_ODDS = (0.34, 0.36, 0.15, 0.1, 0.05)
 PAD = 114 / 255
-SMALLEST_PLATE_PX, SMALLEST_VEHICLE_PX = 10.0, 12.0
+SMALLEST_PLATE_PX, SMALLEST_VEHICLE_PX = 10.0, 9.0
+FAR_SHARE = {"vehicles-street": 0.3}  # drawn as from far away
+CLOSE_SHARE = 0.06  # zoomed until a plate fills half of the picture or all of it
 
 
 @dataclass
@@ -82,6 +84,7 @@ class StreetLayer:
             [0.0, 3.0, 1.0, 1.2, 1.5, 1.5, 1.0, 1.0, 2.0, 0.5], device=device
         )
         self.flip = column([rule.flip for rule in rules])
+        self.far = column([FAR_SHARE.get(name, 0.0) for name in SET_NAMES])
         self.turn = column([rule.turn_deg * math.pi / 180 for rule in rules])
         annotated = [
             name in ("vehicles-street", "vehicles-highway", "erased-street", "plates-openimages")
@@ -168,19 +171,26 @@ class StreetLayer:
         as_is = dice.chance(0.25, *shape)
         zoom = torch.exp(dice.uniform(*shape, low=math.log(0.72), high=math.log(2.6)))
         zoom = torch.where(as_is, torch.ones_like(zoom), zoom)
-        scale = (fit * zoom).clamp(max=2.5)
-        sx, sy = scale * wider, scale
+        far = ~as_is & (dice.uniform(*shape) < self.far[pictures])
+        zoom = torch.where(far, dice.uniform(*shape, low=0.3, high=0.72), zoom)
         # look at something: a box, else a slot (where a plate was painted over), else anywhere
         classes, boxes = t["classes"][pictures], t["boxes"][pictures]
         score = dice.uniform(*classes.shape) * self.interest[classes + 1]
         best = score.argmax(-1)
         box = boxes.gather(2, best[..., None, None].expand(*shape, 1, 4))[:, :, 0]
         focus = (box[..., :2] + box[..., 2:]) / 2
+        # now and then a plate fills the picture
+        is_plate = classes.gather(2, best[..., None])[..., 0] == PLATE
+        close = ~as_is & is_plate & dice.chance(CLOSE_SHARE, *shape)
+        filling = tile[..., 0] * dice.uniform(*shape, low=0.45, high=1.05)
+        filling = filling / (wider * (box[..., 2] - box[..., 0])).clamp(min=1)
+        scale = torch.where(close, filling.clamp(max=6.0), (fit * zoom).clamp(max=2.5))
+        sx, sy = scale * wider, scale
         has_slot = t["slot_ok"][pictures][:, :, 0]
         none = score.amax(-1) <= 0
-        at_slot = has_slot & (none | dice.chance(0.5, *shape))
+        at_slot = has_slot & ~close & (none | dice.chance(0.5, *shape))
         focus = torch.where(at_slot[..., None], t["slots"][pictures][:, :, 0, :2], focus)
-        anywhere = (none & ~has_slot) | dice.chance(0.15, *shape)
+        anywhere = (none & ~has_slot) | (dice.chance(0.15, *shape) & ~close)
         focus = torch.where(anywhere[..., None], dice.uniform(*shape, 2) * size, focus)
         flip = dice.uniform(*shape) < self.flip[pictures]
         turn = dice.normal(*shape).clamp(-2, 2) * 0.6 * self.turn[pictures]

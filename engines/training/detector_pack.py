@@ -13,12 +13,13 @@ import argparse
 import csv
 import json
 from collections import defaultdict
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 
-from engines.training.detector_judge import JUDGED
+RETYPED = Path(__file__).with_name("retyped_vehicles.csv")
 
 MAX_SIDE_PX = 960
 WEBP_QUALITY = 78
@@ -42,7 +43,9 @@ class Photograph:
         return self.path.split("/")[0]
 
 
-def read_annotations(data: Path, judged: Path = JUDGED) -> list[Photograph]:
+def read_annotations(
+    data: Path, judged: Sequence[Path] | None = None, retyped: Path = RETYPED
+) -> list[Photograph]:
     """Read boxes.csv into photographs, in a stable order, and the judged places into them."""
     found: dict[str, Photograph] = {}
     with (data / "boxes.csv").open(newline="") as handle:
@@ -50,8 +53,10 @@ def read_annotations(data: Path, judged: Path = JUDGED) -> list[Photograph]:
             photo = found.setdefault(row["image"], Photograph(row["image"], row["split"]))
             x, y, w, h = (float(row[key]) for key in ("x", "y", "w", "h"))
             photo.boxes.append((row["class"], x, y, x + w, y + h))
-    if judged.exists():
-        add_judged(found, judged)
+    for table in sorted(Path(__file__).parent.glob("judged_*.csv")) if judged is None else judged:
+        add_judged(found, table)
+    if retyped.exists():
+        retype(found, retyped)
     return [found[key] for key in sorted(found)]
 
 
@@ -76,6 +81,24 @@ def add_judged(photos: dict[str, Photograph], judged: Path) -> None:
             said = [box for box in photo.boxes if box[0] in ("plate", "notplate", "unsure")]
             if not any(same_place((x1, y1, x2, y2), box[1:]) for box in said):
                 photo.boxes.append((verdict, x1, y1, x2, y2))
+
+
+def retype(photos: dict[str, Photograph], retyped: Path) -> None:
+    """Train vehicles whose written type is plainly another one, by their exact boxes.
+
+    "vehicle" where people would not agree: vans and motor homes.
+    """
+    with retyped.open(newline="") as handle:
+        rows = list(csv.DictReader(handle))
+    right = {
+        (row["image"], *(float(row[key]) for key in ("x1", "y1", "x2", "y2"))): row["class"]
+        for row in rows
+    }
+    for photo in photos.values():
+        if photo.split == "train":
+            photo.boxes = [
+                (right.get((photo.path, *box), name), *box) for name, *box in photo.boxes
+            ]
 
 
 def same_place(a: tuple[float, ...], b: tuple[float, ...]) -> bool:

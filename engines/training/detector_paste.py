@@ -17,6 +17,9 @@ from engines.training.detector_sampler import paste
 
 PLATE_TRIES, DECOY_TRIES = 8, 3
 IS_PLATE, IS_DECOY = 1, 2
+LEAST_SHOWN = 0.55  # of a plate that the picture's border cuts
+WIDEST_PX = 640.0
+COVERED_SHARE = 0.12  # of the pictures: a plate in them is partly hidden
 
 
 def tilted(dice: Dice, *, centre: Tensor, width: Tensor, aspect: Tensor, roll: Tensor) -> Tensor:
@@ -29,7 +32,7 @@ def tilted(dice: Dice, *, centre: Tensor, width: Tensor, aspect: Tensor, roll: T
     shape = width.shape
     oblique = dice.chance(0.5, *shape)
     yaw = dice.normal(*shape).clamp(-2.2, 2.2) * 0.38
-    yaw = torch.where(oblique, dice.uniform(*shape, low=-1.05, high=1.05), yaw)
+    yaw = torch.where(oblique, dice.uniform(*shape, low=-1.2, high=1.2), yaw)
     pitch = dice.normal(*shape).clamp(-2, 2) * 0.22
     pitch = torch.where(oblique, dice.uniform(*shape, low=-0.09, high=0.61), pitch)
     wild = dice.chance(0.12, *shape)
@@ -120,7 +123,51 @@ class PasteLayer:
             item[key] = item[key].masked_fill(flat, 0.0)
         item["picture"] = torch.cat([plate, decoy + len(self.plates)], 1).view(-1)
         paste(canvas, self.bank, item, kind.view(-1) > 0)
+        self._cover(dice, canvas, (quads, kind), known)
         return quads, kind
+
+    def _cover(
+        self,
+        dice: Dice,
+        canvas: Tensor,
+        pasted: tuple[Tensor, Tensor],
+        known: tuple[Tensor, Tensor],
+    ) -> None:
+        """Something lies over an end of a plate, real or pasted: a hand, a tow bar, a branch."""
+        quads, kind = pasted
+        size = len(canvas)
+        boxes = torch.cat([torch.cat([quads.amin(2), quads.amax(2)], -1), known[1]], 1)
+        plate = torch.cat([kind == IS_PLATE, known[0] == PLATE], 1)
+        best, index = (dice.uniform(*plate.shape) * plate).max(1)
+        box = boxes[torch.arange(size, device=boxes.device), index]
+        low, span = box[:, :2], (box[:, 2:] - box[:, :2]).clamp(min=1)
+        # it reaches over the end of one side and covers the other side's length or most of it
+        across = dice.chance(0.7, size)
+        share = dice.uniform(size, low=0.12, high=0.4)
+        beyond = dice.uniform(size, low=0.1, high=0.8)
+        end = dice.chance(0.5, size)
+        start = torch.where(end, 1 - share, -beyond)
+        stop = torch.where(end, 1 + beyond, share)
+        off = dice.uniform(size, low=-0.8, high=0.3)
+        wide = torch.stack([torch.where(across, start, off), torch.where(across, off, start)], -1)
+        far = torch.stack(
+            [torch.where(across, stop, off + 1.6), torch.where(across, off + 1.6, stop)], -1
+        )
+        first, last = low + wide * span, low + far * span
+        quad = torch.stack(
+            [
+                first,
+                torch.stack([last[:, 0], first[:, 1]], -1),
+                last,
+                torch.stack([first[:, 0], last[:, 1]], -1),
+            ],
+            1,
+        )
+        ok = (best > 0) & dice.chance(COVERED_SHARE, size)
+        item = self._light(dice, canvas, quad[:, None])
+        item["frame"] = torch.zeros_like(item["frame"])
+        item["picture"] = dice.integers(len(self.decoys), size) + len(self.plates)
+        paste(canvas, self.bank, item, ok)
 
     def _decoys(self, dice: Dice, size: int) -> tuple[Tensor, Tensor]:
         """Decoys and their quads: overlays upright near the edges, the rest anywhere and turned."""
@@ -151,7 +198,10 @@ class PasteLayer:
         """Drop what leaves its quarter, hangs over grey bars, or lies on another plate."""
         classes, boxes = known
         first, last = quads.amin(2), quads.amax(2)
-        fits = ((first >= 1) & (last <= self.span - 1)).all(-1) & ((last - first).amin(-1) >= 3)
+        whole = last - first
+        first, last = first.clamp(min=0), torch.minimum(last, self.span.to(last.dtype))
+        shown = (last - first).clamp(min=0)
+        fits = (shown.prod(-1) > LEAST_SHOWN * whole.prod(-1)) & (shown.amin(-1) >= 3)
         spot = quads.round().long()
         rows = torch.arange(len(quads), device=quads.device)[:, None, None]
         x = spot[..., 0].clamp(0, self.base.width - 1)
@@ -231,6 +281,8 @@ class PasteLayer:
     ) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Places for plates: centre (B, K, 2), width, wished aspect (0: any), roll (B, K)."""
         pictures, size = layout.pictures, layout.pictures.shape[0]
+        # pasted vehicles come last and carry no plate
+        classes, boxes = classes[:, : 4 * MAX_BOXES], boxes[:, : 4 * MAX_BOXES]
         t = self.base.street.tables
         slots, ok = t["slots"][pictures], t["slot_ok"][pictures] & layout.ok[..., None]
         linear, shift = layout.matrix[..., :2], layout.matrix[..., 2]
@@ -286,7 +338,7 @@ class PasteLayer:
         at = dice.uniform(size, n, 2) * torch.tensor(
             [self.base.width, self.base.height], device=dice.device
         )
-        big = torch.exp(dice.uniform(size, n, low=math.log(14.0), high=math.log(400.0)))
+        big = torch.exp(dice.uniform(size, n, low=math.log(14.0), high=math.log(WIDEST_PX)))
         zero = torch.zeros(size, n, device=dice.device)
         chosen = torch.where(dice.chance(0.3, size, n), dice.uniform(size, n) + 1.5, zero - 1)
         rows.append((at, big, zero, zero, chosen))

@@ -89,7 +89,10 @@ def paste(canvas: Tensor, bank: Bank, item: dict[str, Tensor], ok: Tensor) -> No
     quad = item["quad"]
     low, high = quad.amin(1), quad.amax(1)
     margin = item["frame"][:, :1] * (high - low)[:, :1] + 2
-    low, high = (low - margin).floor(), (high + margin).ceil()
+    # what leaves the picture needs no pixels
+    edge = torch.tensor([canvas.shape[2], canvas.shape[1]], device=canvas.device)
+    low = (low - margin).floor().clamp(min=0)
+    high = torch.minimum((high + margin).ceil(), edge)
     extent = high - low
     length = (quad[:, 1] - quad[:, 0] + quad[:, 2] - quad[:, 3]).norm(dim=-1) * 0.5
     lod = torch.log2(bank.width[item["picture"], 0].float() / length.clamp(min=1.0)) + item["blur"]

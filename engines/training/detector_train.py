@@ -3,7 +3,8 @@ r"""Train the plate detector, planned by the wall clock.
     python -m engines.training.detector_train --size plate-detector \
         --banks /tmp/bank --out OUT --state /tmp/plate-detector.state.pt --minutes 22
 
-Writes `OUT/SIZE.pt` (EMA weights in half precision) every minute and at the end; `--state` keeps
+Writes `OUT/SIZE.pt` (EMA weights in half precision) every minute and at the end, and after every
+validation `OUT/SIZE-MINUTES.pt`, to choose among or to take the mean of; `--state` keeps
 everything needed to go on after an interruption; `--weights` starts a new plan from an earlier
 run's EMA weights.
 """
@@ -124,10 +125,9 @@ class Run:
         self.step, self.spent_s = state["step"], state["spent_s"]
         print(f"resumed at step {self.step} after {self.spent_s:.0f} s", flush=True)
 
-    def keep(self, figures: dict[str, float]) -> None:
-        name = self.args.size
+    def keep_weights(self, name: str, figures: dict[str, float]) -> None:
         about = {
-            "size": name,
+            "size": self.args.size,
             "step": self.step,
             "spent_s": self.spent_s,
             "seed": self.args.seed,
@@ -135,6 +135,9 @@ class Run:
         }
         about |= {"batch": self.args.batch, "lr": self.args.lr, "minutes": self.args.minutes}
         save(self.args.out / f"{name}.pt", {"ema": half_weights(self.average.net), **about})
+
+    def keep(self, figures: dict[str, float]) -> None:
+        self.keep_weights(self.args.size, figures)
         if self.args.state:
             full = {
                 "net": self.net.state_dict(),
@@ -245,6 +248,7 @@ class Run:
                     flush=True,
                 )
                 checked = time.monotonic()
+                self.keep_weights(f"{args.size}-{self.spent_s / 60:.0f}", figures)
             if now - saved > 60:
                 self.keep(figures)
                 saved = time.monotonic()

@@ -57,7 +57,7 @@ def test_judged_places_of_train_photographs_are_plates_refusals_or_left_alone(sh
         "plates-ro/a.jpg,train,200,10,240,20,notplate",
         "plates-ro/a.jpg,train,300,10,340,20,unsure",
     )
-    photo = module("pack").read_annotations(shared, path)[0]
+    photo = module("pack").read_annotations(shared, [path])[0]
     assert [box[0] for box in photo.boxes] == ["plate", "plate", "notplate", "unsure"]
 
 
@@ -68,7 +68,7 @@ def test_a_judged_place_on_an_annotated_plate_adds_nothing(shared: Path) -> None
         "plates-ro/a.jpg,train,10,10,40,20,plate",
         "plates-ro/a.jpg,train,12,10,42,20,notplate",
     )
-    photo = module("pack").read_annotations(shared, path)[0]
+    photo = module("pack").read_annotations(shared, [path])[0]
     assert [box[0] for box in photo.boxes] == ["plate", "plate"]
 
 
@@ -80,7 +80,7 @@ def test_in_val_photographs_a_judged_plate_is_neutral_and_a_refusal_says_nothing
         "plates-ro/b.jpg,val,10,10,40,20,plate",
         "plates-ro/b.jpg,val,200,10,240,20,notplate",
     )
-    photo = module("pack").read_annotations(shared, path)[1]
+    photo = module("pack").read_annotations(shared, [path])[1]
     assert [box[0] for box in photo.boxes] == ["plate", "unsure"]
 
 
@@ -97,3 +97,20 @@ def test_a_detection_on_a_neutral_place_is_not_false_and_recall_does_not_hear_of
     assert (tally.wanted, tally.hit, tally.false) == (1, 1, 1)
     nothing = metrics.Found(*(value[:0] for value in vars(found).values()))
     assert metrics.tally_plates([(truth, nothing)], 0.5)["plates-ro"].false == 0
+
+
+def test_a_train_vehicle_of_a_plainly_wrong_type_is_retyped_and_val_stays(tmp_path: Path) -> None:
+    (tmp_path / "boxes.csv").write_text(
+        BOXES
+        + "vehicles-highway/a.jpg,train,bus,10.5,20,30,15,,,,,\n"
+        + "vehicles-highway/a.jpg,train,bus,60,20,30,15,,,,,\n"
+        + "vehicles-highway/b.jpg,val,bus,10.5,20,30,15,,,,,\n"
+    )
+    table = tmp_path / "retyped.csv"
+    table.write_text(
+        "image,x1,y1,x2,y2,class\n"
+        "vehicles-highway/a.jpg,10.5,20.0,40.5,35.0,car\n"
+        "vehicles-highway/b.jpg,10.5,20.0,40.5,35.0,car\n"
+    )
+    photos = module("pack").read_annotations(tmp_path, [], table)
+    assert [[box[0] for box in photo.boxes] for photo in photos] == [["car", "bus"], ["bus"]]
