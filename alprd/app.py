@@ -23,7 +23,6 @@ from alprd.config import ConfigError, Settings
 from alprd.control import RemoteControl
 from alprd.delivery import new_publisher, new_sink, open_outbox
 from alprd.errands import Errands
-from alprd.host.health import HealthThread
 from alprd.host.heartbeats import Heartbeats
 from alprd.host.signals import Signals
 from alprd.host.systemd import Notifier
@@ -38,6 +37,7 @@ from alprd.rules import Rules
 from alprd.sight import Sight
 from alprd.supervise import Pulse, StopDeadline
 from alprd.telling import Telling
+from alprd.wellbeing import Wellbeing
 
 log = structlog.get_logger(__name__)
 
@@ -116,7 +116,6 @@ class _Daemon:
         self._heartbeats = Heartbeats({}, clock=clock)
         self._failure: tuple[str, Exception] | None = None
         self._flush_until_s: float | None = None
-        self._health = ExitStack()
         self._errands = Errands(signals.wake)
         self._control = RemoteControl(settings, clock=clock)
         self._switched: dict[str, bool] = {}
@@ -151,7 +150,6 @@ class _Daemon:
             self._board = self._control.board(self._publisher)
             self._book = CameraBook(self._publisher, self._signals.wake)
             with ExitStack() as recognition:
-                recognition.callback(self._health.close)
                 self._models = load_models(settings.inference)
                 log.info("models.loaded", backend=self._models.backend, reason=self._models.reason)
                 self._rules = recognition.enter_context(Rules(settings))
@@ -166,7 +164,7 @@ class _Daemon:
                     sight=self._sight,
                     rules=self._rules,
                 )
-                self._start_health()
+                self._wellbeing = recognition.enter_context(self._new_wellbeing())
                 self._pulse = Pulse(
                     self._notify, self._heartbeats.stalled, self._telling.status_line, self._clock
                 )
@@ -262,15 +260,15 @@ class _Daemon:
         )
         return self._control.serving(actions.table())
 
-    def _start_health(self) -> None:
-        self._health.enter_context(
-            HealthThread(
-                self._settings.health,
-                self._board,
-                disk_folder=self._settings.outbox.path.absolute().parent,
-                pipeline_figures=self._telling.figures,
-                beat=self._beater("health"),
-            )
+    def _new_wellbeing(self) -> Wellbeing:
+        return Wellbeing(
+            self._settings,
+            board=self._board,
+            publisher=self._publisher,
+            book=self._book,
+            sight=self._sight,
+            figures=self._telling.figures,
+            beat=self._beater("health"),
         )
 
     def _beater(self, stage: str) -> Callable[[], None]:
@@ -325,9 +323,7 @@ class _Daemon:
         self._sight.change(plan)
         self._rules.use(plan.settings)
         self._control.use(plan.settings)
-        if plan.settings.health != before.health:
-            self._health.close()
-            self._start_health()
+        self._wellbeing.use(plan.settings)
         self._telling.info()
         changed = {
             "stopped": list(plan.stop),

@@ -60,6 +60,11 @@ class CameraBook:
         with self._lock:
             return {camera_id: known.state for camera_id, known in self._known.items()}
 
+    def statuses(self) -> dict[str, CameraStatus]:
+        """Camera id -> its last status."""
+        with self._lock:
+            return dict(self._known)
+
     def over(self, camera_ids: Collection[str], recorded: Collection[str]) -> bool:
         """True when none of these cameras will give another frame: files, read or failed.
 

@@ -94,7 +94,7 @@ def _capture(camera: CameraSettings) -> Mapping[str, object]:
     return {
         name: getattr(camera, name)
         for name in CameraSettings.model_fields
-        if name not in (*_PIPELINE_KEYS, "tracking")
+        if name not in (*_PIPELINE_KEYS, "tracking", "min_fps")
     }
 
 

@@ -7,6 +7,7 @@ from types import TracebackType
 
 from alprd.camera_set import CameraBook, CameraSet, live_cameras, recorded_cameras
 from alprd.cameras.mux import FrameMux
+from alprd.cameras.taken import TakenFrames
 from alprd.cameras.tap import FrameTap
 from alprd.cameras.thread import CameraThread
 from alprd.config import CameraSettings, Settings
@@ -53,11 +54,12 @@ class Sight:
         self._heartbeats = heartbeats
         self._mux = FrameMux()
         self.tap = FrameTap(self._mux)
+        self.taken = TakenFrames(self._mux)
         self._cameras = CameraSet(self._open_camera, book)
         self._pipelines = {c.id: new_pipeline(settings, c) for c in settings.cameras}
         self.inference = InferenceThread(
             models,
-            self._mux,
+            self.taken,
             self._pipelines,
             sink,
             self._beater(INFERENCE),
@@ -79,6 +81,10 @@ class Sight:
             for camera_id, pipeline in self._pipelines.items()
             if pipeline.has_lines
         }
+
+    def dropped(self, camera_id: str) -> int:
+        """Frames that newer ones replaced before inference took them, since start."""
+        return self._mux.dropped(camera_id)
 
     def start(self) -> None:
         """Open the cameras."""

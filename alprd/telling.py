@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
 
 from alprd.camera_set import CameraBook
 from alprd.config import Settings
+from alprd.core.backlog import WaitMeter
 from alprd.delivery import delivery_notice
+from alprd.inference.drift import ModelDrift
 from alprd.inference.models import Models
 from alprd.info import info_payload, read_boot_id, status_line
 from alprd.publish.thread import PublisherThread
@@ -45,6 +48,8 @@ class Telling:
         self._book = book
         self._sight = sight
         self._rules = rules
+        self._drift = ModelDrift(settings().inference, models.hashes)
+        self._waits = WaitMeter()
         self._said: dict[str, Any] | None = None
 
     def info(self) -> None:
@@ -67,15 +72,30 @@ class Telling:
             self.info()
 
     def figures(self) -> dict[str, Any]:
-        """For health."""
+        """For health, but for the cameras'."""
+        stats = self._publisher.stats()
+        waited_s = self._waits.look(
+            time.monotonic(),
+            waiting=stats.pending,
+            left=stats.published + stats.refused + stats.dropped + stats.lost,
+        )
         return {
-            "cameras": {
-                "configured": len(self._settings().cameras),
-                "online": self._book.count("online"),
+            "models": {
+                "backend": self._models.backend,
+                "running": dict(self._models.hashes),
+                "mismatch": self._drift.mismatch(),
             },
             "inference": self._sight.inference.figures(),
+            "lines": self._sight.line_counts(),
             "rules": self._rules.figures(),
-            "delivery": asdict(self._publisher.stats()),
+            "outbox": {
+                "pending": stats.pending,
+                "oldest_age_s": None if waited_s is None else round(waited_s, 1),
+                "parked": stats.parked,
+                # Numbers that will not come: consumers were told.
+                "gaps": stats.dropped + stats.lost,
+            },
+            "delivery": asdict(stats),
         }
 
     def status_line(self) -> str:

@@ -23,9 +23,7 @@ class FrameTap:
 
     def next_frame(self, camera_id: str, timeout_s: float) -> Frame | None:
         """The camera's next frame; None when none comes in time. Blocks its caller only."""
-        wanted: Future[Frame] = Future()
-        with self._lock:
-            self._wanted.setdefault(camera_id, []).append(wanted)
+        wanted = self.ask(camera_id)
         try:
             return wanted.result(timeout_s)
         except FutureTimeoutError:
@@ -34,6 +32,14 @@ class FrameTap:
                 if wanted in waiting:
                     waiting.remove(wanted)
             return None
+
+    def ask(self, camera_id: str) -> Future[Frame]:
+        """The camera's next frame, when it comes; cancel it when it is no longer wanted."""
+        wanted: Future[Frame] = Future()
+        with self._lock:
+            waiting = [each for each in self._wanted.get(camera_id, []) if not each.cancelled()]
+            self._wanted[camera_id] = [*waiting, wanted]
+        return wanted
 
     def offer(self, frame: Frame) -> None:
         """As the sink behind it."""
@@ -55,4 +61,5 @@ class FrameTap:
             with self._lock:
                 waiting = self._wanted.pop(frame.camera_id, [])
             for wanted in waiting:
-                wanted.set_result(frame)
+                if wanted.set_running_or_notify_cancel():
+                    wanted.set_result(frame)

@@ -2,6 +2,7 @@
 
 from alprd.config.load import ConfigError, load_settings, public_dump
 from alprd.config.models import (
+    AlertsSettings,
     CameraSettings,
     CommandsSettings,
     HealthSettings,
@@ -9,6 +10,7 @@ from alprd.config.models import (
     InferenceSettings,
     ListSettings,
     LogSettings,
+    MetricsSettings,
     MqttSettings,
     OutboxSettings,
     PrivacySettings,
@@ -19,6 +21,7 @@ from alprd.config.models import (
 from alprd.config.speed import SpeedSettings
 
 __all__ = [
+    "AlertsSettings",
     "CameraSettings",
     "CommandsSettings",
     "ConfigError",
@@ -27,6 +30,7 @@ __all__ = [
     "InferenceSettings",
     "ListSettings",
     "LogSettings",
+    "MetricsSettings",
     "MqttSettings",
     "OutboxSettings",
     "PrivacySettings",

@@ -35,9 +35,11 @@ from alprd.config.policy import (
 )
 from alprd.config.section import Fraction, Section
 from alprd.config.speed import SpeedSettings
+from alprd.config.wellbeing import AlertsSettings, HealthSettings, MetricsSettings
 
 __all__ = [
     "CAMERA_ID_PATTERN",
+    "AlertsSettings",
     "CameraSettings",
     "CommandsSettings",
     "HealthSettings",
@@ -46,6 +48,7 @@ __all__ = [
     "LineSettings",
     "ListSettings",
     "LogSettings",
+    "MetricsSettings",
     "MqttSettings",
     "OutboxSettings",
     "PrivacySettings",
@@ -166,6 +169,12 @@ class CameraSettings(Section):
         le=240.0,
         description="most frames per second looked at; default: all of them",
     )
+    min_fps: float | None = Field(
+        default=None,
+        gt=0.0,
+        le=240.0,
+        description="fewer frames per second looked at raise an alert; default: none does",
+    )
     realtime: bool = Field(default=False, description="files and folders: play at their own speed")
     loop: bool = Field(default=False, description="files and folders: start again at the end")
     folder_fps: float = Field(
@@ -218,18 +227,6 @@ class CameraSettings(Section):
         return value
 
 
-class HealthSettings(Section):
-    """[health]: the health topic."""
-
-    interval_s: float = Field(
-        default=10.0, ge=1.0, le=3600.0, description="a health message this often, seconds"
-    )
-    tegrastats: str = Field(
-        default="tegrastats",
-        description='program that reports a Jetson\'s state, a name on PATH or a path; "": none',
-    )
-
-
 class LogSettings(Section):
     """[log]: what the daemon writes about itself, to standard error."""
 
@@ -275,6 +272,8 @@ class Settings(Section):
     commands: CommandsSettings = CommandsSettings()
     homeassistant: HomeAssistantSettings = HomeAssistantSettings()
     health: HealthSettings = HealthSettings()
+    alerts: AlertsSettings = AlertsSettings()
+    metrics: MetricsSettings = MetricsSettings()
     log: LogSettings = LogSettings()
     process: ProcessSettings = ProcessSettings()
     cameras: tuple[CameraSettings, ...] = Field(

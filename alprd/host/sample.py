@@ -2,14 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from alprd.host import proc
 from alprd.core.tegrastats import Core, TegraSample, Unit
+from alprd.host import proc
+from alprd.host.clock import clock_state
+from alprd.host.throttling import ThrottleWatch, power_mode
 
 SCHEMA: Final = "alprd.health/1"
+
+FIGURES: Final = (
+    "cpu",
+    "memory",
+    "swap",
+    "temperatures",
+    "gpu",
+    "gpu_memory",
+    "memory_controller",
+    "engines",
+    "power",
+    "throttling",
+    "power_mode",
+    "clock",
+)
+"""Figures of the machine that can come from several sources, each None where nobody tells."""
 
 Figures = dict[str, Any]
 
@@ -19,11 +37,19 @@ class HostMeter:
 
     Args:
         root: of the file system.
+        clock_state: tells whether the clock is synchronised.
     """
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(
+        self,
+        root: Path = Path("/"),
+        *,
+        clock_state: Callable[[], Figures | None] = clock_state,
+    ) -> None:
         self._root = root
         self._former = proc.cpu_times(root)
+        self._throttling = ThrottleWatch(root)
+        self._clock_state = clock_state
 
     def cpu(self) -> Figures | None:
         """Load and clocks of the cores; loads are null until some time has passed."""
@@ -67,6 +93,18 @@ class HostMeter:
         """All sensors that answer."""
         listed = proc.temperatures_c(self._root)
         return [{"name": name, "c": round(c, 1), "max_c": None} for name, c in listed] or None
+
+    def throttling(self) -> Figures | None:
+        """Whether the machine has slowed itself down since the look before."""
+        return self._throttling.look()
+
+    def power_mode(self) -> Figures | None:
+        """A Jetson's."""
+        return power_mode(self._root)
+
+    def clock(self) -> Figures | None:
+        """Whether it is kept right."""
+        return self._clock_state()
 
     def process(self) -> Figures:
         """The daemon itself."""
@@ -138,48 +176,68 @@ def _unit(unit: Unit) -> Figures:
 def health_sample(
     *,
     at: str,
+    device_id: str,
     meter: HostMeter,
     tegra: TegraSample | None,
     tegrastats: Mapping[str, Any] | None,
+    gpus: Mapping[str, Any],
     disk_folder: Path,
     pipeline: Mapping[str, Any],
 ) -> Figures:
-    """The whole message.
+    """The whole message, before anybody judged it.
 
     Args:
         at: the time, UTC.
+        device_id: this device's name in topics.
         meter: measures what tegrastats does not say.
         tegra: the newest line, if there is a current one.
         tegrastats: the state of the program itself; None on a machine without it.
+        gpus: what the driver of discrete GPUs says.
         disk_folder: where the outbox lies.
         pipeline: the daemon's own figures.
     """
-    from_proc = {
-        "cpu": meter.cpu(),
-        "memory": meter.memory(),
-        "swap": meter.swap(),
-        "temperatures": meter.temperatures(),
+    known: dict[str, tuple[Any, str]] = {
+        name: (value, "kernel")
+        for name, value in {
+            "cpu": meter.cpu(),
+            "memory": meter.memory(),
+            "swap": meter.swap(),
+            "temperatures": meter.temperatures(),
+            "throttling": meter.throttling(),
+            "power_mode": meter.power_mode(),
+            "clock": meter.clock(),
+        }.items()
+        if value is not None
     }
-    from_tegra = tegra_figures(tegra) if tegra is not None else {}
-    names = (*from_proc, "gpu", "memory_controller", "engines", "power")
-    figures: Figures = {}
-    sources: dict[str, str | None] = {}
-    for name in names:
-        value = from_tegra.get(name, from_proc.get(name))
-        figures[name] = value
-        if name in from_tegra:
-            sources[name] = "tegrastats"
-        else:
-            sources[name] = "kernel" if value is not None else None
+    for name, value in gpus.items():
+        known[name] = _joined(known[name], value) if name in known else (value, "nvml")
+    if tegra is not None:
+        known |= {name: (value, "tegrastats") for name, value in tegra_figures(tegra).items()}
     disk = proc.disk_bytes(disk_folder)
     return {
         "schema": SCHEMA,
+        "device_id": device_id,
         "at": at,
         "machine": meter.machine(),
         "process": meter.process(),
-        **figures,
+        **{name: known[name][0] if name in known else None for name in FIGURES},
         "disk": None if disk is None else {"free_bytes": disk[0], "total_bytes": disk[1]},
         "pipeline": dict(pipeline),
         "tegrastats": None if tegrastats is None else dict(tegrastats),
-        "sources": sources,
+        "sources": {name: known[name][1] if name in known else None for name in FIGURES},
+        "alerts": [],
     }
+
+
+def _joined(
+    one: tuple[Any, str],
+    other: Any,  # noqa: ANN401 -- as the message's figures
+) -> tuple[Any, str]:
+    """What two sources say about the same: sensors of both, and slowdowns of either."""
+    value, source = one
+    if isinstance(value, list):
+        return [*value, *other], f"{source}, nvml"
+    return {
+        "active": value["active"] or other["active"],
+        "reasons": [*value["reasons"], *other["reasons"]],
+    }, f"{source}, nvml"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import queue
 from collections.abc import Iterator, Mapping
@@ -13,14 +14,14 @@ import pytest
 from structlog.testing import capture_logs
 
 from alprd.config import HealthSettings
+from alprd.core.tegrastats import parse_line
 from alprd.core.types import CameraStatus
 from alprd.host import proc
 from alprd.host.health import HealthThread
-from alprd.host.sample import HostMeter, health_sample, tegra_figures
-from alprd.core.tegrastats import parse_line
+from alprd.host.nvml import GpuMeter
+from alprd.host.sample import FIGURES, HostMeter, health_sample, tegra_figures
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
-FIGURES = ("cpu", "memory", "swap", "temperatures", "gpu", "memory_controller", "engines", "power")
 EXECUTABLE = 0o755
 
 
@@ -66,13 +67,30 @@ def machine(root: Path, *, busy: int = 100, idle: int = 300) -> Path:
     return root
 
 
-def sample_of(meter: HostMeter, line: str | None = None, folder: Path = Path("/")) -> Any:
+def quiet(sample: dict[str, Any]) -> bool:
+    """Judges nothing."""
+    return False
+
+
+def no_gpus() -> GpuMeter:
+    """A machine without NVIDIA's library."""
+    return GpuMeter(lambda: importlib.import_module("alprd.no_such_library"))
+
+
+def sample_of(
+    meter: HostMeter,
+    line: str | None = None,
+    folder: Path = Path("/"),
+    gpus: Mapping[str, Any] | None = None,
+) -> Any:
     return health_sample(
         at="2026-11-21T12:00:00.000Z",
         meter=meter,
         tegra=None if line is None else parse_line(line),
         tegrastats=None,
         disk_folder=folder,
+        device_id="edge-07",
+        gpus=gpus or {},
         pipeline={"events": 3},
     )
 
@@ -106,7 +124,7 @@ def test_hardware_monitors_are_read_where_there_are_no_zones(tmp_path: Path) -> 
 
 
 def test_a_machine_that_tells_nothing_gives_null_everywhere_and_no_zero(tmp_path: Path) -> None:
-    sample = sample_of(HostMeter(tmp_path), folder=tmp_path / "none")
+    sample = sample_of(HostMeter(tmp_path, clock_state=lambda: None), folder=tmp_path / "none")
     assert {name: sample[name] for name in FIGURES} == dict.fromkeys(FIGURES)
     assert sample["sources"] == dict.fromkeys(FIGURES)
     assert sample["disk"] is None
@@ -171,6 +189,9 @@ def test_the_thread_puts_a_retained_sample_on_the_board_at_once_and_again(tmp_pa
         board,
         disk_folder=tmp_path,
         pipeline_figures=lambda: {"inference_fps": 12.5},
+        device_id="edge-07",
+        judge=quiet,
+        gpus=no_gpus,
         beat=lambda: beats.put(None),
         root=machine(tmp_path),
         now=lambda: next(times),
@@ -205,6 +226,9 @@ def test_a_figure_that_fails_is_logged_and_the_next_sample_comes(tmp_path: Path)
             board,
             disk_folder=tmp_path,
             pipeline_figures=fail_once,
+            device_id="edge-07",
+            judge=quiet,
+            gpus=no_gpus,
             beat=lambda: None,
             root=machine(tmp_path),
         ),
@@ -224,6 +248,9 @@ def test_the_thread_reports_a_jetson_through_its_program(tmp_path: Path) -> None
         board,
         disk_folder=tmp_path,
         pipeline_figures=dict,
+        device_id="edge-07",
+        judge=quiet,
+        gpus=no_gpus,
         beat=lambda: None,
         root=machine(tmp_path),
     ):
