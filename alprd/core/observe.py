@@ -159,6 +159,9 @@ def observed(
         t_s: its time, which never goes back.
         since_s: as in `Observation`.
     """
+    usable = None if read is None else usable_read(read)
+    if usable is not None:
+        plate = as_read(plate, usable)
     held_by = carriers(plate.centre, vehicles)
     return Observation(
         t_s=t_s,
@@ -172,7 +175,7 @@ def observed(
         since_s=since_s,
         score=min(1.0, plate.detection.score),
         attempted=read is not None,
-        read=None if read is None else usable_read(read),
+        read=usable,
         vehicle=held_by[0].detection if held_by else None,
         vehicle_id=held_by[0].id if held_by else None,
         carriers=held_by,
@@ -194,6 +197,13 @@ def usable_read(read: PlateRead) -> PlateRead | None:
         regions=tuple((code, _fraction(p)) for code, p in read.regions),
         sharpness=read.sharpness if math.isfinite(read.sharpness) else 0.0,
     )
+
+
+def as_read(plate: Plate, read: PlateRead) -> Plate:
+    """The plate where the reader saw its corners; as it was detected where that is no plate."""
+    if plate.detection.quad is read.quad:
+        return plate
+    return _plate(replace(plate.detection, quad=read.quad)) or plate
 
 
 def carriers(centre: PointPx, vehicles: Sequence[Carrier]) -> tuple[Carrier, ...]:

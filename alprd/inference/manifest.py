@@ -115,11 +115,16 @@ class DetectorDecoder(Section):
 
 
 class ReaderOutputs(Section):
-    """Names of the reader's output tensors; region and quality are optional."""
+    """Names of the reader's output tensors; all but the characters are optional.
+
+    Corners are x0 y0 .. x3 y3, clockwise from the plate's own top left, in parts of the crop's
+    width and height from its top left; they may lie outside.
+    """
 
     chars: str
     region: str | None = None
     quality: str | None = None
+    corners: str | None = None
 
 
 class SlotsDecoder(Section):

@@ -112,6 +112,32 @@ def _resize(image: ImageU8, out: ImageU8) -> None:
     cv2.resize(image, (width, height), dst=out, interpolation=cv2.INTER_LINEAR)
 
 
+def inset(margins: tuple[float, float]) -> NDArray[np.float32]:
+    """(4, 2) where a rectified plate's corners lie, in parts of the picture."""
+    x, y = margins
+    return np.array([[x, y], [1.0 - x, y], [1.0 - x, 1.0 - y], [x, 1.0 - y]], np.float32)
+
+
+def unrectified(
+    points: NDArray[np.float32], quad: NDArray[np.float32], margins: tuple[float, float]
+) -> NDArray[np.float32]:
+    """Points of a rectified picture, back in the frame.
+
+    Args:
+        points: (n, 2) in parts of the picture's width and height.
+        quad: (4, 2) the corners, in the frame's pixels, that the picture was cut out by.
+        margins: fractions of its width and height that were left on each side.
+
+    Raises:
+        ImageError: the corners enclose nothing.
+    """
+    low = quad.min(axis=0)  # far from the origin single precision would blur the corners
+    with opencv_errors():
+        back = cv2.getPerspectiveTransform(inset(margins), (quad - low).astype(np.float32))
+        found = cv2.perspectiveTransform(points[None].astype(np.float64), back)[0]
+    return np.asarray(found + low, np.float32)
+
+
 def rectify(
     image: ImageU8,
     quad: NDArray[np.float32],
@@ -132,22 +158,13 @@ def rectify(
         ImageError: the frame cannot be processed.
     """
     width, height = size
-    inset_x, inset_y = margins[0] * width, margins[1] * height
-    target = np.array(
-        [
-            [inset_x, inset_y],
-            [width - inset_x, inset_y],
-            [width - inset_x, height - inset_y],
-            [inset_x, height - inset_y],
-        ],
-        np.float32,
-    )
+    target = inset(margins) * np.array(size, np.float32)
     # Only the plate's surroundings are handed to OpenCV, whose warp refuses very wide frames.
     region, corners = _surroundings(image, quad)
     # A plate much larger than the crop is sampled more finely, then averaged: no aliasing.
     side = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
-    times_x = _supersampling((side[0] + side[2]) / 2.0, width - 2.0 * inset_x)
-    times_y = _supersampling((side[1] + side[3]) / 2.0, height - 2.0 * inset_y)
+    times_x = _supersampling((side[0] + side[2]) / 2.0, width * (1.0 - 2.0 * margins[0]))
+    times_y = _supersampling((side[1] + side[3]) / 2.0, height * (1.0 - 2.0 * margins[1]))
     # OpenCV counts from pixel centres, we from pixel edges.
     finer = target * np.array([times_x, times_y], np.float32) - np.float32(0.5)
     with opencv_errors():

@@ -9,11 +9,21 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.decode import class_order, decode_regions, decode_slots
+from alprd.core.geometry import is_clockwise_convex
 from alprd.core.types import Detection, PlateRead
 from alprd.inference.manifest import ReaderManifest
 from alprd.inference.network import Network, Shape, check_outputs
-from alprd.inference.preprocess import InputBatch, check_image, rectify, sharpness
+from alprd.inference.preprocess import (
+    InputBatch,
+    check_image,
+    rectify,
+    sharpness,
+    unrectified,
+)
 from alprd.ports import ImageU8
+
+OUTSIDE = 0.5
+"""So far outside the crop, in parts of its size, a corner can be; farther it is an error."""
 
 
 def reader_outputs(manifest: ReaderManifest) -> Mapping[str, Shape]:
@@ -24,17 +34,20 @@ def reader_outputs(manifest: ReaderManifest) -> Mapping[str, Shape]:
         shapes[decoder.outputs.region] = (None, len(decoder.regions))
     if decoder.outputs.quality is not None:
         shapes[decoder.outputs.quality] = (None, 1)
+    if decoder.outputs.corners is not None:
+        shapes[decoder.outputs.corners] = (None, 8)
     return shapes
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class CropText:
-    """What the network says of one crop; fields as in `PlateRead`."""
+    """What the network says of one crop: fields as in `PlateRead`, but corners in its own parts."""
 
     text: str
     char_probs: NDArray[np.float32]
     quality: float | None
     regions: tuple[tuple[str, float], ...]
+    corners: NDArray[np.float32] | None = None
 
 
 class NetworkReader:
@@ -74,11 +87,22 @@ class NetworkReader:
                 quality=found.quality,
                 regions=found.regions,
                 sharpness=sharpness(crop),
+                refined=self._in_frame(found.corners, quad),
             )
             for (_, plate, t_s), quad, crop, found in zip(
                 plates, quads, crops, self.read_crops(crops), strict=True
             )
         ]
+
+    def _in_frame(
+        self, corners: NDArray[np.float32] | None, quad: NDArray[np.float32]
+    ) -> NDArray[np.float32] | None:
+        """(4, 2) the corners in the frame where `quad` is; None if they are no plate's."""
+        if corners is None or not bool((np.abs(corners - 0.5) <= 0.5 + OUTSIDE).all()):
+            return None
+        found = unrectified(corners, quad, self._margins)
+        a, b, c, d = ((float(x), float(y)) for x, y in found)
+        return found if is_clockwise_convex((a, b, c, d)) else None
 
     def read_crops(self, crops: Sequence[ImageU8]) -> list[CropText]:
         """Texts of rectified (height, width, 3) crops of the network's own size."""
@@ -100,11 +124,16 @@ class NetworkReader:
         qualities: list[float | None] = [None] * len(crops)
         if names.quality is not None:
             qualities = [_probability(value) for value in outputs[names.quality][:, 0].tolist()]
+        corners: list[NDArray[np.float32] | None] = [None] * len(crops)
+        if names.corners is not None:
+            corners = list(outputs[names.corners].reshape(-1, 4, 2).astype(np.float32))
         return [
-            CropText(text=text, char_probs=probs, quality=quality, regions=region)
+            CropText(text=text, char_probs=probs, quality=quality, regions=region, corners=seen)
             if quality is None or quality >= self._decoder.min_quality
-            else CropText(text="", char_probs=probs[:0], quality=quality, regions=())
-            for (text, probs), quality, region in zip(texts, qualities, regions, strict=True)
+            else CropText(text="", char_probs=probs[:0], quality=quality, regions=(), corners=seen)
+            for (text, probs), quality, region, seen in zip(
+                texts, qualities, regions, corners, strict=True
+            )
         ]
 
 

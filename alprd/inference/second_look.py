@@ -1,4 +1,4 @@
-"""A second look at plates that the reader is not sure of: cut out a little differently."""
+"""A second look at plates that the reader is not sure of, or whose corners it corrects."""
 
 from __future__ import annotations
 
@@ -41,9 +41,14 @@ LOOKS: Final[tuple[Callable[[Quad], Quad], ...]] = (
     lambda quad: resized(quad, 0.96, 0.94),
 )
 
-
 MARGIN: Final = 0.05
-"""A look that is surer by less than this does not outweigh the detector's own corners."""
+"""A look that is surer by less than this does not outweigh the first one's text."""
+
+TRUSTED: Final = 0.3
+"""From this quality on the corners that the reader sees are better than the detector's."""
+
+MOVED: Final = 0.03
+"""Corners that the reader moves by less, in plate widths, need no cut of their own."""
 
 
 class SecondLook:
@@ -52,6 +57,10 @@ class SecondLook:
     Corners that are a little off cost more characters than anything else. Where the reader's own
     quality stays below `below`, the plate is cut out with each of `LOOKS` too, all in one call, and
     the read of the best quality counts, if it is surer than the first one by `MARGIN`.
+
+    A reader that says where it sees the corners is taken at its word: where they are off by more
+    than `MOVED`, one more cut goes by them. Reads carry the reader's corners from the quality
+    `TRUSTED` on, else the detector's.
     """
 
     def __init__(self, reader: PlateReader, below: float) -> None:
@@ -59,29 +68,52 @@ class SecondLook:
         self._below = below
 
     def read(self, plates: Sequence[tuple[ImageU8, Detection, float]]) -> list[PlateRead]:
-        """One read per (full frame image, plate detection, t_s), with the detection's own quad."""
+        """One read per (full frame image, plate detection, t_s), with the plate's own corners."""
         reads = self._reader.read(plates)
-        unsure = [
-            index
-            for index, read in enumerate(reads)
-            if read.quality is not None and read.quality < self._below
-        ]
-        if not unsure:
-            return reads
-        again = [
-            (image, replace(plate, quad=look(reads[index].quad)), t_s)
-            for index in unsure
-            for image, plate, t_s in (plates[index],)
-            for look in LOOKS
-        ]
-        found = self._reader.read(again)
-        for place, index in enumerate(unsure):
-            first = reads[index]
-            looks = found[place * len(LOOKS) : (place + 1) * len(LOOKS)]
-            best = max(looks, key=_quality)
-            if _quality(best) >= _quality(first) + MARGIN:
-                reads[index] = replace(best, quad=first.quad)
-        return reads
+        cuts = [(index, quad) for index, read in enumerate(reads) for quad in self._cuts(read)]
+        looks: list[list[PlateRead]] = [[] for _ in reads]
+        if cuts:
+            found = self._reader.read(
+                [
+                    (image, replace(plate, quad=quad), t_s)
+                    for index, quad in cuts
+                    for image, plate, t_s in (plates[index],)
+                ]
+            )
+            for (index, _), look in zip(cuts, found, strict=True):
+                looks[index].append(look)
+        return [_chosen(first, others) for first, others in zip(reads, looks, strict=True)]
+
+    def _cuts(self, read: PlateRead) -> list[Quad]:
+        """The quads by which a plate is cut out again."""
+        if self._below <= 0.0 or read.quality is None:
+            return []
+        corrected = [read.refined] if read.refined is not None and _is_moved(read) else []
+        if read.quality >= self._below:
+            return corrected
+        return [*corrected, *(look(read.quad) for look in LOOKS)]
+
+
+def _is_moved(read: PlateRead) -> bool:
+    """Whether some corner that the reader sees is far from where the plate was cut out."""
+    if read.refined is None:
+        return False
+    width_px = float(np.linalg.norm(read.quad[1] - read.quad[0]))
+    farthest_px = float(np.linalg.norm(read.refined - read.quad, axis=1).max())
+    return farthest_px > MOVED * width_px
+
+
+def _chosen(first: PlateRead, looks: Sequence[PlateRead]) -> PlateRead:
+    """The read that counts, with the corners of the plate."""
+    best = max(looks, key=_quality, default=first)
+    text = best if _quality(best) >= _quality(first) + MARGIN else first
+    # Corners are seen best in the cut that was corrected by them already.
+    seen = first.refined
+    corrected = [look for look in looks if seen is not None and np.array_equal(look.quad, seen)]
+    for read in (*corrected, text):
+        if read.refined is not None and _quality(read) >= TRUSTED:
+            return replace(text, quad=read.refined)
+    return replace(text, quad=first.quad)
 
 
 def _quality(read: PlateRead) -> float:

@@ -78,7 +78,7 @@ def measure(args: argparse.Namespace) -> tuple[list[Figure], dict[str, str], str
     sightings, readings = look_everywhere(args.data, sight, eyes)
     figures = plate_figures(sightings, sight.name)
     figures += read_figures(readings) + end_to_end_figures(readings)
-    figures += corner_figures(sight, FEW_SCENES if args.few else SCENES)
+    figures += corner_figures(sight, eyes, FEW_SCENES if args.few else SCENES)
     figures += vehicle_figures(sightings, sight.name)
     figures += design_figures(eyes, 1 if args.few else A_DESIGN)
     figures += region_figures(readings, eyes.regions)

@@ -8,9 +8,16 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from alprd.core.observe import Carrier, carriers, plausible_plates, sane_vehicles, usable_read
-from alprd.core.types import Detection
-from support.plates_in_frames import make_plate, make_read
+from alprd.core.observe import (
+    Carrier,
+    carriers,
+    observed,
+    plausible_plates,
+    sane_vehicles,
+    usable_read,
+)
+from alprd.core.types import Detection, PlateRead
+from support.plates_in_frames import make_frame, make_plate, make_read
 
 SIZE = (1280, 720)
 
@@ -113,3 +120,21 @@ def test_a_reads_figures_are_brought_into_range() -> None:
     assert tamed is not None
     assert (tamed.quality, tamed.score, tamed.sharpness) == (0.0, 1.0, 0.0)
     assert tamed.regions == (("GB", 0.0),)
+
+
+def test_a_plate_is_where_the_reader_saw_its_corners_if_that_is_a_plate() -> None:
+    [plate] = plausible_plates([make_plate(600, 400, 100)], frame_size=SIZE, roi=None)
+
+    def seen(read: PlateRead | None) -> tuple[float, float, float]:
+        found = observed(plate, read, make_frame(), [], t_s=0.0, since_s=0.1)
+        assert found.quad[0][0] == pytest.approx(found.x_px - found.width_px / 2)
+        return found.x_px, found.y_px, found.width_px
+
+    corners = make_plate(604, 402, 96).quad
+    assert corners is not None
+    assert seen(replace(make_read(), quad=corners)) == pytest.approx((604, 402, 96))
+    assert seen(None) == (600, 400, 100)
+    # Corners of what cannot be a plate's text, or of no plate, move nothing.
+    assert seen(replace(make_read("A"), quad=corners)) == (600, 400, 100)
+    assert seen(replace(make_read(), quad=corners[::-1].copy())) == (600, 400, 100)
+    assert seen(replace(make_read(), quad=corners * np.float32(np.nan))) == (600, 400, 100)

@@ -10,7 +10,14 @@ import pytest
 from numpy.typing import NDArray
 
 from alprd.inference.manifest import InputSpec
-from alprd.inference.preprocess import ImageError, InputBatch, rectify, sharpness
+from alprd.inference.preprocess import (
+    ImageError,
+    InputBatch,
+    inset,
+    rectify,
+    sharpness,
+    unrectified,
+)
 
 
 def spec(**changes: object) -> InputSpec:
@@ -224,3 +231,22 @@ def test_a_blurred_crop_is_less_sharp() -> None:
 
     assert sharpness(cv2.GaussianBlur(crop, (0, 0), 2.0)) < 0.1 * sharpness(crop)
     assert sharpness(np.full((64, 160, 3), 128, np.uint8)) == 0.0
+
+
+QUAD = np.array([[2010.5, 1004], [2090, 1011], [2086.25, 1039], [2008, 1030]], np.float32)
+
+
+def test_the_corners_of_a_crop_go_back_to_where_it_was_cut_out() -> None:
+    margins = (0.04, 0.08)
+    assert unrectified(inset(margins), QUAD, margins) == pytest.approx(QUAD, abs=1e-3)
+    assert unrectified(inset((0.0, 0.0)), QUAD, (0.0, 0.0)) == pytest.approx(QUAD, abs=1e-3)
+
+
+def test_a_point_seen_in_a_crop_is_found_where_the_frame_shows_it() -> None:
+    frame = np.zeros((400, 600, 3), np.uint8)
+    cv2.circle(frame, (251, 141), 3, (255, 255, 255), -1)  # pixel 251 covers 251 to 252
+    quad = np.array([[200, 100], [300, 130], [296, 170], [196, 150]], np.float32)
+    crop = rectify(frame, quad, (160, 64), (0.04, 0.08))
+    rows, columns = np.nonzero(crop[..., 0] > 127)
+    seen = np.array([[(columns.mean() + 0.5) / 160, (rows.mean() + 0.5) / 64]], np.float32)
+    assert unrectified(seen, quad, (0.04, 0.08))[0] == pytest.approx([251.5, 141.5], abs=0.3)

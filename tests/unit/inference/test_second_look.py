@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from alprd.core.types import Detection, PlateRead
-from alprd.inference.second_look import LOOKS, SecondLook, resized, upright
+from alprd.inference.second_look import LOOKS, MOVED, TRUSTED, SecondLook, resized, upright
 from alprd.ports import ImageU8
 
 FRAME = np.zeros((40, 60, 3), np.uint8)
@@ -110,3 +110,78 @@ def test_a_resized_plate_keeps_its_centre_and_its_slant() -> None:
     assert found.mean(0) == pytest.approx(QUAD.mean(0))
     assert found[1] - found[0] == pytest.approx(2 * (QUAD[1] - QUAD[0]))
     assert found[3] - found[0] == pytest.approx(0.5 * (QUAD[3] - QUAD[0]))
+
+
+class Seeing:
+    """Sees corners of its own at every cut, with a quality for the detector's corners, for those
+    that it saw itself, and for any other.
+    """
+
+    def __init__(
+        self, sees: np.ndarray | None, *, first: float, again: float = 0.0, other: float = 0.0
+    ) -> None:
+        self.sees, self.first, self.again, self.other = sees, first, again, other
+        self.calls: list[list[np.ndarray]] = []
+
+    def read(self, plates: Sequence[tuple[ImageU8, Detection, float]]) -> list[PlateRead]:
+        self.calls.append([found.quad for _, found, _ in plates if found.quad is not None])
+        return [self.one(found, t_s) for _, found, t_s in plates]
+
+    def one(self, found: Detection, t_s: float) -> PlateRead:
+        assert found.quad is not None
+        own = self.sees is not None and np.array_equal(found.quad, self.sees)
+        first = np.array_equal(found.quad, QUAD)
+        return PlateRead(
+            text="OWN" if own else "FIRST" if first else "OTHER",
+            char_probs=np.full((3, 37), 1 / 37, np.float32),
+            quad=found.quad,
+            t_s=t_s,
+            score=found.score,
+            quality=self.again if own else self.first if first else self.other,
+            refined=None if self.sees is None else self.sees + np.float32(0.25 if own else 0.0),
+        )
+
+
+WIDTH_PX = float(np.linalg.norm(QUAD[1] - QUAD[0]))
+NEAR = (QUAD + np.float32(MOVED * WIDTH_PX / 2)).astype(np.float32)
+FAR = QUAD + np.array([[0, 2], [0, -3], [0, -3], [0, 2]], np.float32)
+
+
+def test_a_sure_readers_corners_are_taken_without_another_cut() -> None:
+    reader = Seeing(NEAR, first=0.95)
+    [read] = SecondLook(reader, 0.9).read([(FRAME, plate(), 1.0)])
+    assert read.text == "FIRST"
+    assert np.array_equal(read.quad, NEAR)
+    assert len(reader.calls) == 1
+
+
+def test_corners_that_are_far_off_get_one_more_cut_even_of_a_sure_read() -> None:
+    reader = Seeing(FAR, first=0.91, again=0.93)
+    [read] = SecondLook(reader, 0.9).read([(FRAME, plate(), 1.0)])
+    assert [len(quads) for quads in reader.calls] == [1, 1]
+    assert np.array_equal(reader.calls[1][0], FAR)
+    assert read.text == "FIRST"  # not surer by the margin
+    assert np.array_equal(read.quad, FAR + np.float32(0.25))  # but seen best there
+
+
+def test_the_corrected_cut_is_read_beside_the_other_looks_in_one_call() -> None:
+    reader = Seeing(FAR, first=0.4, again=0.8, other=0.5)
+    [read] = SecondLook(reader, 0.9).read([(FRAME, plate(), 1.0)])
+    assert [len(quads) for quads in reader.calls] == [1, 1 + len(LOOKS)]
+    assert (read.text, read.quality) == ("OWN", 0.8)
+    assert np.array_equal(read.quad, FAR + np.float32(0.25))
+
+
+def test_an_unsure_readers_corners_are_not_trusted() -> None:
+    low = TRUSTED - 0.01
+    reader = Seeing(FAR, first=low, again=low, other=low)
+    [read] = SecondLook(reader, 0.9).read([(FRAME, plate(), 1.0)])
+    assert (read.text, read.quality) == ("FIRST", low)
+    assert np.array_equal(read.quad, QUAD)
+
+
+def test_without_a_second_look_the_first_ones_corners_still_count() -> None:
+    reader = Seeing(FAR, first=0.5, again=1.0, other=1.0)
+    [read] = SecondLook(reader, 0.0).read([(FRAME, plate(), 1.0)])
+    assert (read.text, len(reader.calls)) == ("FIRST", 1)
+    assert np.array_equal(read.quad, FAR)
