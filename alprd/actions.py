@@ -7,17 +7,15 @@ import time
 from collections.abc import Callable, Mapping
 from typing import Any, Final, Protocol
 
-import cv2
-import numpy as np
-
 from alprd.camera_set import CameraBook
 from alprd.cameras.tap import FrameTap
 from alprd.config import Settings
 from alprd.core.events import format_time
 from alprd.errands import Errands
+from alprd.images.jpeg import JpegError, encode_jpeg
 from alprd.inference.models import Models
+from alprd.pictures import picture_message
 from alprd.ports import EngineError
-from alprd.publish.message import Message
 from alprd.publish.thread import PublisherThread
 from alprd.remote import Action, CommandFailedError
 
@@ -25,7 +23,6 @@ RELOAD_TIMEOUT_S: Final = 30.0
 SELFTEST_TIMEOUT_S: Final = 30.0
 SNAPSHOT_TIMEOUT_S: Final = 5.0
 FLUSH_TIMEOUT_S: Final = 10.0
-SNAPSHOT_EXPIRY_S: Final = 60
 JPEG_QUALITY: Final = 85
 _LOOK_S: Final = 0.1
 _SETTLE_S: Final = 0.6
@@ -155,25 +152,13 @@ class Actions:
                 f"no picture came within {SNAPSHOT_TIMEOUT_S:g} s, the camera is {state}; see its "
                 "status message"
             )
-        is_encoded, jpeg = cv2.imencode(
-            ".jpg", np.asarray(frame.image), [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY]
-        )
-        if not is_encoded:
-            raise CommandFailedError("the picture cannot be written as JPEG; see the log")
+        try:
+            payload = encode_jpeg(frame.image, JPEG_QUALITY)
+        except JpegError as error:
+            raise CommandFailedError(f"{error}; see the camera's source") from error
         topic = f"{settings.mqtt.prefix}/{camera_id}/snapshot"
         captured_at = format_time(frame.captured_at)
-        payload = jpeg.tobytes()
-        self._publisher.send(
-            Message(
-                topic=topic,
-                payload=payload,
-                qos=0,
-                content_type="image/jpeg",
-                is_text=False,
-                user={"captured_at": captured_at},
-                expiry_s=SNAPSHOT_EXPIRY_S,
-            )
-        )
+        self._publisher.send(picture_message(topic, payload, captured_at=captured_at))
         height, width = frame.image.shape[:2]
         return {
             "topic": topic,

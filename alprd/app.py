@@ -1,8 +1,8 @@
 """The composition root: builds the daemon, runs it, reloads it, takes it down; nothing else wires.
 
-Entered in order and left in reverse: outbox, publisher, health, models, lists, inference, cameras,
-commands. So a stop first ends the commands and cameras, lets inference finish what waits and end
-its tracks, and then gives the publisher the rest of the time to send what is in the outbox.
+Entered in order and left in reverse: outbox, publisher, health, models, lists, pictures, inference,
+cameras, commands. So a stop first ends the commands and cameras, lets inference finish what waits
+and end its tracks, and then gives the publisher the rest of the time to send what is in the outbox.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from alprd.config import ConfigError, Settings
 from alprd.control import RemoteControl
 from alprd.delivery import new_publisher, new_sink, open_outbox
 from alprd.errands import Errands
+from alprd.extras import Extras
 from alprd.host.heartbeats import Heartbeats
 from alprd.host.signals import Signals
 from alprd.host.systemd import Notifier
@@ -72,6 +73,7 @@ def run(
 
     Raises:
         EngineError: a model cannot be used.
+        ImageStoreError: the folder of the pictures cannot be used.
         OutboxError: the outbox cannot be used.
     """
     with Signals(_leave_at_once, clock=clock) as signals, ExitStack() as last_resort:
@@ -153,6 +155,7 @@ class _Daemon:
                 self._models = load_models(settings.inference)
                 log.info("models.loaded", backend=self._models.backend, reason=self._models.reason)
                 self._rules = recognition.enter_context(Rules(settings))
+                self._extras = recognition.enter_context(self._new_extras())
                 inference_errands = Errands()
                 recognition.callback(inference_errands.close)
                 self._sight = recognition.enter_context(self._new_sight(outbox, inference_errands))
@@ -163,6 +166,7 @@ class _Daemon:
                     book=self._book,
                     sight=self._sight,
                     rules=self._rules,
+                    extras=self._extras,
                 )
                 self._wellbeing = recognition.enter_context(self._new_wellbeing())
                 self._pulse = Pulse(
@@ -234,18 +238,29 @@ class _Daemon:
 
     def _new_sight(self, outbox: Outbox, errands: Errands) -> Sight:
         sink = new_sink(
-            self._settings, outbox, self._publisher, software=SOFTWARE, models=self._models.hashes
+            self._settings,
+            outbox,
+            self._publisher,
+            software=SOFTWARE,
+            models=self._models.hashes,
+            on_stored=self._extras.stored,
         )
+        kept = self._rules.guard(self._extras.behind_policy(sink))
         return Sight(
             self._settings,
             models=self._models,
-            sink=self._rules.guard(sink),
+            sink=self._extras.in_front(kept),
+            extras=self._extras,
             book=self._book,
             publisher=self._publisher,
             heartbeats=self._heartbeats,
             errands=errands.run,
             on_failure=lambda error: self._fail("inference", error),
         )
+
+    def _new_extras(self) -> Extras:
+        rules = self._rules
+        return Extras(self._settings, publisher=self._publisher, policy=lambda: rules.policy)
 
     def _commands(self, inference_errands: Errands) -> RemoteControl:
         actions = Actions(
@@ -322,6 +337,7 @@ class _Daemon:
             log.warning("config.needs_restart", setting=name, remedy="systemctl restart alprd")
         self._sight.change(plan)
         self._rules.use(plan.settings)
+        self._extras.use(plan.settings)
         self._control.use(plan.settings)
         self._wellbeing.use(plan.settings)
         self._telling.info()

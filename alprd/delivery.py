@@ -62,6 +62,7 @@ def new_sink(
     *,
     software: str,
     models: Mapping[str, str],
+    on_stored: Callable[[str, int], None] | None = None,
 ) -> OutboxSink:
     """What fills it."""
     return OutboxSink(
@@ -71,6 +72,7 @@ def new_sink(
         device_id=settings.device_id,
         software=software,
         models=models,
+        on_stored=on_stored,
     )
 
 
@@ -81,5 +83,6 @@ def delivery_notice(stats: PublisherStats) -> dict[str, Any]:
         "lost": stats.lost,
         "parked": stats.parked,
         "last_refusal": stats.last_refusal,
+        "given_up": list(stats.given_up),
         "outbox_error": stats.outbox_error,
     }

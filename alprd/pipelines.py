@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from datetime import datetime
 
 import structlog
 
@@ -11,20 +12,28 @@ from alprd.config import CameraSettings, Settings
 from alprd.core.counting import Places
 from alprd.core.events import RANDOM_BYTES, uuid7
 from alprd.core.speed import SpeedMeter
-from alprd.pipeline import CameraPipeline
+from alprd.pipeline import CameraPipeline, NamePass
 
 log = structlog.get_logger(__name__)
 
 
-def new_pipeline(settings: Settings, camera: CameraSettings) -> CameraPipeline:
-    """The camera's pipeline."""
+def new_event_id(at: datetime) -> str:
+    """The id of a pass that was first read then."""
+    return uuid7(at, os.urandom(RANDOM_BYTES))
+
+
+def new_pipeline(
+    settings: Settings, camera: CameraSettings, *, name_pass: NamePass | None = None
+) -> CameraPipeline:
+    """The camera's pipeline; `name_pass` is for whoever tells of a pass before it is an event."""
     return CameraPipeline(
         camera.id,
         settings.tracking_of(camera),
         camera.roi,
-        new_event_id=lambda at: uuid7(at, os.urandom(RANDOM_BYTES)),
+        new_event_id=new_event_id,
         speed=_speed_meter(camera),
         places=Places(lines=camera.lines, zones=camera.zones),
+        name_pass=name_pass,
     )
 
 

@@ -33,6 +33,10 @@ class OutboxError(Exception):
     """An event could not be made durable; the message names the file and the remedy."""
 
 
+class ImageStoreError(Exception):
+    """Pictures cannot be kept; the message names the folder and the remedy."""
+
+
 class FrameSource(Protocol):
     """A stream of frames; opened, read and closed by one thread."""
 

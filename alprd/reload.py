@@ -9,11 +9,12 @@ from alprd.config import CameraSettings, Settings
 
 # What the running threads are built on: the topics, the MQTT session, the file, the engines, and
 # the times that were promised to the service manager.
+# The folder of the pictures, too (see `plan_reload`); all else in [images] is taken up at once.
 NEEDS_RESTART = ("device_id", "mqtt", "outbox", "inference", "process")
 
 
-_PIPELINE_KEYS = ("roi", "lines", "zones", "speed")
-"""Keys of a camera that its pipeline takes up while it runs, beside [tracking]."""
+_PIPELINE_KEYS = ("roi", "lines", "zones", "speed", "tracks", "images")
+"""Keys of a camera that its pipeline and who looks on take up while it runs, beside [tracking]."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,8 +67,13 @@ def plan_reload(old: Settings, new: Settings) -> Plan:
     added = after.keys() - before.keys()
     removed = before.keys() - after.keys()
     needs_restart = _differing(old, new)
+    if new.images.path != old.images.path:
+        needs_restart += ("images.path",)
+    images = new.images.model_copy(update={"path": old.images.path})
     return Plan(
-        settings=new.model_copy(update={name: getattr(old, name) for name in NEEDS_RESTART}),
+        settings=new.model_copy(
+            update={"images": images, **{name: getattr(old, name) for name in NEEDS_RESTART}}
+        ),
         stop=tuple(sorted(removed | changed)),
         start=tuple(after[camera_id] for camera_id in after if camera_id in added | changed),
         removed=tuple(sorted(removed)),

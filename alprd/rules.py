@@ -28,6 +28,11 @@ class Rules:
         self._sink = PolicySink(sink, self._policy())
         return self._sink
 
+    @property
+    def policy(self) -> Policy:
+        """What events go by; callable from any thread."""
+        return self._policy() if self._sink is None else self._sink.policy
+
     def use(self, settings: Settings) -> None:
         """Go by other settings from the next event on."""
         before, self._settings = self._settings, settings

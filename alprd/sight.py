@@ -11,10 +11,11 @@ from alprd.cameras.taken import TakenFrames
 from alprd.cameras.tap import FrameTap
 from alprd.cameras.thread import CameraThread
 from alprd.config import CameraSettings, Settings
+from alprd.extras import Extras
 from alprd.host.heartbeats import Heartbeats
 from alprd.inference.models import Models
 from alprd.inference.thread import InferenceThread
-from alprd.pipelines import new_pipeline, retuning
+from alprd.pipelines import retuning
 from alprd.ports import EventSink
 from alprd.publish.thread import PublisherThread
 from alprd.reload import Plan
@@ -29,6 +30,7 @@ class Sight:
         settings: in force.
         models: for the inference thread alone.
         sink: makes events durable.
+        extras: look on at the pipelines.
         book: is told the cameras' states.
         publisher: takes away what a removed camera left.
         heartbeats: expects signs of life of every camera and of inference.
@@ -42,6 +44,7 @@ class Sight:
         *,
         models: Models,
         sink: EventSink,
+        extras: Extras,
         book: CameraBook,
         publisher: PublisherThread,
         heartbeats: Heartbeats,
@@ -56,7 +59,8 @@ class Sight:
         self.tap = FrameTap(self._mux)
         self.taken = TakenFrames(self._mux)
         self._cameras = CameraSet(self._open_camera, book)
-        self._pipelines = {c.id: new_pipeline(settings, c) for c in settings.cameras}
+        self._new_pipeline = extras.pipeline
+        self._pipelines = {c.id: self._new_pipeline(settings, c) for c in settings.cameras}
         self.inference = InferenceThread(
             models,
             self.taken,
@@ -101,7 +105,7 @@ class Sight:
         for camera_id in plan.stop:
             self._mux.remove_camera(camera_id)
         self._pipelines = {
-            camera.id: new_pipeline(settings, camera)
+            camera.id: self._new_pipeline(settings, camera)
             if camera.id in plan.new_pipelines
             else self._pipelines[camera.id]
             for camera in settings.cameras
@@ -110,7 +114,7 @@ class Sight:
             self._pipelines,
             live=live_cameras(settings.cameras),
             changes=[
-                retuning(self._pipelines[camera.id], settings, camera)
+                retuning(self._pipelines[camera.id].line, settings, camera)
                 for camera in settings.cameras
                 if camera.id in plan.retuned
             ],

@@ -11,6 +11,7 @@ from alprd.camera_set import CameraBook
 from alprd.config import Settings
 from alprd.core.backlog import WaitMeter
 from alprd.delivery import delivery_notice
+from alprd.extras import Extras
 from alprd.inference.drift import ModelDrift
 from alprd.inference.models import Models
 from alprd.info import info_payload, read_boot_id, status_line
@@ -30,6 +31,7 @@ class Telling:
         book: the cameras' states.
         sight: says how inference goes.
         rules: says how the lists are.
+        extras: say how pictures and live tracks go.
     """
 
     def __init__(
@@ -41,6 +43,7 @@ class Telling:
         book: CameraBook,
         sight: Sight,
         rules: Rules,
+        extras: Extras,
     ) -> None:
         self._settings = settings
         self._publisher = publisher
@@ -48,6 +51,7 @@ class Telling:
         self._book = book
         self._sight = sight
         self._rules = rules
+        self._extras = extras
         self._drift = ModelDrift(settings().inference, models.hashes)
         self._waits = WaitMeter()
         self._said: dict[str, Any] | None = None
@@ -88,6 +92,7 @@ class Telling:
             "inference": self._sight.inference.figures(),
             "lines": self._sight.line_counts(),
             "rules": self._rules.figures(),
+            "extras": self._extras.figures(),
             "outbox": {
                 "pending": stats.pending,
                 "oldest_age_s": None if waited_s is None else round(waited_s, 1),

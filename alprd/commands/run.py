@@ -46,7 +46,12 @@ def run(arguments: argparse.Namespace) -> int:
     from alprd.config import load_settings  # noqa: PLC0415
     from alprd.host.systemd import Notifier  # noqa: PLC0415
     from alprd.logs import configure_logging, log_uncaught_errors  # noqa: PLC0415
-    from alprd.ports import EngineError, EngineUnavailable, OutboxError  # noqa: PLC0415
+    from alprd.ports import (  # noqa: PLC0415
+        EngineError,
+        EngineUnavailable,
+        ImageStoreError,
+        OutboxError,
+    )
 
     # The service manager ends a daemon that hangs with SIGABRT: every thread's stack is the one
     # thing that then tells why. Stacks name files and lines, no values.
@@ -66,6 +71,8 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(str(error)) from error
     except EngineError as error:
         # Starting again would not help: the configuration names a model that cannot be used.
+        raise CommandError(str(error), EXIT_BAD_CONFIG) from error
+    except ImageStoreError as error:
         raise CommandError(str(error), EXIT_BAD_CONFIG) from error
     except OutboxError as error:
         raise CommandError(str(error)) from error

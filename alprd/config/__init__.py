@@ -7,6 +7,7 @@ from alprd.config.models import (
     CommandsSettings,
     HealthSettings,
     HomeAssistantSettings,
+    ImagesSettings,
     InferenceSettings,
     ListSettings,
     LogSettings,
@@ -17,6 +18,7 @@ from alprd.config.models import (
     ProcessSettings,
     Settings,
     TrackingSettings,
+    TracksSettings,
 )
 from alprd.config.speed import SpeedSettings
 
@@ -27,6 +29,7 @@ __all__ = [
     "ConfigError",
     "HealthSettings",
     "HomeAssistantSettings",
+    "ImagesSettings",
     "InferenceSettings",
     "ListSettings",
     "LogSettings",
@@ -38,6 +41,7 @@ __all__ = [
     "Settings",
     "SpeedSettings",
     "TrackingSettings",
+    "TracksSettings",
     "load_settings",
     "public_dump",
 ]

@@ -27,6 +27,7 @@ from alprd.config.checks import (
 )
 from alprd.config.counting import LineSettings, ZoneSettings
 from alprd.config.delivery import MqttSettings, OutboxSettings
+from alprd.config.extras import ImagesSettings, TracksSettings
 from alprd.config.policy import (
     CommandsSettings,
     HomeAssistantSettings,
@@ -44,6 +45,7 @@ __all__ = [
     "CommandsSettings",
     "HealthSettings",
     "HomeAssistantSettings",
+    "ImagesSettings",
     "InferenceSettings",
     "LineSettings",
     "ListSettings",
@@ -56,6 +58,7 @@ __all__ = [
     "Section",
     "Settings",
     "TrackingSettings",
+    "TracksSettings",
     "ZoneSettings",
     "default_device_id",
 ]
@@ -195,6 +198,12 @@ class CameraSettings(Section):
         le=3600.0,
         description="longest pause between attempts to open it, seconds",
     )
+    tracks: bool | None = Field(
+        default=None, description="live reads of this camera; default: tracks.enabled"
+    )
+    images: bool | None = Field(
+        default=None, description="pictures of this camera's events; default: images.enabled"
+    )
     tracking: TrackingSettings | None = Field(
         default=None, description="[cameras.tracking]: keys of [tracking] for this camera alone"
     )
@@ -267,6 +276,8 @@ class Settings(Section):
     outbox: OutboxSettings = OutboxSettings()
     inference: InferenceSettings = InferenceSettings()
     tracking: TrackingSettings = TrackingSettings()
+    tracks: TracksSettings = TracksSettings()
+    images: ImagesSettings = ImagesSettings()
     privacy: PrivacySettings = PrivacySettings()
     lists: tuple[ListSettings, ...] = Field(default=(), description="[[lists]]: plate lists")
     commands: CommandsSettings = CommandsSettings()
@@ -300,6 +311,34 @@ class Settings(Section):
                 "set it to false"
             )
         return self
+
+    @model_validator(mode="after")
+    def _pictures_that_hide_what_events_hide(self) -> Settings:
+        images = self.images
+        if (
+            self.privacy.plates == "hmac"
+            and any(map(self.images_of, self.cameras))
+            and images.plates != "covered"
+            and not images.show_hidden_plates
+        ):
+            raise ValueError(
+                'the pictures would show the plates that privacy.plates = "hmac" hides; set '
+                'images.plates = "covered", or images.show_hidden_plates = true if that is meant'
+            )
+        return self
+
+    def tracks_of(self, camera: CameraSettings) -> bool:
+        """Whether live reads of this camera are wanted."""
+        return self.tracks.enabled if camera.tracks is None else camera.tracks
+
+    def images_of(self, camera: CameraSettings) -> bool:
+        """Whether this camera's events have pictures."""
+        return self.images.enabled if camera.images is None else camera.images
+
+    @property
+    def images_path(self) -> Path:
+        """The folder of the pictures."""
+        return self.images.path or self.outbox.path.absolute().parent / "images"
 
     def tracking_of(self, camera: CameraSettings) -> TrackingSettings:
         """[tracking], with the keys that the camera's own [cameras.tracking] sets over it."""

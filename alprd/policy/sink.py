@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 from alprd.core.lists import PlateList, lists_of
@@ -41,6 +41,20 @@ class Policy:
         event = replace(event, lists=tuple(each.name for each in found))
         return event if self.key is None else without_plate(event, self.key)
 
+    def may_drop(self, texts: Iterable[str]) -> bool:
+        """Whether what was read so, perhaps wrongly, may turn out to be a plate that is dropped.
+
+        Args:
+            texts: what single reads gave.
+        """
+        unwanted = [replace(each, fuzzy=True) for each in self.lists() if each.drop]
+        return bool(unwanted) and any(lists_of(text, unwanted) for text in texts)
+
+    @property
+    def drops(self) -> bool:
+        """Whether there are plates whose events are dropped."""
+        return self.drop_unlisted or any(each.drop for each in self.lists())
+
 
 class PolicySink:
     """An `EventSink` in front of another one; used by the inference thread.
@@ -50,17 +64,18 @@ class PolicySink:
 
     def __init__(self, sink: EventSink, policy: Policy) -> None:
         self._sink = sink
-        self._policy = policy
+        self.policy = policy
+        """In force; replaced as a whole."""
         self.dropped = 0
         """Events that were not published by the configuration's wish, since start."""
 
     def use(self, policy: Policy) -> None:
         """Go by another policy from the next event on; callable from any thread."""
-        self._policy = policy
+        self.policy = policy
 
     def add(self, events: Sequence[PlateEvent]) -> None:
         """Return once those that remain are on disk. Raises OutboxError: none was added."""
-        policy = self._policy
+        policy = self.policy
         kept = [done for done in map(policy.apply, events) if done is not None]
         if kept:
             self._sink.add(kept)

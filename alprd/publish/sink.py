@@ -39,6 +39,7 @@ class OutboxSink:
         device_id: str,
         software: str,
         models: Mapping[str, str],
+        on_stored: Callable[[str, int], None] | None = None,
     ) -> None:
         """Bind what every event of this device has in common.
 
@@ -49,7 +50,9 @@ class OutboxSink:
             device_id: the device's name.
             software: name and version, "alprd 0.1.0".
             models: name of each model in use -> "sha256:...".
+            on_stored: told the id and the number of every event that became durable.
         """
+        self._on_stored = on_stored
         self._outbox = outbox
         self._wake_publisher = wake_publisher
         self._prefix = prefix
@@ -61,8 +64,11 @@ class OutboxSink:
         """Return once the events are on disk, in order. Raises OutboxError: none was added."""
         if not events:
             return
-        self._outbox.add([self._row(event) for event in events])
+        seqs = self._outbox.add([self._row(event) for event in events])
         self._wake_publisher()
+        if self._on_stored is not None:
+            for event, seq in zip(events, seqs, strict=True):
+                self._on_stored(event.event_id, seq)
 
     def add_lost(self, count: int) -> None:
         """Let numbers without events tell consumers of a loss. Raises OutboxError: nobody knows."""
