@@ -31,6 +31,7 @@ from torch import Tensor
 from engines.training.detector_cutout import cut_vehicles, decode_record
 from engines.training.detector_decoys import render_decoy
 from engines.training.detector_labels import (
+    ANY_VEHICLE,
     BUS,
     CAR,
     CLASS_OF,
@@ -145,9 +146,18 @@ def _cuttings(job: tuple[dict[str, Any], bytes]) -> list[Picture]:
 
 
 def _vehicles(job: tuple[dict[str, Any], bytes]) -> list[Picture]:
-    """Vehicles cut out of a photograph; the first slot holds the colour of their surroundings."""
-    boxes = [(CLASS_OF[name], *box) for name, *box in job[0]["boxes"]]
-    cuttings = cut_vehicles(decode_record(job), boxes, range(CAR, TRUCK + 1))
+    """Vehicles cut out of a photograph; the first slot holds the colour of their surroundings.
+
+    Vans stay where they are: some call them cars, some buses.
+    """
+    record = job[0]
+    boxes = [
+        (ANY_VEHICLE if name == "van" else CLASS_OF[name], *box) for name, *box in record["boxes"]
+    ]
+    riderless = record["set"] == "vehicles-street"
+    cuttings = cut_vehicles(
+        decode_record(job), boxes, range(CAR, TRUCK + 1), MOTORCYCLE if riderless else None
+    )
     return [
         Picture(
             image,

@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from engines.training.detector_bank import Bank, load_bank
-from engines.training.detector_labels import NOT_PLATE, PLATE
+from engines.training.detector_labels import ANY_VEHICLE, IGNORE_VEHICLE, NOT_PLATE, PLATE
 from engines.training.detector_layout import PAD, StreetLayer
 from engines.training.detector_paste import IS_DECOY, IS_PLATE, PasteLayer
 from engines.training.detector_photo import Dice, develop
-from engines.training.detector_vehicles import VehicleLayer
+from engines.training.detector_vehicles import VehicleLayer, common_areas
 
 TARGETS = 80
+HIDDEN_SHARE = 0.5  # of a vehicle behind something pasted: it need not be found
 
 
 @dataclass
@@ -65,6 +66,7 @@ class Composer:
         if self.traffic is not None:
             known = self.traffic.add(dice, layout, (canvas, seen), known)
         quads, kind = self.pasted.add(dice, layout, (canvas, seen), known)
+        known = (behind(known, quads, kind), known[1])
         images = develop(canvas.permute(0, 3, 1, 2), dice)
         # the bars around a letterboxed picture are grey in use, whatever the camera did
         keep = dice.chance(0.85, size, 1, 1, 1)
@@ -72,6 +74,16 @@ class Composer:
         classes, boxes, corners, has = join(known, quads, kind, (self.base.width, self.base.height))
         silence = self.base.silence(layout)
         return Batch(images, classes, boxes, corners, has, layout.split, silence)
+
+
+def behind(known: tuple[Tensor, Tensor], quads: Tensor, kind: Tensor) -> Tensor:
+    """The annotations' classes, without the vehicles that a pasted thing hides."""
+    classes, boxes = known
+    pasted = torch.cat([quads.amin(2), quads.amax(2)], -1).nan_to_num()
+    covered = (common_areas(boxes, pasted) * (kind > 0)[:, None]).amax(2)
+    hidden = covered > HIDDEN_SHARE * (boxes[..., 2:] - boxes[..., :2]).clamp(min=0).prod(-1)
+    vehicle = (classes > PLATE) & (classes <= ANY_VEHICLE)
+    return torch.where(vehicle & hidden, torch.full_like(classes, IGNORE_VEHICLE), classes)
 
 
 def join(

@@ -15,15 +15,21 @@ from numpy.typing import NDArray
 SMALLEST_PX, LARGEST_PX = 20, 160
 COVERED_SHARE = 0.1  # by another vehicle: then the cutting would show parts of both
 OUTLINE_SHARE = (0.35, 0.92)  # of the box; GrabCut that takes less or more has failed
+RIDER = 0.55  # of a motorcycle's height, above it
+RIDER_SHARE = 0.18  # covered of the place above a motorcycle: somebody sits on it
+WIDEST_BIKE = 0.7
 SURROUNDINGS = 0.25  # of the box, on every side: where the light is measured
 
 Box = tuple[int, float, float, float, float]
 
 
 def cut_vehicles(
-    image: NDArray[np.uint8], boxes: list[Box], types: range
+    image: NDArray[np.uint8], boxes: list[Box], types: range, riderless: int | None = None
 ) -> list[tuple[int, NDArray[np.uint8], NDArray[np.float32]]]:
-    """(type, RGBA cutting, colour of its surroundings in 0..1) of every vehicle seen whole."""
+    """(type, RGBA cutting, colour of its surroundings in 0..1) of every vehicle seen whole.
+
+    Boxes of type `riderless` end at the saddle: who sits there is cut out, too, if somebody does.
+    """
     height, width = image.shape[:2]
     vehicles = [box for box in boxes if types.start <= box[0] <= types.stop]
     found = []
@@ -31,6 +37,11 @@ def cut_vehicles(
         left, top, right, bottom = (round(v) for v in (x1, y1, x2, y2))
         if label not in types or max(right - left, bottom - top) < SMALLEST_PX:
             continue
+        bike = label == riderless
+        if bike:
+            top -= round(RIDER * (bottom - top))
+            if right - left > WIDEST_BIKE * (bottom - top):
+                continue  # seen from the side: roads from above have none
         if left < 2 or top < 2 or right > width - 2 or bottom > height - 2:
             continue
         others = [box for k, box in enumerate(vehicles) if k != number]
@@ -42,6 +53,15 @@ def cut_vehicles(
         size = (right - left, bottom - top)
         alpha = outline(around, inner, size)
         cutting = np.dstack([image[top:bottom, left:right], alpha])
+        if bike:
+            upper = alpha[: round(size[1] * RIDER / (1 + RIDER))] > 127
+            rows = np.nonzero((alpha > 127).any(1))[0]
+            if upper.mean() < RIDER_SHARE or upper.mean() > OUTLINE_SHARE[1] or not len(rows):
+                continue
+            cutting = np.ascontiguousarray(cutting[rows[0] :])
+            top += int(rows[0])
+            inner = (inner[0], inner[1] + int(rows[0]))
+            size = (size[0], bottom - top)
         mask = np.ones(around.shape[:2], bool)
         mask[inner[1] : inner[1] + size[1], inner[0] : inner[0] + size[0]] = False
         light = (around[mask].mean(0) / 255).astype(np.float32)

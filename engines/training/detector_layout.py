@@ -24,7 +24,7 @@ ASPECTS = (1.0, 4 / 3, 3 / 2, 16 / 9, 3 / 4)
 CANVAS_AT_ONCE = 192
 ASPECT_ODDS = (0.34, 0.36, 0.15, 0.1, 0.05)
 PAD = 114 / 255
-SMALLEST_PLATE_PX, SMALLEST_VEHICLE_PX = 10.0, 9.0
+SMALLEST_PLATE_PX, SMALLEST_VEHICLE_PX = 10.0, 7.5
 FAR_SHARE = {"vehicles-street": 0.3}  # drawn as from far away
 CLOSE_SHARE = 0.06  # zoomed until a plate fills half of the picture or all of it
 

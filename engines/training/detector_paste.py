@@ -15,7 +15,7 @@ from engines.training.detector_layout import SMALLEST_PLATE_PX, Layout, StreetLa
 from engines.training.detector_photo import Dice
 from engines.training.detector_sampler import paste
 
-PLATE_TRIES, DECOY_TRIES = 8, 3
+PLATE_TRIES, DECOY_TRIES = 8, 4
 IS_PLATE, IS_DECOY = 1, 2
 LEAST_SHOWN = 0.55  # of a plate that the picture's border cuts
 WIDEST_PX = 640.0
@@ -106,7 +106,7 @@ class PasteLayer:
         plate = picks.gather(2, far.argmin(-1, keepdim=True))[..., 0]
         quads = tilted(dice, centre=centre, width=width, aspect=self.aspect[plate], roll=roll)
         decoy, decoy_quads = self._decoys(dice, size)
-        wanted = dice.chance(0.4, size, DECOY_TRIES)
+        wanted = dice.chance(0.45, size, DECOY_TRIES)
         quads = torch.cat([quads, decoy_quads], 1)
         kind = torch.cat([(width >= SMALLEST_PLATE_PX) * IS_PLATE, wanted * IS_DECOY], 1)
         kind = self._clear(layout, quads, kind, seen, known)

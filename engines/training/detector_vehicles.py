@@ -124,13 +124,13 @@ class VehicleLayer:
         area = (last - first).clamp(min=0).prod(-1)
         plate = (classes == PLATE) | (classes == NOT_PLATE) | (classes == IGNORE_PLATE)
         vehicle = ((classes > PLATE) & (classes <= ANY_VEHICLE)) | (classes == IGNORE_VEHICLE)
-        common = _common(boxes, others)
+        common = common_areas(boxes, others)
         other_area = (others[..., 2:] - others[..., :2]).clamp(min=0).prod(-1)
         least = torch.minimum(area[:, :, None], other_area[:, None]).clamp(min=1)
         fits &= ~((common > 0) & plate[:, None]).any(2)
         fits &= ~((common > 0.12 * least) & vehicle[:, None]).any(2)
         # of two that overlap, the earlier one stays
-        over = (_common(boxes, boxes) > 0) & fits[:, None]
+        over = (common_areas(boxes, boxes) > 0) & fits[:, None]
         return fits & ~over.tril(-1).any(2)
 
     def _item(self, dice: Dice, small: Tensor, which: Tensor, boxes: Tensor) -> dict[str, Tensor]:
@@ -162,7 +162,7 @@ class VehicleLayer:
         }
 
 
-def _common(a: Tensor, b: Tensor) -> Tensor:
+def common_areas(a: Tensor, b: Tensor) -> Tensor:
     """Areas that boxes (B, K, 4) and (B, T, 4) share: (B, K, T)."""
     low = torch.maximum(a[:, :, None, :2], b[:, None, :, :2])
     high = torch.minimum(a[:, :, None, 2:], b[:, None, :, 2:])

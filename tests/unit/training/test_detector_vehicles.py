@@ -61,3 +61,11 @@ def test_a_plate_that_leaves_the_picture_keeps_its_corners_and_its_box_is_what_i
     assert boxes[0, 0].tolist() == [0.0, 10.0, 60.0, 40.0]
     assert corners[0, 0, :2].tolist() == [-30.0, 10.0]
     assert has[0, 0].item()
+
+
+def test_a_vehicle_behind_something_pasted_need_not_be_found() -> None:
+    boxes = torch.tensor([[[0.0, 0.0, 40.0, 40.0], [100.0, 0.0, 140.0, 40.0]]])
+    quad = torch.tensor([[[[90.0, -5.0], [150.0, -5.0], [150.0, 45.0], [90.0, 45.0]]]])
+    classes = module("compose").behind((torch.tensor([[1, 1]]), boxes), quad, torch.full((1, 1), 2))
+    assert classes[0, 0].item() == 1
+    assert classes[0, 1].item() == module("labels").IGNORE_VEHICLE
