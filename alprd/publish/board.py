@@ -81,23 +81,46 @@ class Board:
         """Publish retained on somebody else's topic; an empty payload takes the message away."""
         self._put(topic, payload, 1, None)
 
-    def take(self) -> BoardMessage | None:
-        """The next message that the broker has not seen; counts as sent from now on."""
-        with self._lock:
-            if not self._unsent:
-                return None
-            topic = next(iter(self._unsent))
-            del self._unsent[topic]
-            return self._latest[topic]
+    def take(self, is_held: Callable[[str], bool] = lambda _: False) -> BoardMessage | None:
+        """The next message that the broker has not seen; counts as sent from now on.
 
-    def acknowledged(self, topic: str) -> None:
+        Args:
+            is_held: whether a topic's messages must wait; must return at once.
+        """
+        with self._lock:
+            for topic in self._unsent:
+                if not is_held(topic):
+                    del self._unsent[topic]
+                    return self._latest[topic]
+            return None
+
+    def acknowledged(self, topic: str) -> bool:
         """The broker has the topic's message: one that took a status away is not repeated.
 
         The camera may meanwhile belong to another device, whose status a later connect would take.
+
+        Returns:
+            Whether the topic is now empty for good.
         """
         with self._lock:
             latest = self._latest.get(topic)
-            if latest is not None and not latest.payload and topic not in self._unsent:
+            if latest is None or latest.payload or topic in self._unsent:
+                return False
+            del self._latest[topic]
+            return True
+
+    def refused(self, topic: str) -> None:
+        """The broker does not want the topic's message: it stays to be sent.
+
+        But not one that was to take a message away: what we may not write is not ours.
+        """
+        with self._lock:
+            latest = self._latest.get(topic)
+            if latest is None or topic in self._unsent:
+                return
+            if latest.payload:
+                self._unsent[topic] = None
+            else:
                 del self._latest[topic]
 
     def all_unsent(self) -> None:
@@ -105,11 +128,10 @@ class Board:
         with self._lock:
             self._unsent = dict.fromkeys(self._latest)
 
-    @property
-    def is_sent(self) -> bool:
-        """True when `take` has handed out everything."""
+    def is_sent(self, is_held: Callable[[str], bool] = lambda _: False) -> bool:
+        """True when `take` has handed out everything that need not wait."""
         with self._lock:
-            return not self._unsent
+            return all(map(is_held, self._unsent))
 
     def _status_topic(self, camera_id: str) -> str:
         return f"{self._prefix}/{camera_id}/status"

@@ -4,17 +4,30 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Collection, Iterable
+from typing import Final
 
+from alprd.publish.ballast import DELETE_ROWS, few
 from alprd.publish.gaps import GapReason, runs
 from alprd.publish.rows import Bounds
+
+MOST_AT_ONCE: Final = 1000
+"""A bound that was lowered by far is kept after some more events, not by one long transaction."""
 
 EventRow = tuple[int, str, str, bytes, int, float, float, int]
 """seq, topic, event_id, payload, size, added_at_s, aged_s, crc."""
 
 
 def counters(db: sqlite3.Connection) -> dict[str, int]:
-    """All counters by name."""
-    return dict(db.execute("SELECT name, value FROM counter"))
+    """All counters by name.
+
+    Raises:
+        sqlite3.DatabaseError: one is no number; worded as SQLite words damage.
+    """
+    found = dict(db.execute("SELECT name, value FROM counter"))
+    for name, value in found.items():
+        if not isinstance(value, int):
+            raise sqlite3.DatabaseError(f"database disk image is malformed (counter {name})")
+    return found
 
 
 def count(db: sqlite3.Connection, **amounts: int) -> None:
@@ -84,8 +97,10 @@ def drop_excess(
         announced: set[int] = set()
         freed = 0
         # Only the two names above are pasted in.
-        for seq, size, tries in db.execute(f"SELECT seq, size, tries FROM {table} ORDER BY seq"):  # noqa: S608
-            if too_many <= len(victims) and too_big <= freed:
+        for seq, size, tries in db.execute(
+            f"SELECT seq, CAST(size AS INTEGER), tries FROM {table} ORDER BY seq"  # noqa: S608
+        ):
+            if (too_many <= len(victims) and too_big <= freed) or len(victims) == MOST_AT_ONCE:
                 break
             if table == "event" and seq in spared:
                 continue
@@ -116,17 +131,20 @@ def drop_aged(
     spared: Collection[int],
     at_s: float,
 ) -> int:
-    """Drop what has waited longer than max_age_s; returns how many events went."""
-    dropped = 0
+    """Drop some of what has waited longer than max_age_s; returns how many, 0: none is left."""
     for table in ("parked", "event"):
-        rows = []
+        rows: list[tuple[int, int, int]] = []
         for seq, size, tries, aged_s in db.execute(
-            f"SELECT seq, size, tries, aged_s FROM {table} ORDER BY seq"  # noqa: S608 - as above
+            f"SELECT seq, CAST(size AS INTEGER), tries, CAST(aged_s AS REAL) FROM {table}"  # noqa: S608
+            " ORDER BY seq"
         ):
-            if now_s - aged_s <= bounds.max_age_s:
+            if now_s - aged_s <= bounds.max_age_s or len(rows) == DELETE_ROWS:
                 break
             if table == "parked" or seq not in spared:
                 rows.append((seq, size, tries))
+        if not rows:
+            continue
+        rows = rows[: few(size for _, size, _ in rows)]
         delete(db, table, [seq for seq, _, _ in rows], size=sum(size for _, size, _ in rows))
         note_gap(
             db,
@@ -135,9 +153,9 @@ def drop_aged(
             detail=_bound(bounds, "age"),
             at_s=at_s,
         )
-        dropped += len(rows)
-    count(db, dropped=dropped)
-    return dropped
+        count(db, dropped=len(rows))
+        return len(rows)
+    return 0
 
 
 def delete(db: sqlite3.Connection, table: str, seqs: list[int], *, size: int) -> None:

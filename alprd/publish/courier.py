@@ -12,6 +12,7 @@ from alprd.core.events import SCHEMA as EVENT_SCHEMA
 from alprd.ports import Clock
 from alprd.publish import gaps
 from alprd.publish.board import Board, BoardMessage
+from alprd.publish.flight import Flight, Sent
 from alprd.publish.gaps import Gap
 from alprd.publish.lanes import OLD_AFTER_S, Lanes
 from alprd.publish.message import TEXT, Inbound, Message, Refusal
@@ -28,6 +29,9 @@ SUBSCRIPTION: Final = "the subscription to commands"
 UNHEARD: Final = (
     "let this user read it in the broker's access list, or set commands.enabled = false"
 )
+EVENTS_PER_TURN: Final = 64
+"""Looked at between two signs of life; refusing one costs no place in flight."""
+
 HUNG_UP: Final = Refusal(code=0x80, text="the broker closes the connection at events on this topic")
 
 Subscriptions = Callable[[], frozenset[str]]
@@ -63,16 +67,6 @@ class Station:
         return f"{self.prefix}/devices/{self.device_id}/availability"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _InFlight:
-    """A QoS 1 message that the broker has not answered: an event, a gap, or neither."""
-
-    topic: str
-    sent_at_s: float
-    seq: int | None = None
-    gap_id: str | None = None
-
-
 class Courier:
     """Made for one accepted connection and thrown away with it; owned by the publisher thread."""
 
@@ -96,16 +90,19 @@ class Courier:
         self._spare = spare
         self._suspects = suspects
         self._limit = max(1, min(station.max_inflight, connection.receive_maximum))
-        self._clock = clock
-        self._inflight: dict[int, _InFlight] = {}  # oldest first
+        self._flight = Flight(clock=clock)
         self._lanes = Lanes(shelf, share=station.backlog_share)
         self._gaps: list[Gap] = []
         self._exhausted = False
+        self._looked_at_all = True
+        self._availability: str | None = None
+        self._is_announced = True
         self._announcement: int | None = None
         self._subscribed: frozenset[str] = frozenset()
         self.is_closing = False
         """Nothing new is sent any more, only answers are taken."""
         shelf.new_connection()
+        suspects.connected()
         post.clear()
         spare.clear()
 
@@ -114,8 +111,8 @@ class Courier:
         """True when everything that was there has been sent and acknowledged."""
         return (
             self._exhausted
-            and not self._inflight
-            and self._board.is_sent
+            and not self._flight
+            and self._board.is_sent(self._suspects.forbids)
             and self._post.is_empty
             and self._shelf.is_settled
         )
@@ -123,49 +120,53 @@ class Courier:
     @property
     def announcing(self) -> bool:
         """Whether the last announcement is still to be acknowledged."""
-        return self._announcement in self._inflight
+        return self._announcement in self._flight
 
     @property
     def is_hurried(self) -> bool:
         """Whether something is to be done soon, although nothing comes from the broker."""
-        return self._shelf.kept_back > 0 or self._spare.is_busy
+        return self._shelf.kept_back > 0 or self._spare.is_busy or not self._looked_at_all
 
     @property
     def waits_s(self) -> float:
-        """How long the oldest message has been waiting for its acknowledgement."""
-        for oldest in self._inflight.values():
-            return self._clock() - oldest.sent_at_s
-        return 0.0
+        """How long the broker has owed an answer, beyond what a slow line explains."""
+        return self._flight.waits_s
 
     @property
     def is_drained(self) -> bool:
         """Whether the broker has answered everything."""
-        return not self._inflight
+        return not self._flight
 
     @property
     def unanswered(self) -> list[tuple[str, int | None]]:
         """(topic, number) of every message in flight, oldest first."""
-        return [(sent.topic, sent.seq) for sent in self._inflight.values()]
+        return self._flight.unanswered
 
     @property
     def _has_place(self) -> bool:
         limit = 1 if self._suspects.one_by_one else self._limit
-        return self._connection.lost is None and not self.is_closing and len(self._inflight) < limit
+        return self._connection.lost is None and not self.is_closing and len(self._flight) < limit
 
     def announce(self, availability: str) -> None:
         """Say retained how the device is; does not wait for a free place."""
+        self._availability, self._is_announced = availability, False
+        self._say_availability()
+
+    def _say_availability(self) -> None:
+        """Once, and again as long as the broker does not take it."""
         topic = self._station.availability_topic
-        if self._suspects.forbids(topic):
+        if self._availability is None or self._is_announced or self._suspects.forbids(topic):
             return
-        message = Message(
-            topic=topic, payload=availability.encode(), qos=1, retain=True, content_type=TEXT
-        )
-        self._announcement = self._send(message)
+        self._is_announced = True
+        payload = self._availability.encode()
+        message = Message(topic=topic, payload=payload, qos=1, retain=True, content_type=TEXT)
+        self._announcement = self._send(message, is_state=True)
 
     def turn(self) -> None:
         """Take the broker's answers, then send what there is place for: state before events."""
         self.take_acks()
         self._hand_on()
+        self._say_availability()
         self._send_board()
         self._send_post()
         self._send_gaps()
@@ -181,30 +182,41 @@ class Courier:
         """Let go of what the broker has taken."""
         taken: set[int] = set()
         gap_ids: set[str] = set()
+        unwanted: list[tuple[OutboxRow, Refusal]] = []
         for ack in self._connection.take_acks():
-            sent = self._inflight.pop(ack.mid, None)
+            sent = self._flight.answered(ack.mid)
             if sent is None:
                 continue  # QoS 0
             if ack.refusal is not None:
-                self._suspects.refused(sent.topic)
-            elif self._suspects.taken(sent.topic):
+                if sent.row is not None:
+                    self._suspects.refused(sent.topic)
+                    unwanted.append((sent.row, ack.refusal))
+                else:
+                    self._refused(sent, ack.refusal)
+                continue
+            if self._suspects.taken(sent.topic):
                 self._shelf.offer_parked_again()
-            if ack.refusal is not None:
-                self._refused(sent.topic, sent.seq, ack.refusal)
-            elif sent.seq is not None:
-                taken.add(sent.seq)
+            if sent.row is not None:
+                taken.add(sent.row.seq)
             elif sent.gap_id is not None:
                 gap_ids.add(sent.gap_id)
             elif sent.topic != self._station.availability_topic:  # the courier's own message
                 self._board.acknowledged(sent.topic)
+        self._shelf.park(unwanted)
         # Rows that are acknowledged and still on disk count as in flight: a crash doubles no more.
         self._shelf.remove(taken, gap_ids, at_least=max(1, self._limit // 2))
 
-    def _refused(self, topic: str, seq: int | None, refusal: Refusal) -> None:
-        if seq is not None:
-            self._shelf.park(seq, topic, refusal)
-        else:
-            log.warning("mqtt.message_refused", topic=topic, reason=refusal.text)
+    def _refused(self, sent: Sent, refusal: Refusal) -> None:
+        """Not an event: state and announcements are offered again, ever more rarely."""
+        lasts = sent.is_state or sent.gap_id is not None
+        if self._suspects.refused(sent.topic, is_state=lasts) or not lasts:
+            log.warning("mqtt.message_refused", topic=sent.topic, reason=refusal.text)
+        if sent.gap_id is not None:
+            self._shelf.gap_refused(sent.gap_id)
+        elif sent.topic == self._station.availability_topic:
+            self._is_announced = False
+        elif sent.is_state:
+            self._board.refused(sent.topic)
 
     def _hand_on(self) -> None:
         wanted = self._station.subscriptions()
@@ -223,16 +235,15 @@ class Courier:
         self._connection.unsubscribe(self._subscribed - wanted)
         mid = self._connection.subscribe(wanted - self._subscribed)
         if mid is not None:
-            self._inflight[mid] = _InFlight(topic=SUBSCRIPTION, sent_at_s=self._clock())
+            self._flight.add(mid, Sent(topic=SUBSCRIPTION))
         self._subscribed = wanted
 
     def _send_board(self) -> None:
         while self._has_place:
-            message = self._board.take()
+            message = self._board.take(self._suspects.forbids)
             if message is None:
                 return
-            if not self._suspects.forbids(message.topic):
-                self._send(self._board_message(message))
+            self._send(self._board_message(message), is_state=True)
 
     def _board_message(self, message: BoardMessage) -> Message:
         return Message(
@@ -251,24 +262,43 @@ class Courier:
 
     def _send_gaps(self) -> None:
         topic = gaps.gaps_topic(self._station.prefix, self._station.device_id)
+        if self._suspects.forbids(topic):
+            for gap in self._gaps:
+                self._shelf.gap_refused(gap.gap_id)
+            self._gaps.clear()
+            return
         if not self._gaps and self._has_place:
             self._gaps = self._shelf.take_gaps()
-        while self._gaps and self._has_place and not self._suspects.forbids(topic):
+        while self._gaps and self._has_place:
             gap = self._gaps.pop(0)
             payload = encode(gaps.gap_payload(gap, device_id=self._station.device_id))
             message = Message(topic=topic, payload=payload, qos=1, user={"schema": gaps.SCHEMA})
             self._send(message, gap_id=gap.gap_id)
 
     def _send_events(self) -> None:
-        while self._has_place:
+        """Some of them: a whole backlog that is refused must not hold up everything else."""
+        unwanted: list[tuple[OutboxRow, Refusal]] = []
+        self._looked_at_all = True
+        for looked_at in range(EVENTS_PER_TURN + 1):
+            if not self._has_place:
+                break
+            if looked_at == EVENTS_PER_TURN:
+                self._looked_at_all = False
+                break
             row = self._lanes.next()
             self._exhausted = row is None
             if row is None:
-                return
+                break
             if self._suspects.forbids(row.topic):
-                self._refused(row.topic, row.seq, HUNG_UP)
+                unwanted.append((row, HUNG_UP))
+                continue
+            message = self._event_message(row)
+            too_large = self._too_large(message)
+            if too_large is not None:
+                unwanted.append((row, too_large))
             else:
-                self._send(self._event_message(row), seq=row.seq)
+                self._send(message, row=row)
+        self._shelf.park(unwanted)
 
     def _event_message(self, row: OutboxRow) -> Message:
         user = {"schema": EVENT_SCHEMA}
@@ -276,21 +306,32 @@ class Courier:
             user["historical"] = "true"
         return Message(topic=row.topic, payload=row.payload, qos=1, user=user)
 
+    def _too_large(self, message: Message) -> Refusal | None:
+        """The broker would cut the connection, at this message again and again."""
+        limit = self._connection.maximum_packet_bytes
+        if limit is None or (size := self._connection.packet_bytes(message)) <= limit:
+            return None
+        return Refusal(code=TOO_LARGE, text=f"{size} bytes, the broker takes {limit} at most")
+
     def _send(
-        self, message: Message, *, seq: int | None = None, gap_id: str | None = None
+        self,
+        message: Message,
+        *,
+        row: OutboxRow | None = None,
+        gap_id: str | None = None,
+        is_state: bool = False,
     ) -> int | None:
         """Returns the message's id; None when it was not sent."""
+        self._suspects.sends(message.topic)
         if self._suspects.one_by_one and message.qos == 0:
             message = replace(message, qos=1)  # else nobody knows when it is through
-        limit = self._connection.maximum_packet_bytes
-        # The broker would cut the connection, at this message again and again.
-        if limit is not None and (size := self._connection.packet_bytes(message)) > limit:
-            text = f"{size} bytes, the broker takes {limit} at most"
-            self._refused(message.topic, seq, Refusal(code=TOO_LARGE, text=text))
+        sent = Sent(topic=message.topic, row=row, gap_id=gap_id, is_state=is_state)
+        too_large = self._too_large(message)
+        if too_large is not None:
+            self._refused(sent, too_large)
             return None
+        self._flight.count(self._connection.packet_bytes(message))
         mid = self._connection.publish(message)
         if mid is not None and message.qos > 0:
-            self._inflight[mid] = _InFlight(
-                topic=message.topic, sent_at_s=self._clock(), seq=seq, gap_id=gap_id
-            )
+            self._flight.add(mid, sent)
         return mid

@@ -49,6 +49,7 @@ class PublisherStats:
         dropped: events that a bound of the outbox has cost.
         lost: numbers that a damaged outbox file has cost, whether delivered before or not.
         last_refusal: topic and reason of the newest parked event.
+        given_up: topics that the broker does not take; each is tried again, ever more rarely.
         set_aside: where a damaged outbox file lies.
         outbox_error: why the outbox cannot be used at the moment.
         last_error: why events do not flow.
@@ -65,6 +66,7 @@ class PublisherStats:
     dropped: int = 0
     lost: int = 0
     last_refusal: str | None = None
+    given_up: tuple[str, ...] = ()
     set_aside: str | None = None
     outbox_error: str | None = None
     last_error: str | None = None
@@ -348,6 +350,7 @@ class PublishLoop:
             published=self._shelf.published,
             refused=self._shelf.refused,
             last_refusal=self._shelf.last_refusal,
+            given_up=self._suspects.given_up,
             set_aside=None if aside is None else str(aside),
             outbox_error=self._shelf.error,
             last_error=self._shelf.error or self._dialler.last_error,

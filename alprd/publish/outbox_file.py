@@ -13,16 +13,19 @@ from pathlib import Path
 from typing import IO, Final
 
 from alprd.ports import OutboxError
+from alprd.publish.bounds import counters
+from alprd.publish.remains import lenient_text
 from alprd.publish.salvage import (
     carry_over,
     catch_up,
     finish_replacing,
+    forget_older,
     free_name,
-    lenient_text,
-    read_what_is_left,
+    make_good,
     remove_with_companions,
     set_aside,
     successor,
+    why_untrue,
 )
 from alprd.publish.seqmark import SeqMark
 
@@ -161,6 +164,9 @@ def prepare(
             if distrusted:
                 raise _DamagedFileError("damaged while in use")
             _open_and_migrate(path)
+            with closing(connect(path)) as db:
+                _check(db, mark)
+                make_good(db)
         except _DamagedFileError:
             return _replace(path, mark, at=now())
         with closing(connect(path)) as db:
@@ -180,10 +186,11 @@ def _replace(path: Path, mark: SeqMark, *, at: datetime) -> Path:
     remove_with_companions(new)
     _open_and_migrate(new)
     with closing(connect(new)) as db:
-        carry_over(db, read_what_is_left(path), mark, aside=aside, at=at)
+        carry_over(db, path, mark, aside=aside, at=at)
     # Closing the last connection has moved everything from its log into the file.
     set_aside(path, aside)
     finish_replacing(path)
+    forget_older(path, aside)
     return aside
 
 
@@ -234,7 +241,6 @@ def _open_and_migrate(path: Path) -> None:
                 db.execute(f"PRAGMA application_id = {APPLICATION_ID}")
                 db.execute(f"PRAGMA user_version = {SCHEMA_VERSION}")
                 db.execute("COMMIT")
-            _check(db)
     except sqlite3.DatabaseError as error:
         if is_damage(error):
             raise _DamagedFileError(str(error)) from error
@@ -262,16 +268,20 @@ def _version(db: sqlite3.Connection, path: Path) -> int:
     return version
 
 
-def _check(db: sqlite3.Connection) -> None:
-    (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
-    if verdict != "ok":
-        raise _DamagedFileError(str(verdict))
-    counters = dict(db.execute("SELECT name, value FROM counter"))
-    (last_seq,) = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()
-    if not counters.keys() >= COUNTERS:
-        raise _DamagedFileError("a counter is missing")
-    if counters["next_seq"] <= last_seq:
-        raise _DamagedFileError("the sequence counter lies behind the rows")
+def _check(db: sqlite3.Connection, mark: SeqMark) -> None:
+    try:
+        (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if verdict != "ok":
+            raise _DamagedFileError(str(verdict))
+        if not counters(db).keys() >= COUNTERS:
+            raise _DamagedFileError("a counter is missing")
+        untrue = why_untrue(db, mark)
+    except sqlite3.DatabaseError as error:
+        if is_damage(error):
+            raise _DamagedFileError(str(error)) from error
+        raise
+    if untrue is not None:
+        raise _DamagedFileError(untrue)
 
 
 def is_damage(error: sqlite3.Error) -> bool:

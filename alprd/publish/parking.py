@@ -30,6 +30,16 @@ def park(db: sqlite3.Connection, seq: int, reason: str, *, now_s: float, passing
     return bool(tries == 0)
 
 
+def is_any_due(db: sqlite3.Connection, due_s: float | None) -> bool:
+    """Whether `unpark` has something to do."""
+    if due_s is None:
+        found = db.execute("SELECT 1 FROM parked LIMIT 1").fetchone()
+    else:
+        question = "SELECT 1 FROM parked WHERE retry_aged_s <= ? LIMIT 1"
+        found = db.execute(question, (due_s,)).fetchone()
+    return found is not None
+
+
 def unpark(db: sqlite3.Connection, due_s: float | None) -> int:
     """Put events back in their places: all, or those whose time has come; returns how many."""
     condition = "" if due_s is None else " WHERE retry_aged_s <= ?"

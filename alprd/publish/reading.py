@@ -9,8 +9,8 @@ from datetime import datetime, timezone
 from typing import Final
 
 from alprd.publish.gaps import Gap
+from alprd.publish.remains import is_intact, is_time
 from alprd.publish.rows import OutboxRow
-from alprd.publish.salvage import checksum
 
 IN_CHUNK: Final = 500
 
@@ -40,7 +40,7 @@ def unclaimed(
         for seq, topic, event_id, payload, aged_s, crc in cursor:
             if seq in claimed:
                 continue
-            if crc is not None and crc != checksum(seq, topic, event_id, payload):
+            if not is_intact(seq, topic, event_id, payload, crc) or not is_time(aged_s):
                 raise sqlite3.DatabaseError(f"database disk image is malformed (event {seq})")
             age_s = max(0.0, now_s - aged_s)
             found.append(
@@ -86,7 +86,8 @@ def sizes(db: sqlite3.Connection, seqs: Sequence[int]) -> dict[int, int]:
         chunk = seqs[start : start + IN_CHUNK]
         marks = ",".join("?" * len(chunk))
         # Only question marks are pasted in; the values are bound.
-        found.update(db.execute(f"SELECT seq, size FROM event WHERE seq IN ({marks})", chunk))  # noqa: S608
+        question = f"SELECT seq, CAST(size AS INTEGER) FROM event WHERE seq IN ({marks})"  # noqa: S608
+        found.update(db.execute(question, chunk))
     return found
 
 
@@ -117,14 +118,24 @@ def last_refusal(db: sqlite3.Connection) -> str | None:
     return None if row is None else f"{row[0]}: {row[1]}"
 
 
-def sealed_gaps(db: sqlite3.Connection, limit: int, new_id: Callable[[], str]) -> list[Gap]:
-    """The oldest gaps, each with an id that it keeps."""
+def recall(db: sqlite3.Connection, name: str) -> str | None:
+    """A note of the table `meta`."""
+    row = db.execute("SELECT value FROM meta WHERE key = ?", (name,)).fetchone()
+    return None if row is None else str(row[0])
+
+
+def sealed_gaps(
+    db: sqlite3.Connection, limit: int, new_id: Callable[[], str], *, but: Collection[str] = ()
+) -> list[Gap]:
+    """The oldest gaps, except those with the ids `but`, each with an id that it keeps."""
     rows = db.execute(
         "SELECT id, from_seq, to_seq, reason, detail, at_s, gap_id FROM gap ORDER BY id LIMIT ?",
-        (limit,),
+        (limit + len(but),),
     ).fetchall()
-    found = []
+    found: list[Gap] = []
     for key, from_seq, to_seq, reason, detail, at_s, known_id in rows:
+        if known_id in but or len(found) == limit:
+            continue
         gap_id = known_id or new_id()
         if known_id is None:
             db.execute("UPDATE gap SET gap_id = ? WHERE id = ?", (gap_id, key))

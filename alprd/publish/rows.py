@@ -4,7 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import Final, Literal
+
+ROW_BYTES: Final = 100
+"""What a row takes beside its texts, about."""
+
+Unwanted = tuple[int, str, bool]
+"""An event that a broker refuses: its number, the broker's reason, whether that may pass."""
 
 PayloadBuilder = Callable[[int], bytes]
 """Gives the finished message once the sequence number is known."""
@@ -59,3 +65,8 @@ class OutboxCounts:
     dropped: int
     lost: int
     gaps: int
+
+
+def row_bytes(topic: str, event_id: str, payload: bytes) -> int:
+    """What an event counts against the bound."""
+    return len(payload) + len(topic) + len(event_id) + ROW_BYTES

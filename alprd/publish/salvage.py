@@ -2,51 +2,41 @@
 
 from __future__ import annotations
 
-import json
+import heapq
 import os
 import sqlite3
-import zlib
-from collections.abc import Iterator
-from contextlib import closing
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
-from alprd.publish.gaps import runs
+import structlog
+
+from alprd.publish.bounds import counters
+from alprd.publish.remains import (
+    GAP,
+    MOST_SECONDS,
+    Remains,
+    fits,
+    is_anchor,
+    is_gap,
+    plausible_next,
+)
 from alprd.publish.seqmark import SeqMark
 
 COMPANIONS: Final = ("-wal", "-shm")
-_ROW: Final = "seq, topic, event_id, payload, size, added_at_s, aged_s, crc, tries"
-_ROW_V1: Final = "seq, topic, event_id, payload, size, added_at_s, 0.0, NULL, 0"
-# Every way there is, because reading stops at the first page that is broken.
-_QUESTIONS: Final = tuple(
-    f"SELECT {columns} FROM {table} ORDER BY seq {order}"  # noqa: S608 - nothing from outside
-    for table, columns in (("event", _ROW), ("event", _ROW_V1), ("parked", _ROW))
-    for order in ("", "DESC")
-)
+COPY_ROWS: Final = 200
+"""Events in memory at a time, while they move into a new file."""
 
+MOST_BESIDE_BYTES: Final = 100_000
+"""What the texts of an event beside its message can take."""
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Remains:
-    """What could be read; `rows` have the columns of the table `event`, `gaps` those of `gap`."""
+KEPT_FILES: Final = 3
+KEPT_BYTES: Final = 512 * 1024 * 1024
+"""Damaged files are kept for somebody to look into; the newest of them always."""
 
-    rows: tuple[tuple[Any, ...], ...]
-    gaps: tuple[tuple[Any, ...], ...]
-    anchor: tuple[Any, ...] | None
-    next_seq: int
-    dropped: int
-    lost: int
-
-
-def checksum(seq: int, topic: str, event_id: str, payload: bytes) -> int:
-    """Of a row: SQLite does not notice when bytes inside of one have changed."""
-    return zlib.crc32(payload, zlib.crc32(f"{seq} {topic} {event_id}".encode("utf-8", "replace")))
-
-
-def lenient_text(stored: bytes) -> str:
-    """Of a TEXT column: a byte that has changed is for the checksum to find, not an error."""
-    return stored.decode("utf-8", "replace")
+log = structlog.get_logger(__name__)
 
 
 def free_name(path: Path, at: datetime) -> Path:
@@ -66,7 +56,7 @@ def successor(path: Path) -> Path:
 
 
 def set_aside(path: Path, target: Path) -> None:
-    """Rename the file and its companions: kept for inspection, never deleted.
+    """Rename the file and its companions, for somebody to look into.
 
     The file first: as long as it is there, everything can be done again.
     """
@@ -76,8 +66,32 @@ def set_aside(path: Path, target: Path) -> None:
             part.rename(target.with_name(target.name + suffix))
 
 
+def forget_older(path: Path, newest: Path) -> None:
+    """Delete what was set aside earlier, where it is more than a disk should be filled with."""
+    found = sorted(
+        (
+            file
+            for file in path.parent.glob(f"{path.name}.corrupt-*")
+            if not file.name.endswith(COMPANIONS) and file != newest
+        ),
+        key=lambda file: file.stat().st_mtime,
+        reverse=True,
+    )
+    kept_bytes = _size(newest)
+    for place, file in enumerate(found, start=2):
+        kept_bytes += _size(file)
+        if place > KEPT_FILES or kept_bytes > KEPT_BYTES:
+            log.warning("outbox.damaged_file_deleted", file=str(file), reason="newer ones are kept")
+            remove_with_companions(file)
+
+
+def _size(file: Path) -> int:
+    parts = (file.with_name(file.name + suffix) for suffix in ("", *COMPANIONS))
+    return sum(part.stat().st_size for part in parts if part.exists())
+
+
 def remove_with_companions(path: Path) -> None:
-    """Delete a file that was not finished."""
+    """Delete a file that was not finished, or that nobody needs any more."""
     for suffix in ("", *COMPANIONS):
         path.with_name(path.name + suffix).unlink(missing_ok=True)
 
@@ -103,60 +117,89 @@ def finish_replacing(path: Path) -> None:
         os.close(folder)
 
 
-def read_what_is_left(damaged: Path) -> Remains:
-    """Every whole event, in order, and the counters where they are readable."""
-    rows: dict[int, tuple[Any, ...]] = {}
-    broken: set[int] = set()
-    for question in _QUESTIONS:
-        for row in _read(damaged, question):
-            if not _is_whole(row):
-                # Asked for as one of version 1, without its checksum, it might pass.
-                broken.add(row[0])
-            elif row[0] not in broken:
-                rows.setdefault(row[0], row)
-    counters = dict(_read(damaged, "SELECT name, value FROM counter"))
-    gaps = "SELECT from_seq, to_seq, reason, detail, at_s, gap_id FROM gap"
-    anchor = "SELECT boot_id, boot_s, wall_s, aged_s FROM anchor"
-    return Remains(
-        rows=tuple(rows[seq] for seq in sorted(rows)),
-        gaps=tuple(_read(damaged, gaps)),
-        anchor=next(_read(damaged, anchor), None),
-        next_seq=_count(counters, "next_seq", at_least=1),
-        dropped=_count(counters, "dropped", at_least=0),
-        lost=_count(counters, "lost", at_least=0),
-    )
-
-
 def carry_over(
-    db: sqlite3.Connection, left: Remains, mark: SeqMark, *, aside: Path, at: datetime
+    db: sqlite3.Connection, damaged: Path, mark: SeqMark, *, aside: Path, at: datetime
 ) -> None:
-    """Put what is left into a new file; its numbers go on, and those that are missing are a gap."""
-    seqs = {row[0] for row in left.rows}
-    next_seq = max([left.next_seq, mark.safe_next, *(seq + 1 for seq in seqs)])
-    known = seqs.union(*(range(first, last + 1) for first, last, *_ in left.gaps))
-    floor = mark.floor if mark.found is not None else min(known, default=next_seq)
-    missing = [seq for seq in range(floor, next_seq) if seq not in known]
+    """Put what is left into a new file; its numbers go on, and those that are missing are a gap.
+
+    In parts: the events of a long outage are more than fits into memory.
+    """
+    left = Remains(damaged)
+    db.execute("PRAGMA synchronous = OFF")  # until the last part: nobody uses this file before
+    _copy_rows(db, left)
+    db.execute("PRAGMA synchronous = FULL")
+    last_seq: int = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
+    next_seq = left.next_seq(last_seq, mark)
+    gaps = left.gaps(next_seq)
     db.execute("BEGIN IMMEDIATE")
-    db.executemany("INSERT INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", left.rows)
     db.executemany(
         "INSERT INTO gap (from_seq, to_seq, reason, detail, at_s, gap_id)"
         " VALUES (?, ?, ?, ?, ?, ?)",
-        left.gaps,
+        gaps,
     )
-    _insert_damage(db, runs(missing), at)
-    if left.anchor is not None:
-        db.execute("INSERT INTO anchor VALUES (1, ?, ?, ?, ?)", left.anchor)
-    db.execute("INSERT INTO meta VALUES ('set_aside', ?)", (str(aside),))
+    ranges = heapq.merge(_row_ranges(db), [(gap[0], gap[1]) for gap in gaps])
+    # What lies below the first one that is known may have been delivered.
+    floor = mark.floor if mark.found is not None else None
+    lost = _insert_damage(db, _holes(ranges, floor, next_seq), at)
+    anchor = left.anchor(_newest(db))
+    if anchor is not None:
+        db.execute("INSERT INTO anchor VALUES (1, ?, ?, ?, ?)", anchor)
+    # A time that makes no sense must not make an event look old, nor young for ever.
+    db.execute("UPDATE event SET aged_s = ?1 WHERE aged_s > ?1", (anchor[3] if anchor else 0.0,))
+    db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", left.notes().items())
+    db.execute("INSERT OR REPLACE INTO meta VALUES ('set_aside', ?)", (str(aside),))
     for name, value in (
         ("next_seq", next_seq),
-        ("pending", len(left.rows)),
-        ("bytes", sum(row[4] for row in left.rows)),
-        ("dropped", left.dropped),
-        ("lost", left.lost + len(missing)),
-        ("gaps", len(left.gaps) + len(runs(missing))),
+        ("dropped", left.total("dropped", next_seq)),
+        ("lost", left.total("lost", next_seq) + lost),
     ):
         db.execute("UPDATE counter SET value = ? WHERE name = ?", (value, name))
+    _recount(db)
     db.execute("COMMIT")
+
+
+def _copy_rows(db: sqlite3.Connection, left: Remains) -> None:
+    rows = left.rows()
+    while part := list(islice(rows, COPY_ROWS)):
+        db.execute("BEGIN IMMEDIATE")
+        db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", part)
+        db.execute("COMMIT")
+
+
+def _newest(db: sqlite3.Connection) -> tuple[float, float] | None:
+    """(wall time, age axis) of the newest event."""
+    found: tuple[float, float] | None = db.execute(
+        "SELECT added_at_s, aged_s FROM event WHERE aged_s < ? ORDER BY seq DESC LIMIT 1",
+        (MOST_SECONDS,),
+    ).fetchone()
+    return found
+
+
+def _row_ranges(db: sqlite3.Connection) -> Iterator[tuple[int, int]]:
+    """(first, last) of each run of events without a hole."""
+    first = last = None
+    for (seq,) in db.execute("SELECT seq FROM event ORDER BY seq"):
+        if last is not None and seq == last + 1:
+            last = seq
+            continue
+        if first is not None and last is not None:
+            yield first, last
+        first = last = seq
+    if first is not None and last is not None:
+        yield first, last
+
+
+def _holes(
+    ranges: Iterable[tuple[int, int]], floor: int | None, end: int
+) -> Iterator[tuple[int, int]]:
+    """What ordered ranges leave out from `floor` (None: the first range) up to before `end`."""
+    at = floor
+    for first, last in ranges:
+        if at is not None and first > at:
+            yield at, first - 1
+        at = last + 1 if at is None else max(at, last + 1)
+    if at is not None and at < end:
+        yield at, end - 1
 
 
 def catch_up(db: sqlite3.Connection, mark: SeqMark, *, at: datetime) -> None:
@@ -176,43 +219,82 @@ def catch_up(db: sqlite3.Connection, mark: SeqMark, *, at: datetime) -> None:
     db.execute("COMMIT")
 
 
-def _insert_damage(db: sqlite3.Connection, lost: list[tuple[int, int]], at: datetime) -> None:
-    db.executemany(
-        "INSERT INTO gap (from_seq, to_seq, reason, at_s) VALUES (?, ?, 'damaged', ?)",
-        [(first, last, at.timestamp()) for first, last in lost],
-    )
+def why_untrue(db: sqlite3.Connection, mark: SeqMark) -> str | None:
+    """What makes no sense in a file whose pages are whole; None when all does.
+
+    Counters that can be counted again are not among it: `make_good` does that.
+    """
+    known = counters(db)
+    (last_seq,) = db.execute(
+        "SELECT max(coalesce((SELECT max(seq) FROM event), 0),"
+        " coalesce((SELECT max(seq) FROM parked), 0))"
+    ).fetchone()
+    if known["next_seq"] <= last_seq:
+        return "the sequence counter lies behind the rows"
+    if known["next_seq"] > plausible_next(last_seq + 1, mark):
+        return f"the sequence counter has run away to {known['next_seq']}"
+    if min(known["dropped"], known["lost"]) < 0:
+        return "a counter is negative"
+    gaps = db.execute(f"SELECT {GAP} FROM gap")  # noqa: S608 - only names
+    if not all(is_gap(row, known["next_seq"]) for row in gaps):
+        return "an announcement is none"
+    for table in ("event", "parked"):
+        if db.execute(_ODD_ROWS.format(table)).fetchone() is not None:
+            return "the size or the time of an event is none"
+    anchors = db.execute("SELECT boot_id, boot_s, wall_s, aged_s FROM anchor").fetchall()
+    return None if all(map(is_anchor, anchors)) else "a time is none"
 
 
-def _is_whole(row: tuple[Any, ...]) -> bool:
-    """By its checksum; a row of version 1 has none and must be JSON that tells of this event."""
-    seq, topic, event_id, payload, size, *_, crc, tries = row
-    if not (isinstance(payload, bytes) and isinstance(topic, str) and isinstance(event_id, str)):
-        return False
-    if not (isinstance(size, int) and isinstance(tries, int)):
-        return False
-    if crc is not None:
-        return bool(crc == checksum(seq, topic, event_id, payload))
-    try:
-        content = json.loads(payload)
-    except ValueError:
-        return False
-    return isinstance(content, dict) and (content.get("seq"), content.get("event_id")) == (
-        seq,
-        event_id,
-    )
+_ODD_ROWS: Final = (  # only numbers and names are pasted in
+    "SELECT 1 FROM {} WHERE typeof(size) <> 'integer' OR typeof(aged_s) <> 'real'"  # noqa: S608
+    f" OR size NOT BETWEEN 0 AND length(payload) + {MOST_BESIDE_BYTES}"
+    f" OR aged_s NOT BETWEEN 0 AND {MOST_SECONDS} LIMIT 1"
+)
 
 
-def _count(counters: dict[Any, Any], name: str, *, at_least: int) -> int:
-    value = counters.get(name)
-    return max(at_least, value) if isinstance(value, int) else at_least
+def make_good(db: sqlite3.Connection) -> None:
+    """Correct what the tables tell better than the counters, by which the bounds go.
+
+    And a present that lies far beyond the newest event, by one clock only: all would look too old.
+    """
+    known = counters(db)
+    newest = _newest(db)
+    anchor = db.execute("SELECT boot_id, boot_s, wall_s, aged_s FROM anchor").fetchone()
+    ran_away = anchor is not None and newest is not None and not fits(anchor, newest)
+    if not ran_away and all(known[name] == value for name, value in _counted(db)):
+        return
+    log.warning("outbox.corrected", ages=ran_away, remedy="check disk and clock")
+    db.execute("BEGIN IMMEDIATE")
+    _recount(db)
+    if ran_away and newest is not None:
+        db.execute("UPDATE anchor SET boot_id = NULL, wall_s = ?, aged_s = ?", newest)
+    db.execute("COMMIT")
 
 
-def _read(damaged: Path, question: str) -> Iterator[tuple[Any, ...]]:
-    try:
-        with closing(sqlite3.connect(f"{damaged.absolute().as_uri()}?mode=rw", uri=True)) as db:
-            db.text_factory = lenient_text
-            # Else SQLite does not look at all at a file that is shorter than it once was.
-            db.execute("PRAGMA writable_schema = ON")
-            yield from db.execute(question)
-    except sqlite3.Error:
-        return  # what came so far is what can be had
+def _recount(db: sqlite3.Connection) -> None:
+    for name, value in list(_counted(db)):
+        db.execute("UPDATE counter SET value = ? WHERE name = ?", (value, name))
+
+
+def _counted(db: sqlite3.Connection) -> Iterator[tuple[str, int]]:
+    pending, pending_bytes = db.execute(_COUNT_ROWS.format("event")).fetchone()
+    parked, parked_bytes = db.execute(_COUNT_ROWS.format("parked")).fetchone()
+    yield "pending", pending
+    yield "parked", parked
+    yield "bytes", pending_bytes + parked_bytes
+    yield "gaps", db.execute("SELECT count(*) FROM gap").fetchone()[0]
+
+
+_COUNT_ROWS: Final = "SELECT count(*), CAST(total(size) AS INTEGER) FROM {}"
+
+
+def _insert_damage(db: sqlite3.Connection, lost: Iterable[tuple[int, int]], at: datetime) -> int:
+    """Announce ranges of numbers; returns how many numbers those are."""
+    count = 0
+    for first, last in lost:
+        db.execute(
+            "INSERT INTO gap (from_seq, to_seq, reason, at_s) VALUES (?, ?, 'damaged', ?)",
+            (first, last, at.timestamp()),
+        )
+        count += last - first + 1
+    return count

@@ -58,7 +58,7 @@ class SeqMark:
         self._writes = 0
         self._failed = False
         self.found: Mark | None = None
-        """What the file said when it was opened; None for a new or unreadable one."""
+        """What is known; None before the first number with a new or unreadable file."""
         try:
             self._fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o640)
             self.found = self._read(self._fd)
@@ -85,11 +85,15 @@ class SeqMark:
         """Below it everything was delivered or announced."""
         return self._mark.floor
 
+    @property
+    def reserved(self) -> int:
+        """No number from this one on has been given."""
+        return self._mark.reserved
+
     def reserve(self, next_seq: int) -> None:
         """Before numbers below `next_seq` are committed."""
         if next_seq > self._mark.reserved:
-            self._mark = replace(self._mark, reserved=next_seq + RESERVE, boot_id=self._boot_id)
-            self._write()
+            self._write(replace(self._mark, reserved=next_seq + RESERVE, boot_id=self._boot_id))
             self._do_sync()
 
     def advance(self, *, next_seq: int | None = None, floor: int | None = None) -> None:
@@ -101,8 +105,7 @@ class SeqMark:
             boot_id=self._boot_id,
         )
         if new != self._mark:
-            self._mark = new
-            self._write()
+            self._write(new)
 
     def close(self) -> None:
         """Release the file."""
@@ -110,12 +113,12 @@ class SeqMark:
             os.close(self._fd)
             self._fd = None
 
-    def _write(self) -> None:
+    def _write(self, mark: Mark) -> None:
         """Two slots in turn, so that a torn write costs one step only."""
+        self._mark = self.found = mark
         if self._fd is None:
             return
         self._writes += 1
-        mark = self._mark
         text = (
             f"alprd-seq 1 {self._writes} {mark.next_seq} {mark.floor} {mark.reserved}"
             f" {mark.boot_id or '-'}"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from datetime import datetime
 from typing import Final, TypeVar
 
@@ -15,7 +15,7 @@ from alprd.publish.gaps import Gap
 from alprd.publish.message import Refusal
 from alprd.publish.outbox import Outbox
 from alprd.publish.outbox_file import OutboxDamagedError
-from alprd.publish.rows import OutboxRow
+from alprd.publish.rows import OutboxRow, Unwanted
 
 FETCH_ROWS: Final = 64
 FETCH_GAPS: Final = 32
@@ -58,6 +58,8 @@ class Shelf:
         self._taken: set[int] = set()
         self._taken_since_s: float | None = None
         self._taken_gaps: set[str] = set()
+        self._gaps_out: set[str] = set()
+        self._unwanted: dict[int, Unwanted] = {}
         self.error: str | None = None
         """Why the outbox cannot be used at the moment."""
         self.published = 0
@@ -69,17 +71,20 @@ class Shelf:
 
     @property
     def kept_back(self) -> int:
-        """Rows that the broker has and that a crash now would send again."""
-        return 0 if self.error is not None else len(self._taken)
+        """Rows that the broker has answered and that a crash now would send again."""
+        return 0 if self.error is not None else len(self._taken) + len(self._unwanted)
 
     @property
     def is_settled(self) -> bool:
         """Whether the file says the same as the broker."""
-        return self.error is None and not self._taken and not self._taken_gaps
+        left = self._taken or self._taken_gaps or self._unwanted
+        return self.error is None and not left
 
     def new_connection(self) -> None:
         """What the last connection had claimed is free again; gaps go out at once."""
         self._gaps_at_s = self._clock()
+        self._gaps_out.clear()
+        self._unwanted.clear()  # another broker may want them
         self._outbox.release(keep=self._taken)
 
     def claim(self, after_seq: int, before_seq: int | None) -> list[OutboxRow]:
@@ -98,10 +103,16 @@ class Shelf:
             return []
         self._gaps_at_s = self._clock() + GAP_EVERY_S
         nothing: list[Gap] = []
-        gaps = self._ask(lambda: self._outbox.take_gaps(FETCH_GAPS, self._new_id), nothing)
+        out = self._gaps_out | self._taken_gaps
+        gaps = self._ask(lambda: self._outbox.take_gaps(FETCH_GAPS, self._new_id, but=out), nothing)
         if len(gaps) == FETCH_GAPS:
             self._gaps_at_s = self._clock()
-        return [gap for gap in gaps if gap.gap_id not in self._taken_gaps]
+        self._gaps_out.update(gap.gap_id for gap in gaps)
+        return gaps
+
+    def gap_refused(self, gap_id: str) -> None:
+        """The broker does not want this announcement; `take_gaps` gives it again later."""
+        self._gaps_out.discard(gap_id)
 
     def remove(
         self, seqs: Collection[int], gap_ids: Collection[str] = (), *, at_least: int = 1
@@ -119,12 +130,13 @@ class Shelf:
         if self._taken and self._taken_since_s is None:
             self._taken_since_s = self._clock()
         self._taken_gaps.update(gap_ids)
-        nothing = not self._taken and not self._taken_gaps and self.error is None
-        if nothing or self._clock() < self._retry_at_s:
+        self._gaps_out.difference_update(gap_ids)
+        if self.is_settled or self._clock() < self._retry_at_s:
             return
         if (
             len(self._taken) < at_least
             and not self._taken_gaps
+            and not self._unwanted
             and self._taken_since_s is not None
             and self._clock() - self._taken_since_s < REMOVE_WITHIN_S
         ):
@@ -134,6 +146,8 @@ class Shelf:
                 self._outbox.delete(sorted(self._taken))
             if self._taken_gaps:
                 self._outbox.delete_gaps(sorted(self._taken_gaps))
+            if self._unwanted:
+                self._outbox.park(list(self._unwanted.values()))
             self._outbox.give_space_back()
         except OutboxError as error:
             self.note(error)
@@ -141,17 +155,30 @@ class Shelf:
         self._taken.clear()
         self._taken_since_s = None
         self._taken_gaps.clear()
+        self._unwanted.clear()
         if self.error is not None:
             self.error = None
             log.info("outbox.usable_again")
 
-    def park(self, seq: int, topic: str, refusal: Refusal) -> None:
-        """Put an event aside that the broker does not want; the queue goes on."""
-        self.refused += 1
-        self.last_refusal = f"{topic}: {refusal.text}"
-        passing = refusal.code in PASSING_CODES
-        log.warning("mqtt.event_parked", topic=topic, seq=seq, reason=refusal.text)
-        self._ask(lambda: self._outbox.park(seq, refusal.text, passing=passing), None)
+    def park(self, refused: Sequence[tuple[OutboxRow, Refusal]]) -> None:
+        """Put events aside that the broker does not want, at the next `remove`; the queue goes on.
+
+        While the disk does not let them, they stay claimed, so that they are not sent again.
+        """
+        if not refused:
+            return
+        for row, refusal in refused:
+            self._unwanted[row.seq] = row.seq, refusal.text, refusal.code in PASSING_CODES
+        self.refused += len(refused)
+        row, refusal = refused[-1]
+        self.last_refusal = f"{row.topic}: {refusal.text}"
+        log.warning(
+            "mqtt.events_parked",
+            topic=row.topic,
+            seq=row.seq,
+            reason=refusal.text,
+            events=len(refused),
+        )
 
     def offer_parked_again(self) -> None:
         """All of them: the broker is another one, or somebody wants it tried."""

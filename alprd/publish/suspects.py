@@ -5,7 +5,8 @@ several messages in flight nobody can tell which one it was. So after a second c
 minute that the broker ended, messages go one by one; one at which the broker hangs up several times
 in a row is given up, and its topic with it, until a later probe shows that the broker takes it now.
 A link that breaks at random passes this, only a little slower. Others (Mosquitto 2.0) first say
-what they forbid and hang up then: that topic is given up at once.
+what they forbid and hang up then: that topic is given up at once. So is one of the device's state
+that a broker refuses in words: it is offered again ever more rarely.
 """
 
 from __future__ import annotations
@@ -23,12 +24,14 @@ MOST_TOPICS: Final = 1000
 LEAST_ONE_BY_ONE: Final = 8
 AGAIN_WITHIN_S: Final = 60.0
 HANGS_UP_WITHIN_S: Final = 1.0
+MOST_TOLD: Final = 20
 
 
 @dataclass(slots=True, kw_only=True)
 class _Topic:
     probe_at_s: float
     pause_s: float
+    hangs_up: bool
 
 
 class Suspects:
@@ -48,15 +51,27 @@ class Suspects:
         """Whether a message must be alone in flight."""
         return self._one_by_one > 0
 
+    @property
+    def given_up(self) -> tuple[str, ...]:
+        """Topics that the broker does not take at the moment, some of them."""
+        return tuple(sorted(self._topics)[:MOST_TOLD])
+
     def forbids(self, topic: str) -> bool:
         """Whether messages to this topic are not to be sent now."""
         known = self._topics.get(topic)
-        if known is None:
-            return False
-        if self._clock() < known.probe_at_s:
-            return True
-        self._one_by_one = max(1, self._one_by_one)
-        return False
+        return known is not None and self._clock() < known.probe_at_s
+
+    def sends(self, topic: str) -> None:
+        """A message goes out; one at which the broker hung up must be alone."""
+        known = self._topics.get(topic)
+        if known is not None and known.hangs_up:
+            self._one_by_one = max(1, self._one_by_one)
+
+    def connected(self) -> None:
+        """A new connection: what was only refused in words may be taken now."""
+        for known in self._topics.values():
+            if not known.hangs_up:
+                known.probe_at_s = self._clock()
 
     def taken(self, topic: str) -> bool:
         """The broker has answered a message; returns whether its topic was a suspect until now."""
@@ -65,13 +80,27 @@ class Suspects:
             self._struck, self._strikes = None, 0
         return self._topics.pop(topic, None) is not None
 
-    def refused(self, topic: str) -> None:
-        """The broker has answered a message, and does not want it."""
+    def refused(self, topic: str, *, is_state: bool = False) -> bool:
+        """The broker has answered a message, and does not want it.
+
+        Args:
+            topic: of the message.
+            is_state: all messages on this topic are alike, so it is given up for a while.
+
+        Returns:
+            Whether it is given up only now.
+        """
         self._one_by_one = max(0, self._one_by_one - 1)
         self._refused = topic, self._clock()
         known = self._topics.get(topic)
-        if known is not None:  # it was a probe
-            self._give_up(topic)
+        if known is not None:
+            if not self.forbids(
+                topic
+            ):  # it was a probe, and not sent before the topic was given up
+                self._give_up(topic, hangs_up=known.hangs_up)
+        elif is_state:
+            self._give_up(topic, hangs_up=False)
+        return known is None and is_state
 
     def hung_up(self, in_flight: Sequence[tuple[str, int | None]]) -> str | None:
         """The broker ended the connection.
@@ -86,7 +115,7 @@ class Suspects:
             refused, at_s = self._refused
             self._refused = None
             if self._clock() - at_s <= HANGS_UP_WITHIN_S:
-                self._give_up(refused)
+                self._give_up(refused, hangs_up=True)
                 return refused
         was_alone = self.one_by_one and len(in_flight) == 1
         again = self._clock() - self._last_at_s < AGAIN_WITHIN_S
@@ -103,15 +132,17 @@ class Suspects:
         topic = accused[0]
         if topic not in self._topics and self._strikes < STRIKES:
             return None
-        self._give_up(topic)
+        self._give_up(topic, hangs_up=True)
         self._struck, self._strikes = None, 0
         return topic
 
-    def _give_up(self, topic: str) -> None:
+    def _give_up(self, topic: str, *, hangs_up: bool) -> None:
         known = self._topics.get(topic)
         pause_s = PROBE_FIRST_S if known is None else min(PROBE_MAX_S, known.pause_s * 2.0)
         if len(self._topics) < MOST_TOPICS or known is not None:
-            self._topics[topic] = _Topic(probe_at_s=self._clock() + pause_s, pause_s=pause_s)
+            self._topics[topic] = _Topic(
+                probe_at_s=self._clock() + pause_s, pause_s=pause_s, hangs_up=hangs_up
+            )
 
     def forget(self) -> None:
         """Another broker: nothing is known about it."""

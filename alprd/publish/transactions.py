@@ -35,7 +35,16 @@ def while_there_is_room(
     except sqlite3.Error as error:
         if not is_full(error):
             raise
+    try:
+        return _with_an_empty_log(db, transaction)
+    except sqlite3.Error as error:
+        if not is_full(error):
+            raise
     throw_ballast()
-    # What the log holds moves into the file, and the log's room can be used again.
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+    return _with_an_empty_log(db, transaction)
+
+
+def _with_an_empty_log(db: sqlite3.Connection, transaction: Work[_Found]) -> _Found:
+    """What the log holds moves into the file, and the log's own room can be used again."""
+    db.execute("PRAGMA wal_checkpoint(RESTART)").fetchone()
     return transaction(db)

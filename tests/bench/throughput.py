@@ -120,7 +120,7 @@ def latencies_ms(broker: Broker, folder: Path, count: int) -> list[float]:
 
 def set_synchronous(device: Device, value: str) -> None:
     """FULL as the daemon does, OFF to see what fsync costs."""
-    db = device.outbox._db
+    db = device.outbox.store.db
     if not isinstance(db, sqlite3.Connection):
         raise RuntimeError("the outbox is not open")
     db.execute(f"PRAGMA synchronous = {value}")

@@ -105,7 +105,7 @@ LIFE: Final[Sequence[Step]] = (
     ("add beyond the bound", lambda outbox, _: outbox.add(rows(6, start=10))),
     ("take gaps", lambda outbox, _: outbox.take_gaps(9, lambda: "the-gap")),
     ("delete gaps", lambda outbox, _: outbox.delete_gaps(["the-gap"])),
-    ("park", lambda outbox, _: outbox.park(8, "Not authorized", passing=True)),
+    ("park", lambda outbox, _: outbox.park([(8, "Not authorized", True)])),
     ("unpark", lambda outbox, _: outbox.unpark(everything=True)),
     ("lose", lambda outbox, _: outbox.add_lost(2)),
     ("time passes", _age),

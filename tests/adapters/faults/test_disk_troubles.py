@@ -80,18 +80,35 @@ def test_a_full_disk_takes_no_event_and_delivers_those_that_it_has(
     assert not device.failures
 
 
-def test_a_disk_that_the_outbox_has_filled_is_drained_however_much_is_acknowledged_at_once(
-    small_disk: Path,
+@pytest.mark.parametrize("how", ["acknowledged", "one by one", "refused", "too old"])
+@pytest.mark.parametrize("reserve", [True, False])
+@pytest.mark.parametrize("padding", [600, 20_000])
+def test_a_disk_that_the_outbox_has_filled_is_drained_whatever_the_size_of_its_events(
+    small_disk: Path, *, how: str, reserve: bool, padding: int
 ) -> None:
-    with open_outbox(small_disk / "outbox.sqlite", max_events=1_000_000) as outbox:
+    clock, path = HandClock(), small_disk / "outbox.sqlite"
+    with open_outbox(path, max_events=1_000_000, max_age_s=100.0, boot_s=clock) as outbox:
+        if not reserve:  # there was no room for it
+            path.with_name("outbox.sqlite.reserve").unlink()
         with pytest.raises(OutboxError, match="the disk is full"):  # noqa: PT012
             while True:
-                outbox.add(rows(1, padding=600))
+                outbox.add(rows(1, padding=padding))
         everything = waiting(outbox)
-        assert len(everything) > 1000
-        outbox.delete(everything)
+        assert len(everything) > 50
+        if how == "acknowledged":
+            outbox.delete(everything)
+        elif how == "one by one":
+            for seq in everything:
+                outbox.delete([seq])
+        elif how == "refused":
+            outbox.park([(seq, "Not authorized", False) for seq in everything])
+            assert outbox.counts().parked == len(everything)
+        else:
+            clock.seconds += 1000.0
+            assert outbox.drop_aged() == len(everything)
         assert outbox.counts().pending == 0
-        assert outbox.add(rows(1)) == [everything[-1] + 1]
+        if how != "refused":  # those are kept
+            assert outbox.add(rows(1)) == [everything[-1] + 1]
 
 
 def test_an_outbox_that_becomes_read_only_delivers_everything_once_and_recovers(
@@ -107,8 +124,8 @@ def test_an_outbox_that_becomes_read_only_delivers_everything_once_and_recovers(
         broker.stop()
         device.add(*range(1, 41))
         # No mount can be made read-only under open files; SQLite answers in the same words.
-        assert device.outbox._db is not None
-        device.outbox._db.execute("PRAGMA query_only = ON")
+        assert device.outbox.store.db is not None
+        device.outbox.store.db.execute("PRAGMA query_only = ON")
         with pytest.raises(OutboxError, match="read-only; remount the disk writable"):
             device.add(99)
         broker.start()
@@ -117,7 +134,7 @@ def test_an_outbox_that_becomes_read_only_delivers_everything_once_and_recovers(
         assert "read-only" in str(stats.outbox_error)
         broker.restart()
         device.wait_until(lambda stats: stats.connects == 3)
-        device.outbox._db.execute("PRAGMA query_only = OFF")
+        device.outbox.store.db.execute("PRAGMA query_only = OFF")
         device.wait_until(lambda stats: stats.outbox_error is None and stats.pending == 0)
         device.add(41)
         subscriber.wait_until(lambda seen: len({m.payload for m in seen}) == 41)
@@ -185,8 +202,8 @@ def waiting_device(folder: Path, url: str, count: int, **settings: int) -> Devic
     """A device with events that nobody has fetched, all of them in the file itself."""
     device = Device(folder, url, **settings)  # type: ignore[arg-type]
     device.add(*range(1, count + 1))
-    assert device.outbox._db is not None
-    device.outbox._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert device.outbox.store.db is not None
+    device.outbox.store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     return device
 
 
@@ -211,9 +228,9 @@ def test_a_damaged_file_costs_only_what_is_announced(
     device = waiting_device(tmp_path, broker.url, count)
     if running:
         # SQLite would not look at a file that it has in memory.
-        assert device.outbox._db is not None
-        device.outbox._db.execute("PRAGMA cache_size = 2")
-        device.outbox._db.execute("PRAGMA shrink_memory")
+        assert device.outbox.store.db is not None
+        device.outbox.store.db.execute("PRAGMA cache_size = 2")
+        device.outbox.store.db.execute("PRAGMA shrink_memory")
     else:
         device.close()
     size = device.path.stat().st_size

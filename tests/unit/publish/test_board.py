@@ -63,9 +63,9 @@ def test_after_a_connect_everything_is_sent_again() -> None:
     board = make_board()
     board.device("info", {}, retain=True)
     board.device("health", {}, retain=True)
-    assert not board.is_sent
+    assert not board.is_sent()
     taken(board)
-    assert board.is_sent
+    assert board.is_sent()
     board.all_unsent()
     assert [message.topic for message in taken(board)] == [
         "alpr/devices/edge/info",

@@ -135,14 +135,14 @@ def test_a_refused_event_is_announced_once_and_comes_back_to_its_place(path: Pat
     clock = HandClock()
     with open_outbox(path, boot_s=clock) as outbox:
         outbox.add(rows(3))
-        outbox.park(2, "Quota exceeded", passing=True)
+        outbox.park([(2, "Quota exceeded", True)])
         assert waiting(outbox) == [1, 3]
         assert outbox.last_refusal() == "alpr/gate/plates: Quota exceeded"
         assert outbox.unpark(everything=False) == 0
         clock.seconds += 61.0
         assert outbox.unpark(everything=False) == 1
         assert waiting(outbox) == [1, 2, 3]
-        outbox.park(2, "Quota exceeded", passing=True)
+        outbox.park([(2, "Quota exceeded", True)])
         clock.seconds += 61.0
         assert outbox.unpark(everything=False) == 0  # the second pause is longer
         assert gaps(outbox) == [(2, 2, "refused")]
@@ -153,8 +153,8 @@ def test_refused_for_good_is_offered_again_only_on_demand(path: Path) -> None:
     clock = HandClock()
     with open_outbox(path, boot_s=clock) as outbox:
         outbox.add(rows(1))
-        outbox.park(1, "Not authorized", passing=False)
-        outbox.park(1, "Not authorized", passing=False)  # gone already: no error
+        outbox.park([(1, "Not authorized", False)])
+        outbox.park([(1, "Not authorized", False)])  # gone already: no error
         clock.seconds += 1e6
         assert outbox.unpark(everything=False) == 0
         assert outbox.unpark(everything=True) == 1
@@ -164,7 +164,7 @@ def test_refused_for_good_is_offered_again_only_on_demand(path: Path) -> None:
 def test_the_bound_first_takes_what_a_broker_has_refused_anyway(path: Path) -> None:
     with open_outbox(path, max_events=3) as outbox:
         outbox.add(rows(3))
-        outbox.park(3, "Not authorized", passing=False)
+        outbox.park([(3, "Not authorized", False)])
         outbox.add(rows(1))
         assert waiting(outbox) == [1, 2, 4]
         assert gaps(outbox) == [(3, 3, "refused")]  # it was announced before
@@ -175,7 +175,7 @@ def test_refused_events_age_too(path: Path) -> None:
     clock = HandClock()
     with open_outbox(path, max_age_s=100.0, boot_s=clock) as outbox:
         outbox.add(rows(2, padding=50))
-        outbox.park(1, "Not authorized", passing=False)
+        outbox.park([(1, "Not authorized", False)])
         outbox.delete([2])
         clock.seconds += 101.0
         assert outbox.drop_aged() == 1

@@ -98,14 +98,14 @@ def test_a_full_disk_adds_nothing_names_the_remedy_and_uses_up_no_number(
     monkeypatch.setattr(outbox_file, "ROOM_BYTES", 2**62)
     outbox.add(rows(1))
     # SQLite's own way to run out of space at a given size.
-    assert outbox._db is not None
-    outbox._db.execute("PRAGMA max_page_count = 8")
+    assert outbox.store.db is not None
+    outbox.store.db.execute("PRAGMA max_page_count = 8")
     big = rows(1, padding=100_000)
     with pytest.raises(
         OutboxError, match=re.escape("the disk is full; free space, or set outbox.path")
     ):
         outbox.add(big)
-    outbox._db.execute("PRAGMA max_page_count = 100000")
+    outbox.store.db.execute("PRAGMA max_page_count = 100000")
     assert outbox.add(big) == [2]
     assert outbox.counts().pending == 2
 
@@ -115,8 +115,8 @@ def test_a_file_held_by_another_process_is_an_error_that_says_so(
 ) -> None:
     other = sqlite3.connect(path, isolation_level=None)
     other.execute("BEGIN IMMEDIATE")
-    assert outbox._db is not None
-    outbox._db.execute("PRAGMA busy_timeout = 1")
+    assert outbox.store.db is not None
+    outbox.store.db.execute("PRAGMA busy_timeout = 1")
     with pytest.raises(OutboxError, match="another process holds the file"):
         outbox.add(rows(1))
     other.close()
@@ -124,20 +124,20 @@ def test_a_file_held_by_another_process_is_an_error_that_says_so(
 
 
 def test_what_was_added_is_on_disk_before_add_returns(outbox: Outbox) -> None:
-    assert outbox._db is not None
-    assert outbox._db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
-    assert outbox._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
+    assert outbox.store.db is not None
+    assert outbox.store.db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
+    assert outbox.store.db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 
 def test_the_file_shrinks_step_by_step_after_a_long_outage(outbox: Outbox, path: Path) -> None:
     outbox.add(rows(200, padding=100_000))
     outbox.delete(range(1, 201))
-    assert outbox._db is not None
-    outbox._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    assert outbox.store.db is not None
+    outbox.store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     before = path.stat().st_size
     for _ in range(20):
         outbox.give_space_back()
-    outbox._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    outbox.store.db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
     assert before > 20_000_000
     assert path.stat().st_size < before / 2
 

@@ -77,8 +77,8 @@ def test_somebody_elses_database_is_never_touched(path: Path) -> None:
 
 def test_a_file_of_a_newer_version_is_refused_and_kept(path: Path) -> None:
     with open_outbox(path) as outbox:
-        assert outbox._db is not None
-        outbox._db.execute("PRAGMA user_version = 99")
+        assert outbox.store.db is not None
+        outbox.store.db.execute("PRAGMA user_version = 99")
     with pytest.raises(OutboxError, match="written by a newer alprd"):
         open_outbox(path)
 
@@ -185,8 +185,8 @@ def test_after_a_restart_of_the_machine_a_lost_file_skips_what_may_have_been_giv
 
 def test_bytes_that_changed_inside_an_event_are_noticed_while_it_runs(filled: Path) -> None:
     with open_outbox(filled) as outbox:
-        assert outbox._db is not None
-        outbox._db.execute("UPDATE event SET payload = x'00' WHERE seq = 50")
+        assert outbox.store.db is not None
+        outbox.store.db.execute("UPDATE event SET payload = x'00' WHERE seq = 50")
         claimed = [each.seq for each in outbox.claim(0, 1000)]
         assert claimed == [seq for seq in range(11, 201) if seq != 50]
         assert outbox.set_aside is not None
@@ -221,16 +221,18 @@ def test_a_text_that_is_no_text_any_more_costs_only_its_event(
 
 def test_a_changed_letter_of_a_message_that_is_still_json_is_never_sent(filled: Path) -> None:
     with open_outbox(filled) as outbox:
-        assert outbox._db is not None
-        outbox._db.execute("UPDATE event SET payload = CAST(payload || ' ' AS BLOB) WHERE seq = 50")
+        assert outbox.store.db is not None
+        outbox.store.db.execute(
+            "UPDATE event SET payload = CAST(payload || ' ' AS BLOB) WHERE seq = 50"
+        )
         assert 50 not in [each.seq for each in outbox.claim(0, 1000)]
         assert gaps(outbox) == [(50, 50, "damaged")]
 
 
 def test_a_file_that_breaks_while_in_use_is_set_aside_and_the_call_goes_on(filled: Path) -> None:
     with open_outbox(filled) as outbox:
-        assert outbox._db is not None
-        outbox._db.execute("DROP TABLE event")
+        assert outbox.store.db is not None
+        outbox.store.db.execute("DROP TABLE event")
         assert outbox.add(rows(1)) == [201]
         assert waiting(outbox) == [201]
         assert gaps(outbox) == [(11, 200, "damaged")]

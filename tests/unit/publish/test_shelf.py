@@ -90,7 +90,7 @@ def test_gaps_go_out_at_once_on_a_new_connection_and_then_every_few_seconds(
     outbox.add_lost(1)
     assert shelf.take_gaps() == []
     clock.seconds += 5.0
-    assert [gap.from_seq for gap in shelf.take_gaps()] == [4, 5]
+    assert [gap.from_seq for gap in shelf.take_gaps()] == [5]
     shelf.new_connection()
     gaps = shelf.take_gaps()
     assert [gap.from_seq for gap in gaps] == [4, 5]
@@ -104,10 +104,13 @@ def test_a_refusal_that_may_pass_is_offered_again_by_itself_the_others_are_not(
 ) -> None:
     clock = HandClock()
     shelf = Shelf(outbox, clock=clock, now=lambda: NOW)
-    shelf.park(1, "t", Refusal(code=0x97, text="Quota exceeded"))
-    shelf.park(2, "t", Refusal(code=0x87, text="Not authorized"))
-    assert shelf.last_refusal == "t: Not authorized"
+    first, second, _ = shelf.claim(0, None)
+    shelf.park([(first, Refusal(code=0x97, text="Quota exceeded"))])
+    shelf.park([(second, Refusal(code=0x87, text="Not authorized"))])
+    shelf.remove(())
+    assert shelf.last_refusal == "alpr/gate/plates: Not authorized"
     assert shelf.refused == 2
+    outbox.release()
     assert seqs_of(shelf.claim(0, None)) == [3]
     shelf.offer_parked_again()
     assert seqs_of(shelf.claim(0, None)) == [1, 2]

@@ -81,6 +81,7 @@ def test_a_topic_is_probed_ever_more_rarely_and_free_when_the_broker_takes_it(
     assert suspects.forbids(A[0])
     clock.seconds += 2.0
     assert not suspects.forbids(A[0])
+    suspects.sends(A[0])
     assert suspects.one_by_one
     assert suspects.hung_up([A]) == A[0]  # one more hang-up is enough
     clock.seconds += 31.0

@@ -1,0 +1,256 @@
+"""What goes over one connection, in which order and how often, whatever the broker answers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from alprd.publish.board import Board
+from alprd.publish.courier import EVENTS_PER_TURN, Courier, Station
+from alprd.publish.outbox import Outbox
+from alprd.publish.post import Post
+from alprd.publish.shelf import Shelf
+from alprd.publish.spare import SpareLane
+from alprd.publish.suspects import Suspects
+from support.outboxes import NOW, HandClock, open_outbox, rows
+from support.wire import NOT_AUTHORIZED, Wire
+
+AVAILABILITY = "alpr/devices/edge/availability"
+GAPS = "alpr/devices/edge/gaps"
+PLATES = "alpr/gate/plates"
+
+
+class Bench:
+    """A courier over a wire, with all that lives longer than one connection."""
+
+    def __init__(self, outbox: Outbox) -> None:
+        self.clock = HandClock()
+        self.outbox = outbox
+        self.shelf = Shelf(outbox, clock=self.clock, now=lambda: NOW)
+        self.board = Board(prefix="alpr", device_id="edge", now=lambda: NOW, on_change=_nothing)
+        self.suspects = Suspects(clock=self.clock)
+        self.wire, self.courier = self.connect()
+
+    def connect(self, **wire: Any) -> tuple[Wire, Courier]:
+        """A new connection."""
+        self.board.all_unsent()
+        self.wire = Wire(**wire)
+        self.courier = Courier(
+            self.wire,  # type: ignore[arg-type]
+            Station(
+                prefix="alpr",
+                device_id="edge",
+                max_inflight=16,
+                backlog_share=1.0,
+                health_expiry_s=60,
+            ),
+            shelf=self.shelf,
+            board=self.board,
+            post=Post(on_change=_nothing),
+            spare=SpareLane(on_change=_nothing, clock=self.clock),
+            suspects=self.suspects,
+            clock=self.clock,
+        )
+        return self.wire, self.courier
+
+    def give_up(self, topic: str) -> None:
+        """The broker hangs up at this topic."""
+        self.suspects.refused(topic)
+        assert self.suspects.hung_up([]) == topic
+
+    def turns(self, count: int, *, seconds: float = 0.0) -> None:
+        for _ in range(count):
+            self.courier.turn()
+            self.clock.seconds += seconds
+
+
+def _nothing() -> None:
+    pass
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with open_outbox(tmp_path / "outbox.sqlite", max_events=100_000) as outbox:
+        yield Bench(outbox)
+
+
+def test_a_backlog_on_a_topic_that_was_given_up_is_parked_in_parts_between_signs_of_life(
+    bench: Bench,
+) -> None:
+    bench.outbox.add(rows(1000))
+    bench.give_up(PLATES)
+    bench.courier.turn()
+    assert bench.shelf.refused == EVENTS_PER_TURN
+    assert bench.courier.is_hurried  # the next part does not wait
+    bench.turns(1000 // EVENTS_PER_TURN + 2)
+    assert (bench.outbox.counts().pending, bench.outbox.counts().parked) == (0, 1000)
+    assert PLATES not in bench.wire.topics
+    assert not bench.courier.is_hurried
+
+
+def test_a_backlog_that_is_too_large_for_the_broker_is_parked_in_parts_too(bench: Bench) -> None:
+    bench.outbox.add(rows(200, padding=2000))
+    bench.connect(maximum_packet_bytes=1000)
+    bench.courier.turn()
+    assert bench.shelf.refused == EVENTS_PER_TURN
+    bench.turns(6)
+    assert bench.outbox.counts().parked == 200
+
+
+def test_an_availability_at_which_the_broker_hung_up_is_said_later_on_the_same_connection(
+    bench: Bench,
+) -> None:
+    bench.give_up(AVAILABILITY)
+    bench.courier.announce("online")
+    bench.turns(3, seconds=9.0)
+    assert bench.wire.sent == []
+    assert bench.suspects.given_up == (AVAILABILITY,)
+    bench.turns(2, seconds=9.0)
+    assert [(m.topic, m.payload, m.retain) for _, m in bench.wire.sent] == [
+        (AVAILABILITY, b"online", True)
+    ]
+    bench.wire.answer()
+    bench.turns(20, seconds=100.0)
+    assert len(bench.wire.sent) == 1
+    assert bench.suspects.given_up == ()
+
+
+def test_state_that_the_broker_refuses_is_offered_again_ever_more_rarely(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.board.device("info", {}, retain=True)
+    bench.courier.announce("online")
+    times: list[float] = []
+    for _ in range(4000):
+        bench.courier.turn()
+        if bench.wire.answer(refusal=NOT_AUTHORIZED):
+            times.append(bench.clock.seconds)
+        bench.clock.seconds += 1.0
+    pauses = [later - earlier for earlier, later in pairwise(times)]
+    assert len(pauses) <= 8
+    assert pauses[0] >= 29.0
+    assert all(later >= earlier * 1.5 for earlier, later in pairwise(pauses))
+    assert set(bench.suspects.given_up) == {AVAILABILITY, "alpr/devices/edge/info"}
+    assert capsys.readouterr().out.count("mqtt.message_refused") == 2
+    # A new connection tries at once: somebody may have mended it.
+    bench.connect()
+    bench.courier.announce("online")
+    bench.courier.turn()
+    assert set(bench.wire.topics) == {AVAILABILITY, "alpr/devices/edge/info"}
+
+
+def test_state_that_waits_for_its_topic_does_not_hold_up_the_end(bench: Bench) -> None:
+    bench.board.device("info", {}, retain=True)
+    bench.give_up("alpr/devices/edge/info")
+    bench.turns(2)
+    assert bench.courier.idle
+
+
+def test_a_newer_state_takes_the_place_of_one_that_was_refused(bench: Bench) -> None:
+    bench.board.device("info", {"version": 1}, retain=True)
+    bench.courier.turn()
+    bench.wire.answer(refusal=NOT_AUTHORIZED)
+    bench.courier.turn()
+    bench.board.device("info", {"version": 2}, retain=True)
+    bench.turns(2, seconds=31.0)
+    bench.turns(1)
+    assert [m.payload for _, m in bench.wire.sent] == [b'{"version":1}', b'{"version":2}']
+
+
+def test_what_may_not_be_taken_away_is_left_alone(bench: Bench) -> None:
+    bench.board.forget_camera("gone")
+    bench.courier.turn()
+    bench.wire.answer(refusal=NOT_AUTHORIZED)
+    bench.turns(50, seconds=100.0)
+    assert len(bench.wire.sent) == 1
+
+
+def test_a_gap_under_way_is_not_sent_again_however_long_its_answer_takes(bench: Bench) -> None:
+    bench.outbox.add_lost(1)
+    bench.turns(10, seconds=3.0)
+    assert bench.wire.topics == [GAPS]
+    bench.connect()
+    bench.turns(3)
+    assert bench.wire.topics == [GAPS]  # but on a new connection it is
+    bench.wire.answer()
+    bench.courier.turn()
+    assert bench.outbox.counts().gaps == 0
+
+
+def test_refused_gaps_let_the_events_pass_and_come_again_later(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for number in range(100):  # each an announcement of its own
+        bench.outbox.add_lost(1)
+        bench.outbox.add(rows(1, start=number))
+    delivered = 0
+    for _ in range(60):
+        bench.courier.turn()
+        bench.wire.answer("/gaps", NOT_AUTHORIZED)
+        delivered += bench.wire.answer("/plates")
+        bench.clock.seconds += 0.1
+    assert delivered == 100
+    assert bench.wire.topics.count(GAPS) <= 16
+    assert capsys.readouterr().out.count("mqtt.message_refused") == 1
+    assert bench.suspects.given_up == (GAPS,)
+    for _ in range(120):
+        bench.clock.seconds += 1.0
+        bench.courier.turn()
+        bench.wire.answer()
+    assert bench.outbox.counts().gaps == 0
+
+
+def test_an_event_that_is_refused_while_the_disk_balks_is_parked_once_it_takes_it(
+    bench: Bench,
+) -> None:
+    bench.outbox.add(rows(1))
+    bench.courier.turn()
+    assert bench.outbox.store.db is not None
+    bench.outbox.store.db.execute("PRAGMA query_only = ON")
+    bench.wire.answer(refusal=NOT_AUTHORIZED)
+    bench.turns(5, seconds=1.0)
+    assert bench.outbox.counts().pending == 1
+    assert not bench.courier.idle
+    assert len(bench.wire.sent) == 1  # nor is it offered meanwhile
+    bench.outbox.store.db.execute("PRAGMA query_only = OFF")
+    bench.turns(10, seconds=1.0)
+    assert (bench.outbox.counts().pending, bench.outbox.counts().parked) == (0, 1)
+    assert bench.wire.topics == [PLATES, GAPS]
+    bench.wire.answer()
+    bench.turns(2, seconds=1.0)
+    assert bench.courier.idle
+
+
+def test_answers_that_come_one_after_the_other_are_no_wait(bench: Bench) -> None:
+    bench.outbox.add(rows(16))
+    bench.courier.turn()
+    for mid in range(1, 16):
+        bench.clock.seconds += 5.0
+        bench.wire.answer_one(mid)
+        bench.courier.turn()
+        assert bench.courier.waits_s <= 5.0
+    bench.clock.seconds += 21.0
+    assert bench.courier.waits_s > 20.0
+
+
+def test_an_answer_that_was_overtaken_is_waited_for_from_the_start(bench: Bench) -> None:
+    bench.outbox.add(rows(16))
+    bench.courier.turn()
+    for mid in range(2, 16):
+        bench.clock.seconds += 2.0
+        bench.wire.answer_one(mid)
+        bench.courier.turn()
+    assert bench.courier.waits_s == pytest.approx(28.0)
+
+
+def test_a_large_message_is_given_the_time_that_a_slow_line_needs(bench: Bench) -> None:
+    bench.board.announce("homeassistant/device/edge/config", b"x" * 80_000)
+    bench.courier.turn()
+    bench.clock.seconds += 60.0
+    assert bench.courier.waits_s <= 0.0
+    bench.clock.seconds += 60.0
+    assert bench.courier.waits_s > 20.0
