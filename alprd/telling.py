@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import asdict
-from typing import Any
+from typing import Any, Final
 
 from alprd.camera_set import CameraBook
 from alprd.config import Settings
@@ -15,10 +15,37 @@ from alprd.extras import Extras
 from alprd.inference.drift import ModelDrift
 from alprd.inference.models import Models
 from alprd.info import info_payload, read_boot_id, status_line
+from alprd.ports import Clock
+from alprd.publish.commands import TokenBucket
 from alprd.publish.thread import PublisherThread
 from alprd.rules import Rules
 from alprd.sight import Sight
 from alprd.versions import versions
+
+NOTICES_PER_MINUTE: Final = 6
+
+
+class Notices:
+    """Which changes of what `info` says about delivery are worth a message.
+
+    The first ones at once; while they go on, one now and then, which says the newest. An event
+    that a broker refuses changes the notice, and a camera may bring many of them.
+
+    Args:
+        clock: monotonic seconds.
+    """
+
+    def __init__(self, clock: Clock) -> None:
+        self._said: dict[str, Any] | None = None
+        self._bucket = TokenBucket(NOTICES_PER_MINUTE, clock)
+
+    def say(self, notice: dict[str, Any]) -> None:
+        """This was told."""
+        self._said = notice
+
+    def is_due(self, notice: dict[str, Any]) -> bool:
+        """Whether this is to be told now; nothing is before something was."""
+        return self._said is not None and notice != self._said and self._bucket.take()
 
 
 class Telling:
@@ -32,6 +59,7 @@ class Telling:
         sight: says how inference goes.
         rules: says how the lists are.
         extras: say how pictures and live tracks go.
+        clock: monotonic seconds.
     """
 
     def __init__(
@@ -44,6 +72,7 @@ class Telling:
         sight: Sight,
         rules: Rules,
         extras: Extras,
+        clock: Clock = time.monotonic,
     ) -> None:
         self._settings = settings
         self._publisher = publisher
@@ -54,11 +83,12 @@ class Telling:
         self._extras = extras
         self._drift = ModelDrift(settings().inference, models.hashes)
         self._waits = WaitMeter()
-        self._said: dict[str, Any] | None = None
+        self._notices = Notices(clock)
 
     def info(self) -> None:
         """Publish the info message."""
-        self._said = delivery_notice(self._publisher.stats())
+        notice = delivery_notice(self._publisher.stats())
+        self._notices.say(notice)
         payload = info_payload(
             self._settings(),
             backend=self._models.backend,
@@ -66,13 +96,13 @@ class Telling:
             models=self._models.hashes,
             versions=versions(),
             boot_id=read_boot_id(),
-            delivery=self._said,
+            delivery=notice,
         )
         self._publisher.device("info", payload, retain=True)
 
     def trouble(self) -> None:
-        """Publish it again when what it says about delivery has changed."""
-        if self._said is not None and self._said != delivery_notice(self._publisher.stats()):
+        """Publish it again when what it says about delivery has changed, but not all the time."""
+        if self._notices.is_due(delivery_notice(self._publisher.stats())):
             self.info()
 
     def figures(self) -> dict[str, Any]:
