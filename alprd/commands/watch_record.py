@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+import os
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -32,6 +33,10 @@ class Recorded:
     received_at: datetime
 
 
+FIRST_WORD = b'{"topic"'
+"""How every line of ours begins."""
+
+
 class Recorder:
     """Appends messages to a file, each one at once, so that a crash costs none."""
 
@@ -39,7 +44,10 @@ class Recorder:
         """Open the file. Raises CommandError."""
         self._path = path
         try:
+            ends_in_a_line = _ends_in_a_line(path)
             self._file: IO[str] = path.open("a", encoding="utf-8")
+            if ends_in_a_line:
+                self._file.write("\n")
         except OSError as error:
             raise CommandError(f"--record: {path} cannot be written: {error.strerror}") from error
 
@@ -65,10 +73,21 @@ class Recorder:
         self._file.close()
 
 
+def _ends_in_a_line(path: Path) -> bool:
+    """Whether a recorder before us was stopped in the midst of one: ours must not go on in it."""
+    if not path.is_file():  # a pipe has no end, and nothing is there yet in a new file
+        return False
+    with path.open("rb") as file:
+        if file.seek(0, os.SEEK_END) == 0:
+            return False
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) != b"\n"
+
+
 def read_records(path: Path) -> Iterator[Recorded]:
     """The messages of a recording ("-": standard input), in order.
 
-    Half a line at the very end, of a recorder that was killed, is passed over with a word.
+    Half a line, of a recorder that was killed, is passed over with a word.
 
     Raises:
         CommandError: the file cannot be read, or a line is no message.
@@ -81,15 +100,22 @@ def read_records(path: Path) -> Iterator[Recorded]:
                 try:
                     yield _from_json(json.loads(line))
                 except (ValueError, KeyError, TypeError, RecursionError) as error:
-                    if not line.endswith(b"\n"):
-                        write_error(f"{path}:{number}: the last line is cut off; it was left out")
-                        return
+                    if _is_cut_off(line, error):
+                        write_error(f"{path}:{number}: the line is cut off; it was left out")
+                        continue
                     raise CommandError(
                         f"{path}:{number}: no recorded message ({type(error).__name__}: {error}); "
                         "each line holds topic, payload, qos, retain and received_at"
                     ) from error
     except OSError as error:
         raise CommandError(f"--from: {path} cannot be read: {error.strerror}") from error
+
+
+def _is_cut_off(line: bytes, error: Exception) -> bool:
+    """Whether it can be what a killed recorder has left: the last line, or the beginning of one."""
+    if not line.endswith(b"\n"):
+        return True
+    return line.startswith(FIRST_WORD) and isinstance(error, json.JSONDecodeError)
 
 
 def _to_json(message: Recorded) -> dict[str, Any]:

@@ -60,8 +60,8 @@ def line(kind: str, payload: bytes) -> str:
     )
 
 
-def recording(folder: Path, *lines: str) -> Path:
-    path = folder / "recorded.jsonl"
+def recording(folder: Path, *lines: str, name: str = "recorded.jsonl") -> Path:
+    path = folder / name
     path.write_text("".join(f"{each}\n" for each in lines))
     return path
 
@@ -118,6 +118,20 @@ def test_a_recorder_that_was_killed_leaves_a_recording_that_can_be_read(tmp_path
     done = alprd("watch", "--audit", "--from", str(path))
     assert done.returncode == 0
     assert "cut off" in done.stderr
+
+
+def test_a_recorder_that_goes_on_after_one_was_killed_begins_a_line_of_its_own(
+    tmp_path: Path,
+) -> None:
+    path = recording(tmp_path, line("gate/plates", event(1)))
+    with path.open("a") as file:
+        file.write(line("gate/plates", event(2))[:40])
+    new = recording(tmp_path, line("gate/plates", event(2)), name="new.jsonl")
+    assert alprd("watch", "--from", str(new), "--record", str(path)).returncode == 0
+    done = alprd("watch", "--audit", "--from", str(path))
+    assert done.returncode == 0, done.stderr
+    assert f"{path}:2: the line is cut off" in done.stderr
+    assert done.stdout.splitlines()[-1] == "audit: complete; 2 events of 1 devices"
 
 
 @pytest.mark.parametrize(
