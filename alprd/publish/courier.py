@@ -125,7 +125,7 @@ class Courier:
     @property
     def is_hurried(self) -> bool:
         """Whether something is to be done soon, although nothing comes from the broker."""
-        return self._shelf.kept_back > 0 or self._spare.is_busy or not self._looked_at_all
+        return self._shelf.kept_back > 0 or not self._looked_at_all
 
     @property
     def waits_s(self) -> float:

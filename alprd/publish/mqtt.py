@@ -11,11 +11,8 @@ thread; paho's network thread is never started.
 from __future__ import annotations
 
 import socket
-import sys
 from collections import deque
 from collections.abc import Collection, Sequence
-from fcntl import ioctl
-from termios import TIOCOUTQ
 from typing import Final, Protocol
 
 from paho.mqtt.client import Client, ConnectFlags, DisconnectFlags, MQTTMessage
@@ -34,7 +31,7 @@ V311: Final = MQTTProtocolVersion.MQTTv311
 DEFAULT_RECEIVE_MAXIMUM: Final = 65535
 FIXED_HEADER_BYTES: Final = 5
 WITHOUT_RETAINED: Final = 2
-MUCH: Final = 2**31
+MARK: Final = "alprd/mark"
 READS_PER_TURN: Final = 64
 MAX_INBOUND: Final = 1000
 """Messages kept for the owner; whoever floods us loses the rest of the flood."""
@@ -91,6 +88,7 @@ class Connection:
         self._inbound: deque[Inbound] = deque()
         self._asked: dict[int, list[str]] = {}
         self._refused_filters: list[str] = []
+        self._marks: set[int] = set()
         self._client = _Client(
             CallbackAPIVersion.VERSION2,
             client_id=client_id,
@@ -113,6 +111,7 @@ class Connection:
         self._client.on_publish = self._note_ack
         self._client.on_message = self._note_message
         self._client.on_subscribe = self._note_suback
+        self._client.on_unsubscribe = self._note_unsuback
 
     def open(self) -> None:
         """Connect and send CONNECT. Blocks; raises BrokerError."""
@@ -127,18 +126,6 @@ class Connection:
             if self._client.bare is not None:
                 self._client.bare.close()
             raise BrokerError(connect_error(self.broker, error)) from error
-
-    @property
-    def backlog_bytes(self) -> int:
-        """Bytes on their way that the broker's machine has not confirmed yet."""
-        fileno = self.fileno()
-        if fileno is None or self._client.want_write():
-            return MUCH
-        try:
-            # Linux's SIOCOUTQ: what of a TCP connection is unsent or unacknowledged.
-            return int.from_bytes(ioctl(fileno, TIOCOUTQ, bytes(4)), sys.byteorder)
-        except (OSError, ValueError):  # it is being closed
-            return MUCH
 
     @property
     def protocol_name(self) -> str:
@@ -225,6 +212,21 @@ class Connection:
         if filters:
             self._client.unsubscribe(sorted(filters))
 
+    def mark(self) -> int | None:
+        """Put a mark behind what was sent so far; None when there is no connection.
+
+        A subscription that never was is taken back: of what goes with QoS 0 a broker says nothing,
+        but this it answers once everything before it has arrived.
+        """
+        _, mid = self._client.unsubscribe(MARK)
+        if mid is not None:
+            self._marks.add(mid)
+        return mid
+
+    def has_passed(self, mark: int) -> bool:
+        """Whether the broker has taken everything before the mark."""
+        return mark not in self._marks
+
     def take_refused_filters(self) -> list[str]:
         """What the broker does not let us hear, since the last call."""
         taken, self._refused_filters = self._refused_filters, []
@@ -307,6 +309,16 @@ class Connection:
         inbound = inbound_of(message)
         if inbound is not None and len(self._inbound) < MAX_INBOUND:
             self._inbound.append(inbound)
+
+    def _note_unsuback(
+        self,
+        _client: Client,
+        _userdata: object,
+        mid: int,
+        _reasons: Sequence[ReasonCode],
+        _properties: Properties | None,
+    ) -> None:
+        self._marks.discard(mid)
 
     def _note_suback(
         self,

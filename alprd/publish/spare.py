@@ -1,9 +1,9 @@
-"""What goes only while the line is free: live tracks and pictures. No event ever waits for them.
+"""What goes only while the line is free: live tracks and pictures. No event ever waits for many.
 
-A message that was handed to the connection cannot be overtaken any more. So nothing is handed over
-while an event waits or more than a few bytes are on their way: what the broker's machine has not
-confirmed yet is asked of the kernel. A picture goes over an idle line alone, and on a line that was
-found to need long for one only smaller ones go.
+A message that was handed to the connection cannot be overtaken any more, wherever it waits then:
+in the kernel, in a modem, in a proxy. So little is handed over while no event waits, with a mark
+behind it; and nothing more before the broker has answered the mark. How long that took tells how
+large a picture may be.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
 import structlog
@@ -21,17 +21,23 @@ from alprd.publish.message import Message
 
 TRACKS: Final = 1000
 TRACK_STALE_S: Final = 10.0
-TRACKS_AHEAD_BYTES: Final = 2048
-"""So many bytes may be on their way when a track is sent: what an event may find before itself."""
+TRACKS_BYTES: Final = 2048
+"""Of tracks that are on their way at a time, about: what an event may find before itself."""
 
 PICTURES: Final = 16
 PICTURES_BYTES: Final = 8 * 1024**2
 PICTURE_STALE_S: Final = 60.0
 PICTURE_S: Final = 1.0
-"""A picture that took longer than this was too large for the line, ..."""
+"""A picture that needs longer than this is too large for the line."""
+
+LIKELY_BYTES: Final = 20_000
+"""Taken to get through in the time in which a mark alone does, before a picture has shown it."""
+
+GROWTH: Final = 4.0
+"""What went through at once says nothing about more than so many times as much."""
 
 RELEARN_S: Final = 600.0
-"""... as are others of its size for this long."""
+"""What was learned of a line is forgotten after this long."""
 
 log = structlog.get_logger(__name__)
 
@@ -40,15 +46,17 @@ class Line(Protocol):
     """What is asked of a connection."""
 
     @property
-    def backlog_bytes(self) -> int:
-        """Sent, and not confirmed by the broker's machine."""
-
-    @property
     def maximum_packet_bytes(self) -> int | None:
         """What the broker takes."""
 
     def packet_bytes(self, message: Message) -> int:
         """The size on the wire."""
+
+    def mark(self) -> int | None:
+        """Put a mark behind what was sent so far."""
+
+    def has_passed(self, mark: int) -> bool:
+        """Whether the broker has taken everything before the mark."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +73,14 @@ class SpareFigures:
 class _Waiting:
     message: Message
     since_s: float
+
+
+@dataclass(frozen=True, slots=True)
+class _OnTheWay:
+    mark: int
+    since_s: float
+    picture_bytes: int | None
+    """None for tracks."""
 
 
 class SpareLane:
@@ -85,14 +101,9 @@ class SpareLane:
         self._count = 0
         self._figures = SpareFigures()
         # The publisher's own.
-        self._under_way: tuple[float, int] | None = None
+        self._on_the_way: _OnTheWay | None = None
         self._largest: float | None = None
         self._learned_at_s = 0.0
-
-    @property
-    def is_busy(self) -> bool:
-        """Whether it must be looked after soon, although nothing comes from the broker."""
-        return bool(self._tracks or self._pictures or self._under_way)
 
     @property
     def figures(self) -> SpareFigures:
@@ -104,14 +115,12 @@ class SpareLane:
         with self._lock:
             self._count += 1
             key = replaces or f"#{self._count}"
-            place = self._tracks.pop(key, None)
-            since_s = self._clock() if place is None else place.since_s
-            self._tracks[key] = _Waiting(message, since_s)
-            lost = 0 if place is None else 1
+            lost = int(key in self._tracks)
+            self._tracks[key] = _Waiting(message, self._clock())  # in the place of the one before
             while len(self._tracks) > TRACKS:
                 self._tracks.popitem(last=False)
                 lost += 1
-            self._note(tracks=lost)
+            self._add(tracks_dropped=lost)
         self._on_change()
 
     def put_picture(self, message: Message) -> None:
@@ -121,17 +130,19 @@ class SpareLane:
             self._pictures_bytes += len(message.payload)
             while len(self._pictures) > PICTURES or self._pictures_bytes > PICTURES_BYTES:
                 self._pictures_bytes -= len(self._pictures.popleft().message.payload)
-                self._note(pictures=1)
+                self._add(pictures_dropped=1)
         self._on_change()
 
     def clear(self) -> None:
         """A connection is new: what waited was for another moment."""
         with self._lock:
-            self._note(tracks=len(self._tracks), pictures=len(self._pictures))
+            self._add(tracks_dropped=len(self._tracks), pictures_dropped=len(self._pictures))
             self._tracks.clear()
             self._pictures.clear()
             self._pictures_bytes = 0
-        self._measure(None)
+        lost, self._on_the_way = self._on_the_way, None
+        if lost is not None and lost.picture_bytes:
+            self._learn(lost, passed=False)
 
     def send_over(
         self,
@@ -149,18 +160,63 @@ class SpareLane:
             forbids: whether the broker hangs up at a topic.
             may_send: False while an event waits.
         """
-        if not self.is_busy:
+        if self._on_the_way is not None:
+            if not line.has_passed(self._on_the_way.mark):
+                return
+            self._learn(self._on_the_way, passed=True)
+            self._on_the_way = None
+        if not may_send():
             return
-        self._measure(line.backlog_bytes)
-        while may_send() and line.backlog_bytes <= TRACKS_AHEAD_BYTES:
+        sent_bytes = 0
+        while sent_bytes < TRACKS_BYTES and may_send():
             message = self._next_track()
             if message is None:
                 break
-            self._hand_over(message, line, send, forbids=forbids)
-        if may_send() and not self._tracks and self._under_way is None and not line.backlog_bytes:
-            message = self._next_picture()
-            if message is not None and self._hand_over(message, line, send, forbids=forbids):
-                self._under_way = (self._clock(), len(message.payload))
+            if self._hand_over(message, line, send, forbids=forbids):
+                sent_bytes += line.packet_bytes(message)
+        if sent_bytes:
+            self._mark(line, None)
+        elif self._pictures and may_send():
+            self._send_picture(line, send, forbids=forbids)
+
+    def _send_picture(
+        self, line: Line, send: Callable[[Message], object], *, forbids: Callable[[str], bool]
+    ) -> None:
+        if self._largest is None or self._clock() - self._learned_at_s > RELEARN_S:
+            self._largest = None
+            self._mark(line, 0)  # first see how it is
+            return
+        message = self._next_picture(self._largest)
+        if message is not None and self._hand_over(message, line, send, forbids=forbids):
+            self._mark(line, len(message.payload))
+
+    def _mark(self, line: Line, picture_bytes: int | None) -> None:
+        mark = line.mark()
+        if mark is not None:
+            self._on_the_way = _OnTheWay(mark, self._clock(), picture_bytes)
+
+    def _learn(self, sent: _OnTheWay, *, passed: bool) -> None:
+        """How large a picture may be, from how long one took, or has taken until it was lost."""
+        if sent.picture_bytes is None:
+            return
+        took_s = max(1e-4, self._clock() - sent.since_s)
+        if sent.picture_bytes == 0:
+            self._largest = LIKELY_BYTES * PICTURE_S / took_s
+        else:
+            by_pace = sent.picture_bytes * PICTURE_S / took_s
+            if took_s > PICTURE_S:
+                log.warning(
+                    "pictures.line_is_slow",
+                    bytes=sent.picture_bytes,
+                    took_s=round(took_s, 1),
+                    remedy="make them smaller, see [images]",
+                )
+                self._largest = by_pace
+            elif passed and by_pace > GROWTH * sent.picture_bytes:
+                self._largest = max(self._largest or 0.0, GROWTH * sent.picture_bytes)
+            elif passed:
+                self._largest = max(by_pace, sent.picture_bytes)
+        self._learned_at_s = self._clock()
 
     def _hand_over(
         self,
@@ -175,9 +231,9 @@ class SpareLane:
         is_picture = not message.is_text
         with self._lock:
             if not fits or forbids(message.topic):
-                self._note(tracks=not is_picture, pictures=is_picture)
+                self._add(tracks_dropped=not is_picture, pictures_dropped=is_picture)
                 return False
-            self._note(tracks_sent=not is_picture, pictures_sent=is_picture)
+            self._add(tracks_sent=not is_picture, pictures_sent=is_picture)
         send(message)
         return True
 
@@ -187,52 +243,21 @@ class SpareLane:
                 waiting = self._tracks.popitem(last=False)[1]
                 if self._clock() - waiting.since_s <= TRACK_STALE_S:
                     return waiting.message
-                self._note(tracks=1)
+                self._add(tracks_dropped=1)
         return None
 
-    def _next_picture(self) -> Message | None:
+    def _next_picture(self, largest: float) -> Message | None:
         with self._lock:
             while self._pictures:
                 waiting = self._pictures.popleft()
                 size = len(waiting.message.payload)
                 self._pictures_bytes -= size
-                fresh = self._clock() - waiting.since_s <= PICTURE_STALE_S
-                if fresh and (self._largest is None or size <= self._largest):
+                if size <= largest and self._clock() - waiting.since_s <= PICTURE_STALE_S:
                     return waiting.message
-                self._note(pictures=1)
+                self._add(pictures_dropped=1)
         return None
 
-    def _measure(self, backlog: int | None) -> None:
-        """Learn how long the picture under way takes; `backlog` is None when the line was lost."""
-        now_s = self._clock()
-        if self._largest is not None and now_s - self._learned_at_s > RELEARN_S:
-            self._largest = None
-        if self._under_way is None:
-            return
-        sent_at_s, size = self._under_way
-        took_s = now_s - sent_at_s
-        if took_s > PICTURE_S:
-            if self._largest is None:
-                log.warning(
-                    "pictures.line_is_slow", bytes=size, remedy="smaller pictures, [images]"
-                )
-            self._largest, self._learned_at_s = size * PICTURE_S / took_s, now_s
-        if not backlog:
-            self._under_way = None
-
-    def _note(
-        self,
-        *,
-        tracks: int = 0,
-        pictures: int = 0,
-        tracks_sent: int = 0,
-        pictures_sent: int = 0,
-    ) -> None:
+    def _add(self, **more: int) -> None:
         """Count; the lock is held."""
-        before = self._figures
-        self._figures = SpareFigures(
-            tracks_sent=before.tracks_sent + tracks_sent,
-            tracks_dropped=before.tracks_dropped + tracks,
-            pictures_sent=before.pictures_sent + pictures_sent,
-            pictures_dropped=before.pictures_dropped + pictures,
-        )
+        now = self._figures
+        self._figures = replace(now, **{name: getattr(now, name) + n for name, n in more.items()})
