@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.plates import MAX_CHARS, clearly_different, edit_distance, rank_by_format
-from alprd.core.regions import vote_region
+from alprd.core.regions import choose_region, region_posterior
 from alprd.core.types import ALPHABET, BLANK, Candidate, PlateRead, Region
 
 CORRELATION: Final = 0.5
@@ -108,10 +108,11 @@ def vote(ballots: Sequence[Ballot]) -> Vote | None:
     ballots = [b for b in ballots if not clearly_different(b.read.text, reference)]
     weights = _with_sharpness(ballots)
     columns = _pool(ballots, weights, reference)
-    region = vote_region([ballot.read.regions for ballot in ballots], weights.tolist())
     found = _best_texts(columns)
     as_read = [Candidate(plate=text, confidence=p) for text, (p, _) in found.items()]
-    ranked = rank_by_format(as_read, region.code if region is not None else None)
+    seen = [ballot.read.regions for ballot in ballots]
+    regions = region_posterior(seen, weights.tolist(), as_read)
+    ranked = rank_by_format(as_read, regions)
     if not ranked:
         return None
     plate, best = as_read[0].plate, ranked[0]
@@ -135,7 +136,7 @@ def vote(ballots: Sequence[Ballot]) -> Vote | None:
             for i, c in enumerate(ranked[:CANDIDATES])
             if i == 0 or c.confidence * scale >= CANDIDATE_MIN
         ),
-        region=region,
+        region=choose_region(regions),
     )
 
 

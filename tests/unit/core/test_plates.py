@@ -1,21 +1,18 @@
-"""How alike texts are, and what national formats may and may not do."""
+"""How alike texts are, and what serials may and may not do to them."""
 
 from __future__ import annotations
-
-import re
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from alprd.core.formats import SERIALS, follows_serial
 from alprd.core.observe import usable_read
 from alprd.core.plates import (
-    FORMATS,
     clearly_different,
     edit_distance,
     is_fragment,
     look_alike,
-    matches_format,
     nearly_same,
     rank_by_format,
 )
@@ -53,34 +50,9 @@ def test_a_half_covered_plate_is_not_another_plate() -> None:
     assert not clearly_different("LS15EBC", "L5I5EBC")
 
 
-@pytest.mark.parametrize(
-    ("region", "text"),
-    [
-        ("GB", "LS15EBC"), ("TR", "34A36837"), ("RO", "B123XYZ"), ("DE", "BAB1234E"),
-        ("FR", "AA123AA"), ("ES", "1234BCD"), ("NL", "GZ123R"), ("IN", "DL8CAF5030"),
-        ("US-CA", "7ABC123"), ("BR", "ABC1D23"), ("PL", "WA12345"), ("IT", "AB123CD"),
-    ],
-)  # fmt: skip
-def test_a_usual_plate_has_its_countrys_format(region: str, text: str) -> None:
-    assert matches_format(text, region) is True
-    assert matches_format("I" * 9, region) is False
-
-
-def test_the_format_of_an_unknown_country_is_unknown() -> None:
-    assert matches_format("LS15EBC", "ZZ") is None
-    assert matches_format("LS15EBC", "GB-SCT") is True
-
-
-def test_every_format_is_a_regular_expression_of_a_region_code() -> None:
-    for region, patterns in FORMATS.items():
-        assert re.fullmatch(r"[A-Z]{2}(-[A-Z]{2})?", region)
-        for pattern in patterns:
-            re.compile(pattern)
-
-
 @pytest.mark.parametrize("text", ["MH12ABC1234", "182WW123456"])
 def test_the_longest_plate_of_a_format_can_be_read_and_voted(text: str) -> None:
-    assert any(matches_format(text, region) for region in FORMATS)
+    assert any(follows_serial(text, region) for region in SERIALS)
     read = usable_read(make_read(text))
     assert read is not None
     found = vote([Ballot(read=read, weight=1.0)])
@@ -95,10 +67,19 @@ def test_a_format_decides_between_look_alikes_that_are_about_equally_probable() 
             Candidate(plate="LS15EBC", confidence=0.4),
             Candidate(plate="LSJ5EBC", confidence=0.05),
         ],
-        "GB",
+        {"GB": 0.9, "RO": 0.1},
     )
     assert [c.plate for c in ranked] == ["LS15EBC", "LSI5EBC", "LSJ5EBC"]
     assert sum(c.confidence for c in ranked) == pytest.approx(0.95)
+
+
+def test_a_format_of_a_region_that_is_hardly_likely_decides_nothing() -> None:
+    texts = [
+        Candidate(plate="LSI5EBC", confidence=0.5),
+        Candidate(plate="LS15EBC", confidence=0.4),
+    ]
+    ranked = rank_by_format(texts, {"GB": 0.02, "unknown": 0.98})
+    assert [c.plate for c in ranked] == ["LSI5EBC", "LS15EBC"]
 
 
 def test_a_format_never_overwrites_a_confident_read() -> None:
@@ -106,7 +87,7 @@ def test_a_format_never_overwrites_a_confident_read() -> None:
         Candidate(plate="LSI5EBC", confidence=0.9),
         Candidate(plate="LS15EBC", confidence=0.09),
     ]
-    assert rank_by_format(sure, "GB") == tuple(sure)
+    assert rank_by_format(sure, {"GB": 1.0}) == tuple(sure)
 
 
 def test_a_format_never_promotes_what_looks_different() -> None:
@@ -115,7 +96,7 @@ def test_a_format_never_promotes_what_looks_different() -> None:
         Candidate(plate="LS15EBC", confidence=0.4),
     ]
     assert not look_alike("LSX5EBC", "LS15EBC")
-    assert rank_by_format(texts, "GB") == tuple(texts)
+    assert rank_by_format(texts, {"GB": 1.0}) == tuple(texts)
 
 
 def test_without_a_known_region_the_order_stays() -> None:
@@ -123,6 +104,6 @@ def test_without_a_known_region_the_order_stays() -> None:
         Candidate(plate="LSI5EBC", confidence=0.5),
         Candidate(plate="LS15EBC", confidence=0.4),
     ]
-    assert rank_by_format(texts, None) == tuple(texts)
-    assert rank_by_format(texts, "ZZ") == tuple(texts)
-    assert rank_by_format([], "GB") == ()
+    assert rank_by_format(texts, {}) == tuple(texts)
+    assert rank_by_format(texts, {"ZZ": 1.0}) == tuple(texts)
+    assert rank_by_format([], {"GB": 1.0}) == ()
