@@ -21,7 +21,7 @@ from alprd.actions import Actions
 from alprd.camera_set import CameraBook
 from alprd.config import ConfigError, Settings
 from alprd.control import RemoteControl
-from alprd.delivery import new_publisher, new_sink, open_outbox
+from alprd.delivery import new_publisher, new_sink, open_outbox, retained_topics
 from alprd.errands import Errands
 from alprd.extras import Extras
 from alprd.host.heartbeats import Heartbeats
@@ -150,6 +150,7 @@ class _Daemon:
             )
             delivery.callback(self._flush)
             self._board = self._control.board(self._publisher)
+            self._publisher.keep(retained_topics(settings))
             self._book = CameraBook(self._publisher, self._signals.wake)
             with ExitStack() as recognition:
                 self._models = load_models(settings.inference)
@@ -339,6 +340,7 @@ class _Daemon:
         self._rules.use(plan.settings)
         self._extras.use(plan.settings)
         self._control.use(plan.settings)
+        self._publisher.keep(retained_topics(plan.settings))
         self._wellbeing.use(plan.settings)
         self._telling.info()
         changed = {

@@ -56,6 +56,7 @@ class RemoteControl:
             publisher.announce,
             device_id=self._settings.device_id,
             prefix=self._settings.mqtt.prefix,
+            notes=publisher.notes,
         )
         self.use(self._settings)
         return self._discovery

@@ -9,6 +9,7 @@ from typing import Any
 from alprd.config import Settings
 from alprd.ports import Beat
 from alprd.publish.courier import Subscriptions
+from alprd.publish.discovery import discovery_topic
 from alprd.publish.loop import PublisherStats
 from alprd.publish.message import Inbound
 from alprd.publish.outbox import Outbox
@@ -74,6 +75,16 @@ def new_sink(
         models=models,
         on_stored=on_stored,
     )
+
+
+def retained_topics(settings: Settings) -> frozenset[str]:
+    """Where this configuration leaves messages on the broker; alerts end by themselves."""
+    device = f"{settings.mqtt.prefix}/devices/{settings.device_id}"
+    topics = {f"{device}/{name}" for name in ("availability", "info", "health")}
+    topics |= {f"{settings.mqtt.prefix}/{camera.id}/status" for camera in settings.cameras}
+    if settings.homeassistant.enabled:
+        topics.add(discovery_topic(settings.homeassistant.prefix, settings.device_id))
+    return frozenset(topics)
 
 
 def delivery_notice(stats: PublisherStats) -> dict[str, Any]:

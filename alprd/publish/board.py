@@ -41,11 +41,22 @@ class Board:
         device_id: str,
         now: Callable[[], datetime],
         on_change: Callable[[], None],
+        on_taken_away: Callable[[str], None] = lambda _: None,
     ) -> None:
+        """Nothing is there yet.
+
+        Args:
+            prefix: first topic level(s).
+            device_id: the device's name in topics.
+            now: aware wall time.
+            on_change: called when there is something to send.
+            on_taken_away: told every topic that the broker has emptied for us; by the publisher.
+        """
         self._prefix = prefix
         self._device_id = device_id
         self._now = now
         self._on_change = on_change
+        self._on_taken_away = on_taken_away
         self._lock = threading.Lock()
         self._latest: dict[str, BoardMessage] = {}
         self._unsent: dict[str, None] = {}  # a set that remembers the order
@@ -94,20 +105,17 @@ class Board:
                     return self._latest[topic]
             return None
 
-    def acknowledged(self, topic: str) -> bool:
+    def acknowledged(self, topic: str) -> None:
         """The broker has the topic's message: one that took a status away is not repeated.
 
         The camera may meanwhile belong to another device, whose status a later connect would take.
-
-        Returns:
-            Whether the topic is now empty for good.
         """
         with self._lock:
             latest = self._latest.get(topic)
             if latest is None or latest.payload or topic in self._unsent:
-                return False
+                return
             del self._latest[topic]
-            return True
+        self._on_taken_away(topic)
 
     def refused(self, topic: str) -> None:
         """The broker does not want the topic's message: it stays to be sent.

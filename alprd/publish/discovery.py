@@ -17,6 +17,7 @@ from alprd import __version__
 from alprd.config.policy import HomeAssistantSettings
 from alprd.core.types import CameraStatus
 from alprd.ports import StateBoard
+from alprd.publish.notes import Notes
 from alprd.publish.sink import encode
 
 CAMERA_STATES: Final = ("online", "stalled", "offline", "ended", "disabled")
@@ -28,7 +29,16 @@ _AVAILABILITY: Final = "{{ 'online' if value == 'online' else 'offline' }}"
 # Only what an automation decides by: attributes are written to a database at every pass.
 _SHOWN: Final = ("plate", "camera_id", "confidence", "lists", "captured_at", "event_id", "seq")
 
+NOTE: Final = "discovered"
+TEMPERATURE: Final = "temperature_"
+MOST_REMOVED: Final = 200
+
 Component = dict[str, Any]
+
+
+def discovery_topic(prefix: str, device_id: str) -> str:
+    """Where Home Assistant looks for the message; `prefix` is its own."""
+    return f"{prefix}/device/{device_id}/config"
 
 
 def discovery_payload(
@@ -52,7 +62,7 @@ def discovery_payload(
     for camera_id in camera_ids:
         components.update(_camera(f"{prefix}/{camera_id}", camera_id))
     for zone in sorted(zones):
-        key = f"temperature_{_slug(zone)}"
+        key = f"{TEMPERATURE}{_slug(zone)}"
         components[key] = {
             "platform": "sensor",
             "name": f"Temperature {zone}",
@@ -140,6 +150,7 @@ class Discovery:
         announce: publishes a retained message on any topic; empty takes it away.
         device_id: the device's name in topics.
         prefix: first topic level(s) of alprd.
+        notes: keep over restarts what was described of cameras.
     """
 
     def __init__(
@@ -149,6 +160,7 @@ class Discovery:
         *,
         device_id: str,
         prefix: str,
+        notes: Notes,
     ) -> None:
         self._board = board
         self._announce = announce
@@ -159,7 +171,9 @@ class Discovery:
         self._camera_ids: tuple[str, ...] = ()
         self._interval_s = 0.0
         self._zones: frozenset[str] = frozenset()
-        self._platforms: dict[str, str] = {}
+        self._notes = notes
+        before = notes.recall(NOTE)
+        self._platforms = {key: str(platform) for key, platform in before.items()}
         self._said: tuple[str, bytes] | None = None
 
     def use(
@@ -188,7 +202,7 @@ class Discovery:
                 self._describe()
 
     def _describe(self) -> None:
-        topic = f"{self._settings.prefix}/device/{self._device_id}/config"
+        topic = discovery_topic(self._settings.prefix, self._device_id)
         if self._said is not None and (not self._settings.enabled or topic != self._said[0]):
             self._announce(self._said[0], b"")
             self._said = None
@@ -203,9 +217,12 @@ class Discovery:
         )
         platforms = {key: c["platform"] for key, c in described["components"].items()}
         # Home Assistant removes what is named without its settings.
-        for key in sorted(self._platforms.keys() - platforms.keys()):
+        for key in sorted(self._platforms.keys() - platforms.keys())[:MOST_REMOVED]:
             described["components"][key] = {"platform": self._platforms[key]}
         self._platforms |= platforms
+        # Temperatures come back by themselves; until then they must not be removed after a start.
+        known = {k: v for k, v in self._platforms.items() if not k.startswith(TEMPERATURE)}
+        self._notes.remember(NOTE, known)
         payload = encode(described)
         if self._said != (topic, payload):
             self._said = topic, payload

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random as random_module
 import threading
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
@@ -17,8 +17,10 @@ from alprd.core.types import CameraStatus
 from alprd.ports import Beat, Clock
 from alprd.publish.board import Board
 from alprd.publish.courier import Station, Subscriptions
+from alprd.publish.leftovers import Leftovers
 from alprd.publish.loop import GOODBYE_S, PublisherStats, PublishLoop
 from alprd.publish.message import Inbound, Message
+from alprd.publish.notes import Notes
 from alprd.publish.outbox import Outbox
 from alprd.publish.post import Post
 from alprd.publish.spare import SpareFigures, SpareLane
@@ -85,8 +87,17 @@ class PublisherThread:
         self._flush_timeout_s = flush_timeout_s
         self._clock = clock
         self._waker = Waker()
+        self.notes = Notes(outbox)
+        """What is remembered over restarts; callable from any thread."""
+        self._leftovers = Leftovers(
+            self.notes, device_id=device_id, take_away=lambda topic: self.announce(topic, b"")
+        )
         self._board = Board(
-            prefix=settings.prefix, device_id=device_id, now=now, on_change=self._waker.wake
+            prefix=settings.prefix,
+            device_id=device_id,
+            now=now,
+            on_change=self._waker.wake,
+            on_taken_away=self._leftovers.gone,
         )
         self._post = Post(on_change=self._waker.wake)
         self._spare = SpareLane(on_change=self._waker.wake, clock=clock)
@@ -129,6 +140,10 @@ class PublisherThread:
     def forget_camera(self, camera_id: str) -> None:
         """Take away the retained status of a camera that is no longer configured."""
         self._board.forget_camera(camera_id)
+
+    def keep(self, topics: Collection[str]) -> None:
+        """Of the retained topics only these are ours from now on, also over restarts."""
+        self._leftovers.keep(topics)
 
     def device(self, name: str, payload: Mapping[str, Any], *, retain: bool) -> None:
         """Publish on <prefix>/devices/<device>/<name>; retained ones re-sent on every connect."""

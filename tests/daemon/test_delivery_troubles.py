@@ -110,3 +110,28 @@ def test_a_camera_that_the_broker_forbids_stops_no_other_and_info_names_it(
         subscriber.wait_until(lambda seen: len(gaps(seen)) >= 1)
         assert {reason for _, _, reason in gaps(subscriber.messages)} == {"refused"}
         assert daemon.stop()[0] == 0
+
+
+def test_a_camera_that_left_while_the_daemon_was_off_leaves_nothing_on_the_broker(
+    make_config: MakeConfig,
+    make_daemon: MakeDaemon,
+    subscriber: Subscriber,
+    street: Path,
+    topic_prefix: str,
+) -> None:
+    cameras = [{"id": name, "source": str(street), "folder_fps": 12} for name in ("old", "gate")]
+    found_by = f"[homeassistant]\nenabled = true\nprefix = '{topic_prefix}/ha'"
+    status = f"{topic_prefix}/old/status"
+    daemon = make_daemon(make_config(*cameras, extra=found_by))
+    daemon.start()
+    subscriber.wait_until(lambda _: bool(subscriber.on(status)))
+    assert daemon.stop()[0] == 0
+    daemon = make_daemon(make_config(cameras[1]))
+    daemon.start()
+    subscriber.wait_until(
+        lambda seen: (
+            {m.topic for m in seen if m.payload == b""}
+            >= {status, next(m.topic for m in seen if m.topic.endswith("/config"))}
+        )
+    )
+    assert daemon.stop()[0] == 0

@@ -137,6 +137,29 @@ def test_a_status_that_was_taken_away_is_left_alone_after_a_later_connect(
         assert subscriber.on(topic)[-1].payload != b""
 
 
+def test_what_left_the_configuration_while_the_device_was_off_leaves_the_broker(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    topics = {name: f"{topic_prefix}/{name}/status" for name in ("old", "gate")}
+    with Device(tmp_path, broker.url, prefix=topic_prefix) as device:
+        device.publisher.keep(topics.values())
+        for name in topics:
+            device.publisher.camera_status(CameraStatus(camera_id=name, state="online"))
+        device.wait_until(lambda stats: stats.connected)
+    with (
+        Subscriber(broker, f"{topic_prefix}/#") as subscriber,
+        Device(tmp_path, broker.url, prefix=topic_prefix) as device,
+    ):
+        device.publisher.keep([topics["gate"]])
+        subscriber.wait_until(
+            lambda _: [m.payload for m in subscriber.on(topics["old"])][-1:] == [b""]
+        )
+        device.wait_until(lambda _: topics["old"] not in str(device.outbox.recall("retained")))
+    with Subscriber(broker, f"{topic_prefix}/#") as late:
+        late.wait_for(2)  # availability and the other camera's status
+        assert late.on(topics["old"]) == []
+
+
 def test_a_wrong_password_is_not_a_connection_and_the_reason_hides_it(
     make_broker: MakeBroker, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from functools import cache
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -18,6 +19,9 @@ from jsonschema import Draft202012Validator
 from alprd.config import HomeAssistantSettings
 from alprd.core.types import Speed
 from alprd.publish.discovery import CAMERA_STATES, Discovery, discovery_payload
+from alprd.publish.notes import Notes
+from alprd.publish.outbox import Outbox
+from support.outboxes import open_outbox
 from support.payloads import payload_of
 from support.plate_events import plate_event
 
@@ -75,8 +79,19 @@ def board() -> Board:
 
 
 @pytest.fixture
-def discovery(board: Board) -> Discovery:
-    return Discovery(board, board.announce, device_id="edge-07", prefix="alpr")
+def outbox(tmp_path: Path) -> Iterator[Outbox]:
+    with open_outbox(tmp_path / "outbox.sqlite") as opened:
+        yield opened
+
+
+@pytest.fixture
+def discovery(board: Board, outbox: Outbox) -> Discovery:
+    return started(board, outbox)
+
+
+def started(board: Board, outbox: Outbox) -> Discovery:
+    """As at the daemon's start."""
+    return Discovery(board, board.announce, device_id="edge-07", prefix="alpr", notes=Notes(outbox))
 
 
 ON = HomeAssistantSettings(enabled=True)
@@ -219,3 +234,18 @@ def test_switched_off_it_takes_its_message_away(discovery: Discovery, board: Boa
     assert board.announced[-1] == ("homeassistant/device/edge-07/config", b"")
     discovery.use(HomeAssistantSettings(), ["gate"], 10.0)
     assert len(board.announced) == 2
+
+
+def test_a_camera_that_left_while_the_daemon_was_off_is_removed_and_a_temperature_is_not(
+    board: Board, outbox: Outbox
+) -> None:
+    before = started(board, outbox)
+    before.use(ON, ["gate", "yard"], 10.0)
+    before.device("health", {"temperatures": [{"name": "cpu", "c": 40.0}]}, retain=True)
+    started(board, outbox).use(ON, ["gate"], 10.0)
+    components = board.newest()["components"]
+    assert components["yard_plate"] == {"platform": "sensor"}
+    assert components["yard_pass"] == {"platform": "event"}
+    assert len(components["gate_plate"]) > 1
+    assert "temperature_cpu" not in components
+    assert problems(board.newest()) == []
