@@ -368,7 +368,7 @@ class CameraPipeline:
             if continues is None
             else self._new_event_id,
             places=self._places,
-            speed=None if meter is None else meter.speed_of(track.path, last.frame_size),
+            speed=None if meter is None else meter.speed_of(track.path, last.frame_size, found.region),
             continues=continues,
         )
 

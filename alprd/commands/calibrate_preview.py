@@ -139,7 +139,7 @@ def _picture(image: ImageU8) -> str:
 
 def _plate_widths(measure: Measure, places: Floats, axis: int) -> list[float]:
     """How wide a plate across the way is seen at each place; of a known width if there is one."""
-    width_m = next(iter(measure.calibration.plate_widths_m), USUAL_WIDTH_M)
+    width_m = next(iter(measure.calibration.plate_widths_m or ()), USUAL_WIDTH_M)
     # On the road's plane it seems as much larger as its speed does.
     width_m /= by_height(measure).factor
     half = np.zeros(2)

@@ -75,10 +75,11 @@ class SpeedSettings(Section):
         le=2.0,
         description="how much that differs from vehicle to vehicle, metres",
     )
-    plate_widths_m: tuple[Annotated[float, Field(ge=0.1, le=2.0)], ...] = Field(
-        default=(),
+    plate_widths_m: tuple[Annotated[float, Field(ge=0.1, le=2.0)], ...] | None = Field(
+        default=None,
         max_length=8,
-        description="the widths that plates have here, metres: a plate then tells its own height",
+        description="the widths that plates have here, metres: a plate then tells its own height; "
+        "default: those of the country that it is from; []: none",
     )
     plate_width_error: float = Field(
         default=0.02,

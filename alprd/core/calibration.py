@@ -61,7 +61,7 @@ class Calibration:
         lens: known lens; None for one without distortion.
         plate_height_m: how high plates are above the plane that was measured.
         plate_height_error_m: how much that differs from vehicle to vehicle (standard deviation).
-        plate_widths_m: how wide plates are, where that is known.
+        plate_widths_m: how wide plates are, where that is known; None to go by their country.
         plate_width_error: how much a plate differs from that, or is seen wider or narrower, as a
             share of it (standard deviation).
         readout_s: rolling shutter: time between the exposures of the first and the last row.
@@ -79,7 +79,7 @@ class Calibration:
     lens: Lens | None = None
     plate_height_m: float = 0.5
     plate_height_error_m: float = 0.1
-    plate_widths_m: tuple[float, ...] = ()
+    plate_widths_m: tuple[float, ...] | None = None
     plate_width_error: float = 0.02
     readout_s: float = 0.0
     camera_height_m: float | None = None

@@ -32,6 +32,10 @@ STILL_WIDTHS: Final = 0.35
 STILL_GROWTH: Final = 0.2
 """A plate stands that neither moved nor grew by more than this for so long."""
 
+STOOD_WIDTHS: Final = 0.1
+STOOD_SHARE: Final = 0.8
+"""What was so near to its first place for so much of its path stood there."""
+
 ENDS: Final = 5
 ENDS_S: Final = 0.3
 """The median of up to 5 points within 0.3 s stands for an end of the path."""
@@ -47,7 +51,8 @@ def direction_of(path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Dire
     waits has the direction in which it came. A plate's size tells its distance (a plate is about
     half a metre wide everywhere), so motion towards the camera and across can be compared in the
     same unit, plate widths. Where the size hardly changes, the road does: it lies below the camera,
-    so what moves down the picture comes near. None also when size and road contradict each other.
+    so what moves down the picture comes near. None also when size and road contradict each other,
+    and for what stood where it was first seen, and at most begins to move.
 
     Args:
         path: oldest first.
@@ -62,7 +67,9 @@ def direction_of(path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Dire
     dx_px, dy_px = end.x_px - start.x_px, end.y_px - start.y_px
     moved = math.hypot(dx_px, dy_px) / mean_width
     growth = _growth(start, end)
-    if moved < MIN_MOVED_WIDTHS and abs(growth) < MIN_GROWTH:
+    stood = _stood(path, start)
+    least_moved = STILL_WIDTHS if stood else MIN_MOVED_WIDTHS
+    if moved < least_moved and abs(growth) < (STILL_GROWTH if stood else MIN_GROWTH):
         return None
     across, nearer = _travelled(start, end, growth, frame_size)
     if abs(nearer) >= abs(across):
@@ -88,6 +95,13 @@ def stands_still(path: Sequence[PathPoint]) -> bool:
     return abs(math.log(newest.width_px / lately[0].width_px)) <= STILL_GROWTH and all(
         math.dist((p.x_px, p.y_px), (newest.x_px, newest.y_px)) < free_px for p in lately
     )
+
+
+def _stood(path: Sequence[PathPoint], start: PathPoint) -> bool:
+    """Whether it stayed where it was first seen for nearly all of the path."""
+    free_px = STOOD_WIDTHS * start.width_px
+    there = sum(math.dist((p.x_px, p.y_px), (start.x_px, start.y_px)) <= free_px for p in path)
+    return there >= STOOD_SHARE * len(path)
 
 
 def _growth(start: PathPoint, end: PathPoint) -> float:

@@ -10,7 +10,7 @@ Both are weighed by their errors.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -74,7 +74,13 @@ def by_height(measure: Measure) -> Parallax:
 
 
 def by_width(
-    measure: Measure, plane: Plane, points_px: Floats, widths_px: Floats, along: Floats
+    measure: Measure,
+    plane: Plane,
+    points_px: Floats,
+    widths_px: Floats,
+    along: Floats,
+    *,
+    known_m: Sequence[float],
 ) -> Parallax:
     """From the plate's width where that is known, and from the heights.
 
@@ -84,9 +90,9 @@ def by_width(
         points_px: (n, 2) the plate's centres, undistorted.
         widths_px: (n,) its widths, as the lens shows them.
         along: (2,) unit vector of where it drove.
+        known_m: the widths that it may have, metres; none for the heights alone.
     """
     usual = by_height(measure)
-    known_m = measure.calibration.plate_widths_m
     fine = np.isfinite(widths_px) & (widths_px > 0.0)
     if not known_m or usual.relative_error == 0.0 or not fine.any():
         return usual

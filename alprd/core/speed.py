@@ -17,10 +17,11 @@ from typing import Final, Literal
 import numpy as np
 
 from alprd.core.calibration import Calibration, measure_of
+from alprd.core.plate_sizes import widths_of
 from alprd.core.strip import over_lines
 from alprd.core.tracking import PathPoint
 from alprd.core.travel import Measured, Refused, over_plane, seen_on
-from alprd.core.types import Speed
+from alprd.core.types import Region, Speed
 
 __all__ = ["KMH", "KMH_PER_MPH", "Measured", "Refused", "SpeedMeter", "SpeedRules", "kmh_of"]
 
@@ -74,15 +75,21 @@ class SpeedMeter:
         self._rules = rules
         self._on_refused = on_refused
 
-    def speed_of(self, path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Speed | None:
+    def speed_of(
+        self,
+        path: Sequence[PathPoint],
+        frame_size: tuple[int, int],
+        region: Region | None = None,
+    ) -> Speed | None:
         """The mean speed over the calibrated part of the path; None when it cannot be told.
 
         Args:
             path: oldest first.
             frame_size: (width, height), pixels.
+            region: where the plate is from, which tells how wide it is.
         """
         try:
-            found = self.measured(path, frame_size)
+            found = self.measured(path, frame_size, region)
         except Refused as reason:
             self._on_refused(str(reason))
             return None
@@ -92,16 +99,29 @@ class SpeedMeter:
             return None
         return _speed(found, self._measure.name, self._rules)
 
-    def measured(self, path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Measured:
+    def measured(
+        self,
+        path: Sequence[PathPoint],
+        frame_size: tuple[int, int],
+        region: Region | None = None,
+    ) -> Measured:
         """As `speed_of`, with the stretch. Raises Refused."""
         measure = self._measure
+        given_m = measure.calibration.plate_widths_m
+        widths_m = widths_of(region) if given_m is None else given_m
         seen = seen_on(path, frame_size, measure.calibration)
         if measure.strip is not None:
-            found = over_lines(measure, measure.strip, seen)
+            found = over_lines(measure, measure.strip, seen, widths_m=widths_m)
         elif measure.plane is None:
             raise Refused("nothing was calibrated")
         else:
-            found = over_plane(measure, measure.plane, seen, min_path_m=self._rules.min_path_m)
+            found = over_plane(
+                measure,
+                measure.plane,
+                seen,
+                min_path_m=self._rules.min_path_m,
+                widths_m=widths_m,
+            )
         kmh, stderr_kmh = KMH * found.speed_m_s, KMH * found.stderr_m_s
         if not (math.isfinite(kmh) and math.isfinite(stderr_kmh)) or kmh > MAX_KMH:
             raise Refused(f"{kmh:.0f} km/h is no vehicle's speed")

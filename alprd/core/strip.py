@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
@@ -28,13 +29,16 @@ ROUGH_PX: Final = 3.0
 """What a plate's place may be off in the picture without that telling anything."""
 
 
-def over_lines(measure: Measure, strip: Floats, seen: Seen) -> Measured:
+def over_lines(
+    measure: Measure, strip: Floats, seen: Seen, *, widths_m: Sequence[float]
+) -> Measured:
     """The speed from the times at which both lines were crossed. Raises Refused.
 
     Args:
         measure: the calibration.
         strip: its lines as `Measure.strip`.
         seen: the path.
+        widths_m: those that the plate may have; none where that is not known.
     """
     calibration = measure.calibration
     passed = []
@@ -49,7 +53,13 @@ def over_lines(measure: Measure, strip: Floats, seen: Seen) -> Measured:
     took_s, distance_m = last_s - first_s, calibration.distance_m or 0.0
     if not took_s > 0.0:
         raise Refused("it crossed both lines at once")
-    slant = _refuse_detours(measure, strip, seen, (passed[0][0], passed[1][0]))
+    slant = _refuse_detours(
+        measure,
+        strip,
+        seen,
+        (passed[0][0], passed[1][0]),
+        plate_m=max(widths_m, default=USUAL_PLATE_M),
+    )
     parallax = by_height(measure)
     relative = math.hypot(
         math.hypot(first_error_s, last_error_s) / took_s,
@@ -64,7 +74,12 @@ def over_lines(measure: Measure, strip: Floats, seen: Seen) -> Measured:
 
 
 def _refuse_detours(
-    measure: Measure, strip: Floats, seen: Seen, crossed_s: tuple[float, float]
+    measure: Measure,
+    strip: Floats,
+    seen: Seen,
+    crossed_s: tuple[float, float],
+    *,
+    plate_m: float,
 ) -> float:
     """Refuse what did not drive straight and steadily from line to line, between their ends.
 
@@ -79,7 +94,7 @@ def _refuse_detours(
     if not all(-BESIDE <= place <= 1.0 + BESIDE for place in at):
         raise Refused("it passed beside the ends of a line")
     between = (ahead.t_s > min(crossed_s)) & (ahead.t_s < max(crossed_s))
-    wide = _strip_width(measure, ahead, crossed_s)
+    wide = _strip_width(measure, ahead, crossed_s, plate_m)
     slant = wide * (at[1] - at[0])
     if abs(slant) > MAX_SLANT:
         raise Refused("it crossed the lines aslant, or their ends do not lie opposite each other")
@@ -111,9 +126,10 @@ def _unevenness(along: Floats, share: Floats) -> Floats:
     return np.asarray(np.abs(along - steady), dtype=np.float64)
 
 
-def _strip_width(measure: Measure, ahead: Seen, crossed_s: tuple[float, float]) -> float:
+def _strip_width(
+    measure: Measure, ahead: Seen, crossed_s: tuple[float, float], plate_m: float
+) -> float:
     """How wide the strip is, as a share of its length, by the plate's width where it crossed."""
-    plate_m = max(measure.calibration.plate_widths_m, default=USUAL_PLATE_M)
     wide_m = []
     for ends, t_s in zip(measure.lines_px, crossed_s, strict=True):
         near = np.argsort(np.abs(ahead.t_s - t_s), kind="stable")[:NEAREST]

@@ -102,8 +102,18 @@ def seen_on(
     return seen.only(np.isfinite(points_px).all(axis=1) & _rising(t_s))
 
 
-def over_plane(measure: Measure, plane: Plane, seen: Seen, *, min_path_m: float) -> Measured:
-    """The speed over the calibrated area. Raises Refused."""
+def over_plane(
+    measure: Measure, plane: Plane, seen: Seen, *, min_path_m: float, widths_m: Sequence[float]
+) -> Measured:
+    """The speed over the calibrated area. Raises Refused.
+
+    Args:
+        measure: the calibration.
+        plane: its plane.
+        seen: the path.
+        min_path_m: a shorter one is refused.
+        widths_m: those that the plate may have; none where that is not known.
+    """
     inside = seen.only(_inside(measure, plane, seen.points_px))
     t_s, points_px = inside.t_s, inside.points_px
     if len(t_s) < MIN_POINTS:
@@ -119,7 +129,7 @@ def over_plane(measure: Measure, plane: Plane, seen: Seen, *, min_path_m: float)
     if fit is None or fit.used.sum() < MIN_POINTS:
         raise Refused("the points do not agree on one vehicle's way")
     _refuse_unsteady(fit, t_s, places @ aside, np.linalg.norm(aside @ by_px, axis=1))
-    parallax = by_width(measure, plane, points_px, inside.widths_px, along)
+    parallax = by_width(measure, plane, points_px, inside.widths_px, along, known_m=widths_m)
     speed = fit.speed * parallax.factor
 
     def speed_by(matrix: Floats) -> float:

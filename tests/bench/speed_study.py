@@ -34,14 +34,14 @@ EXACT = (0.1, 0.001)
 WORSE = ((0.1, 0.001), (1.0, 0.001), (2.0, 0.001), (4.0, 0.001), (0.1, 0.05), (2.0, 0.05))
 
 
-def traffic(cameras: int, vehicles: int, *, widths_known: bool) -> None:
+def traffic(cameras: int, vehicles: int, *, by_country: bool) -> None:
     """Acceptance figures of the whole pipeline."""
     found: list[Trial] = []
     for number in range(cameras):
         camera = make_camera(number, vehicles=vehicles)
         if camera.name.startswith("gate"):
             continue
-        mine = trials(camera, seed=number, widths_known=widths_known)
+        mine = trials(camera, seed=number, by_country=by_country)
         mine = [t for t in mine if SLOWEST_KMH <= t.true_kmh <= FASTEST_KMH]
         found += mine
         say(f"| {camera.name} | {camera.scene.fps:.0f} | {summary(mine)} |")
@@ -114,10 +114,10 @@ def main() -> None:
     parser.add_argument("--streets", type=int, default=8)
     parser.add_argument("--cameras", type=int, default=20)
     parser.add_argument("--vehicles", type=int, default=100)
-    parser.add_argument("--widths-unknown", action="store_true")
+    parser.add_argument("--heights-alone", action="store_true")
     arguments = parser.parse_args()
     if arguments.study == "traffic":
-        traffic(arguments.cameras, arguments.vehicles, widths_known=not arguments.widths_unknown)
+        traffic(arguments.cameras, arguments.vehicles, by_country=not arguments.heights_alone)
     elif arguments.study == "rendered":
         rendered(arguments.streets)
     else:

@@ -19,7 +19,7 @@ Floats = NDArray[np.float64]
 Point = tuple[float, float]
 
 PLATE_M = (0.52, 0.11)
-MOTORCYCLE_PLATE_M = (0.21, 0.16)
+MOTORCYCLE_PLATE_M = (0.229, 0.178)
 NEAR_M = 0.5
 """What is nearer than this to the camera is not in the picture."""
 

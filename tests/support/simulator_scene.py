@@ -41,6 +41,8 @@ class Flaws:
         misreads: share of the reads with a wrong character, of wide plates; of barely readable ones
             it is five times that.
         box_noise: of a vehicle's box, as a share of its sides.
+        width_bias: of a plate's size, the same in all of a vehicle's pictures: plates have rims and
+            frames, and a detector its own idea of where they end.
     """
 
     noise_px: float = 1.5
@@ -49,6 +51,7 @@ class Flaws:
     jitter_s: float = 0.003
     misreads: float = 0.04
     box_noise: float = 0.02
+    width_bias: float = 0.02
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,12 +258,15 @@ def _plate(vehicle: SimVehicle, truth: Truth, flaws: Flaws, rng: random.Random) 
     corner = flaws.noise_px / 3
     # The height of a plate 20 px wide is 4 px: no detector is off by half of that.
     flat = min(corner, 0.05 * truth.width_px)
+    own = random.Random(f"{vehicle.id} {vehicle.plate}")  # noqa: S311 - the same in every run
+    size = 1.0 + own.gauss(0.0, flaws.width_bias)
+    corners_px = truth.centre_px + size * (truth.quad_px - truth.centre_px)
     quad = tuple(
         (
             round(float(x) + dx + rng.gauss(0.0, corner), 2),
             round(float(y) + dy + rng.gauss(0.0, flat / 2), 2),
         )
-        for x, y in truth.quad_px
+        for x, y in corners_px
     )
     return RecordedObject(
         label="plate",

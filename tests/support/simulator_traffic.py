@@ -32,6 +32,8 @@ NEAR_M = -8.0
 """Along the road vehicles begin and end below the camera, or where no plate is found any more."""
 
 HEADWAY_S = 1.2
+PLATE_HEIGHT_M, PLATE_HEIGHT_SPREAD_M = 0.55, 0.12
+PLATE_HEIGHTS_M = (0.25, 1.0)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -238,7 +240,9 @@ def _queueing(
 
 def _random_vehicle(rng: random.Random, number: int, text: str, heading_deg: float) -> SimVehicle:
     still = Trip(start_m=(0.0, 0.0), heading_deg=heading_deg, speeds=((0.0, 0.0), (1.0, 0.0)))
-    height_m = rng.uniform(0.35, 0.8)
+    low_m, high_m = PLATE_HEIGHTS_M
+    own = random.Random(text)  # noqa: S311 - the same in every run
+    height_m = min(high_m, max(low_m, own.gauss(PLATE_HEIGHT_M, PLATE_HEIGHT_SPREAD_M)))
     kind = rng.choices(("car", "truck", "motorcycle"), (0.75, 0.13, 0.12))[0]
     vehicle = SimVehicle(id=number, plate=text, trip=still, kind=kind, plate_height_m=height_m)
     if kind == "truck":

@@ -17,19 +17,18 @@ from alprd.core.events import uuid7
 from alprd.core.lens import Lens, undistorted
 from alprd.core.speed import KMH, Measured, Refused, SpeedMeter, SpeedRules
 from alprd.core.tracking import PathPoint
-from alprd.core.types import Speed
+from alprd.core.types import Region, Speed
 from alprd.pipeline import CameraPipeline
 from support.replay import Rules, event_ids
-from support.simulator import MOTORCYCLE_PLATE_M, PLATE_M, PinholeCamera, Trip
+from support.simulator import PinholeCamera, Trip
 from support.simulator_score import score
-from support.simulator_traffic import SimCamera
+from support.simulator_traffic import PLATE_HEIGHT_M, PLATE_HEIGHT_SPREAD_M, SimCamera
 
 CLICKS = ((0.12, 0.5, 0.88), (0.3, 0.42, 0.6, 0.9))
 """Where in the picture places are looked for, as shares of its width and height."""
 
 FARTHEST_M = 45.0
 CLICK_PX, TAPE_M = 1.0, 0.02
-PLATE_HEIGHTS_M = (0.35, 0.8)
 SLOWEST_KMH, FASTEST_KMH = 10.0, 130.0
 
 
@@ -55,18 +54,23 @@ class _Listening(SpeedMeter):
         super().__init__(calibration, SpeedRules())
         self.told: list[Measured | str] = []
 
-    def speed_of(self, path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Speed | None:
+    def speed_of(
+        self,
+        path: Sequence[PathPoint],
+        frame_size: tuple[int, int],
+        region: Region | None = None,
+    ) -> Speed | None:
         try:
-            self.told.append(self.measured(path, frame_size))
+            self.told.append(self.measured(path, frame_size, region))
         except Refused as reason:
             self.told.append(str(reason))
-        return super().speed_of(path, frame_size)
+        return super().speed_of(path, frame_size, region)
 
 
-def trials(camera: SimCamera, *, seed: int, widths_known: bool = True) -> list[Trial]:
+def trials(camera: SimCamera, *, seed: int, by_country: bool = True) -> list[Trial]:
     """What a pipeline with a calibrated meter publishes of the camera's traffic."""
     rng = random.Random(seed)  # noqa: S311 - the same in every run
-    meter = _Listening(clicked(camera.scene.camera, rng, widths_known=widths_known))
+    meter = _Listening(clicked(camera.scene.camera, rng, by_country=by_country))
     noise = event_ids()
     published: list[str] = []
 
@@ -101,7 +105,7 @@ def _trial(
     )
 
 
-def clicked(camera: PinholeCamera, rng: random.Random, *, widths_known: bool) -> Calibration:
+def clicked(camera: PinholeCamera, rng: random.Random, *, by_country: bool) -> Calibration:
     """A calibration of what the camera sees of its road."""
     width, height = camera.size
     lens = Lens(
@@ -110,16 +114,14 @@ def clicked(camera: PinholeCamera, rng: random.Random, *, widths_known: bool) ->
     wanted = np.array([(x * width, y * height) for y in CLICKS[1] for x in CLICKS[0]])
     places = on_ground(camera, undistorted(lens, wanted))
     near = [i for i, place in enumerate(places) if np.hypot(*place) <= FARTHEST_M]
-    low_m, high_m = PLATE_HEIGHTS_M
     made = Calibration(
         frame_size=camera.size,
         points=tuple(_off(wanted[i], CLICK_PX, rng) for i in near),
         metres=tuple(_off(places[i], TAPE_M, rng) for i in near),
         lens=lens,
-        plate_height_m=(low_m + high_m) / 2,
-        plate_height_error_m=(high_m - low_m) / 12**0.5,
-        plate_widths_m=(PLATE_M[0], MOTORCYCLE_PLATE_M[0]) if widths_known else (),
-        plate_width_error=0.002,
+        plate_height_m=PLATE_HEIGHT_M,
+        plate_height_error_m=PLATE_HEIGHT_SPREAD_M,
+        plate_widths_m=None if by_country else (),
         readout_s=camera.readout_s,
         camera_height_m=camera.position_m[2] + rng.gauss(0.0, 0.1),
         error_px=CLICK_PX,

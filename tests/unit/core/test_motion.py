@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alprd.core.motion import direction_of
+from alprd.core.motion import direction_of, stands_still
 from alprd.core.tracking import PathPoint
 
 SIZE = (1280, 720)
@@ -84,3 +84,14 @@ def test_a_path_too_short_to_tell_has_no_direction() -> None:
     assert direction_of(trembling, SIZE) is None
     assert direction_of(trembling[:1], SIZE) is None
     assert direction_of([], SIZE) is None
+
+
+def test_a_truck_that_stood_and_only_begins_to_move_goes_nowhere_yet() -> None:
+    """A plate 33 pixels wide, whose height trembles by two."""
+    stood = [(49.0 + 2.0 * (i == 3), 433.0, 33.0, 13.3) for i in range(44)]
+    starting = [(47.0, 434.4, 33.1, 13.0), (43.0, 434.5, 35.0, 16.0), (41.2, 434.8, 37.3, 17.4),
+                (39.5, 434.7, 35.0, 17.3), (38.2, 434.7, 34.5, 17.2)]  # fmt: skip
+    assert label_of(*stood, *starting) is None
+    assert stands_still(path(*stood, *starting))
+    gone = [(38.0 - 3.0 * i, 434.0 + i, 35.0, 14.0) for i in range(5)]
+    assert label_of(*stood, *starting, *gone) is not None

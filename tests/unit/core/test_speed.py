@@ -13,8 +13,10 @@ from hypothesis import strategies as st
 
 from alprd.core.calibration import Calibration, CalibrationError, measure_of
 from alprd.core.lens import Lens, distorted, undistorted
+from alprd.core.plate_sizes import WIDTHS_M, widths_of
 from alprd.core.speed import SpeedMeter, SpeedRules
 from alprd.core.tracking import PathPoint
+from alprd.core.types import Region
 from support.simulator import PinholeCamera
 
 CAMERA = PinholeCamera(position_m=(1.0, 0.0, 5.0), yaw_deg=4.0, tilt_deg=14.0)
@@ -363,3 +365,48 @@ def width_px(point: PathPoint, height_m: float, width_m: float) -> float:
     ends = [(-1.7 - width_m / 2, y_m, height_m), (-1.7 + width_m / 2, y_m, height_m)]
     left, right = CAMERA.project(np.array(ends))
     return float(np.linalg.norm(right - left))
+
+
+GB = Region(code="GB", confidence=0.97)
+
+
+def speed_of(height_m: float, width_m: float, region: Region | None, **changes: object) -> float:
+    path = [
+        replace(p, width_px=width_px(p, height_m, width_m)) for p in drive(50.0, height_m=height_m)
+    ]
+    made = calibration(plate_height_error_m=0.15, **changes)
+    found = SpeedMeter(made, SpeedRules()).speed_of(path, CAMERA.size, region)
+    assert found is not None
+    assert abs(found.kmh - 50.0) < 2.5 * found.stderr_kmh
+    return found.kmh
+
+
+@pytest.mark.parametrize(
+    ("region", "width_m"),
+    [(GB, 0.52), (GB, 0.229), (Region(code="US-CA", confidence=0.9), 0.305)],
+)
+def test_a_plate_of_a_known_country_is_measured_at_its_own_height(
+    region: Region, width_m: float
+) -> None:
+    for height_m in (0.35, 0.75):
+        blind, sighted = (speed_of(height_m, width_m, r) for r in (None, region))
+        assert abs(sighted - 50.0) < 0.5 * abs(blind - 50.0)
+
+
+def test_widths_that_are_given_count_for_every_country_and_none_for_none() -> None:
+    blind = speed_of(0.75, 0.4, None)
+    assert speed_of(0.75, 0.4, GB, plate_widths_m=()) == blind
+    assert abs(speed_of(0.75, 0.4, GB, plate_widths_m=(0.4,)) - 50.0) < 0.5 * abs(blind - 50.0)
+
+
+def test_an_unsure_country_tells_nothing() -> None:
+    assert widths_of(None) == ()
+    assert widths_of(replace(GB, confidence=0.6)) == ()
+    assert widths_of(Region(code="ZZ", confidence=1.0)) == ()
+    assert widths_of(Region(code="US-NY", confidence=0.9)) == WIDTHS_M["US"]
+
+
+def test_widths_are_those_of_plates() -> None:
+    for widths in WIDTHS_M.values():
+        assert all(0.15 <= width <= 0.6 for width in widths)
+        assert len(set(widths)) == len(widths)
