@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from contextlib import ExitStack, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack
 from datetime import datetime, timezone
 from typing import Any
 
@@ -55,6 +55,7 @@ def run(
     *,
     load: Callable[[], Settings],
     notify: Notifier,
+    on_reload: Callable[[Sequence[str]], None] = lambda _problems: None,
     until_end: bool = False,
     clock: Clock = time.monotonic,
 ) -> int:
@@ -64,6 +65,7 @@ def run(
         settings: checked.
         load: reads the configuration again, for a reload. Raises ConfigError.
         notify: the service manager.
+        on_reload: is told after a SIGHUP why the configuration before stays in force, or nothing.
         until_end: stop by itself when all cameras are files that have been read and the broker has
             acknowledged every event.
         clock: monotonic seconds.
@@ -81,6 +83,7 @@ def run(
             settings,
             load=load,
             notify=notify,
+            on_reload=on_reload,
             signals=signals,
             last_resort=last_resort,
             clock=clock,
@@ -105,6 +108,7 @@ class _Daemon:
         *,
         load: Callable[[], Settings],
         notify: Notifier,
+        on_reload: Callable[[Sequence[str]], None],
         signals: Signals,
         last_resort: ExitStack,
         clock: Clock,
@@ -112,6 +116,7 @@ class _Daemon:
         self._settings = settings
         self._load = load
         self._notify = notify
+        self._on_reload = on_reload
         self._signals = signals
         self._last_resort = last_resort
         self._clock = clock
@@ -151,7 +156,12 @@ class _Daemon:
             delivery.callback(self._flush)
             self._board = self._control.board(self._publisher)
             self._publisher.keep(retained_topics(settings))
-            self._book = CameraBook(self._publisher, self._signals.wake)
+            self._book = CameraBook(
+                self._publisher,
+                self._signals.wake,
+                every_s=lambda: self._settings.health.status_interval_s,
+                clock=self._clock,
+            )
             with ExitStack() as recognition:
                 self._models = load_models(settings.inference)
                 log.info("models.loaded", backend=self._models.backend, reason=self._models.reason)
@@ -299,9 +309,13 @@ class _Daemon:
     # -- reload --------------------------------------------------------------------------------
 
     def _reload(self) -> None:
-        """For SIGHUP: what is wrong stands in the log."""
-        with suppress(CommandFailedError):
+        """For SIGHUP: what is wrong stands in the log, and is told to who asked."""
+        problems: list[str] = []
+        try:
             self.reload()
+        except CommandFailedError as error:
+            problems = str(error).splitlines()
+        self._on_reload(problems)
 
     def reload(self) -> Mapping[str, Any]:
         """Put the configuration in force as it is now; what that changed.

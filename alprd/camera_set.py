@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
 from types import TracebackType
@@ -11,33 +12,53 @@ from typing import Any
 from alprd.cameras.sources import kind_of
 from alprd.config import CameraSettings
 from alprd.core.types import CameraStatus
-from alprd.ports import StateBoard
+from alprd.ports import Clock, StateBoard
 
 OpenCamera = Callable[[CameraSettings], AbstractContextManager[object]]
 """Builds the camera's capture; entering starts it, leaving stops it."""
 
 
 class CameraBook:
-    """A StateBoard that remembers each camera's last state and passes everything on.
+    """A StateBoard that remembers each camera's last state and passes on what others should hear.
 
     Args:
         board: where the messages go.
         on_change: called from the camera's thread when its state or error (not a figure) changed.
+        every_s: gives how often others hear of a camera that does not change; may change itself.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, board: StateBoard, on_change: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        board: StateBoard,
+        on_change: Callable[[], None],
+        *,
+        every_s: Callable[[], float] = lambda: 0.0,
+        clock: Clock = time.monotonic,
+    ) -> None:
         self._board = board
         self._on_change = on_change
+        self._every_s = every_s
+        self._clock = clock
         self._lock = threading.Lock()
         self._known: dict[str, CameraStatus] = {}
+        self._published_s: dict[str, float] = {}
 
     def camera_status(self, status: CameraStatus) -> None:
-        """Remember and publish."""
+        """Remember; publish at once when it is news, else now and then."""
+        now_s = self._clock()
         with self._lock:
             before = self._known.get(status.camera_id)
             self._known[status.camera_id] = status
-        changed = before is None or _said(before) != _said(status)
-        self._board.camera_status(status)
+            changed = before is None or _said(before) != _said(status)
+            # The first rate of a camera that has just come online is news as well.
+            first_rate = before is None or (before.fps is None) != (status.fps is None)
+            due_s = self._published_s.get(status.camera_id, now_s) + self._every_s()
+            is_news = changed or first_rate or now_s >= due_s
+            if is_news:
+                self._published_s[status.camera_id] = now_s
+        if is_news:
+            self._board.camera_status(status)
         if changed:
             self._on_change()
 
@@ -49,6 +70,7 @@ class CameraBook:
         """The camera is no longer configured."""
         with self._lock:
             self._known.pop(camera_id, None)
+            self._published_s.pop(camera_id, None)
 
     def count(self, state: str) -> int:
         """How many cameras are in this state."""

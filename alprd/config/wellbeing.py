@@ -13,6 +13,12 @@ class HealthSettings(Section):
     interval_s: float = Field(
         default=10.0, ge=1.0, le=3600.0, description="a health message this often, seconds"
     )
+    status_interval_s: float = Field(
+        default=60.0,
+        ge=1.0,
+        le=86400.0,
+        description="a camera's status at least this often, seconds; what changes is told at once",
+    )
     tegrastats: str = Field(
         default="tegrastats",
         description='program that reports a Jetson\'s state, a name on PATH or a path; "": none',

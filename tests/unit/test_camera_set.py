@@ -10,6 +10,7 @@ from typing import Any
 from alprd.camera_set import CameraBook, CameraSet, live_cameras, recorded_cameras
 from alprd.config import CameraSettings
 from alprd.core.types import CameraStatus
+from support.outboxes import HandClock
 
 
 class RecordingBoard:
@@ -121,3 +122,25 @@ def test_time_goes_on_without_frames_for_all_but_files_read_as_fast_as_possible(
     ]
     assert recorded_cameras(cameras) == {"clip", "paced"}
     assert live_cameras(cameras) == {"stream", "paced"}
+
+
+def test_a_status_is_passed_on_at_once_when_it_is_news_and_else_at_the_interval_in_force() -> None:
+    board, clock, every_s = RecordingBoard(), HandClock(), [60.0]
+    book = CameraBook(board, lambda: None, every_s=lambda: every_s[0], clock=clock)
+
+    def said(seconds: int, state: str, fps: float | None = None) -> int:
+        """How many messages came of so many seconds in this state, told every ten."""
+        board.statuses.clear()
+        for _ in range(seconds // 10):
+            book.camera_status(CameraStatus(camera_id="gate", state=state, fps=fps))  # type: ignore[arg-type]
+            clock.seconds += 10.0
+        return len(board.statuses)
+
+    assert said(10, "online") == 1
+    assert said(10, "online", 9.5) == 1  # its first rate
+    assert said(600, "online", 10.0) == 10
+    assert said(10, "stalled") == 1
+    assert said(10, "online", 10.0) == 1
+    every_s[0] = 10.0  # a reload
+    assert said(100, "online", 10.0) == 10
+    assert book.statuses()["gate"].fps == 10.0
