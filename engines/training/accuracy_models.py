@@ -31,15 +31,16 @@ READER_BATCH = 32
 class Published:
     """What a single picture makes alprd say of one plate; empty when it would say nothing.
 
-    `quality` is the reader's own estimate; `region` its most probable code ("unknown" included),
-    before any vote.
+    `quality` is the reader's own estimate, `guess` its most probable region code ("unknown"
+    included), before any vote.
     """
 
     text: str = ""
     confidence: float = 0.0
     quality: float = 0.0
     region: str = ""
-    voted_region: str = ""
+    region_confidence: float = 0.0
+    guess: str = ""
 
 
 class Sight:
@@ -142,6 +143,7 @@ def publish(read: PlateRead) -> Published:
         text=voted.published,
         confidence=voted.confidence,
         quality=0.0 if usable.quality is None else usable.quality,
-        region=usable.regions[0][0] if usable.regions else "",
-        voted_region="" if voted.region is None else voted.region.code,
+        region="" if voted.region is None else voted.region.code,
+        region_confidence=0.0 if voted.region is None else voted.region.confidence,
+        guess=usable.regions[0][0] if usable.regions else "",
     )

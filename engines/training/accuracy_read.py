@@ -201,24 +201,27 @@ def confidence_figures(readings: Sequence[Reading]) -> list[Figure]:
             None,
         ),
     )
-    figures = []
-    for key, what, table, wanted in rows:
-        cases = sum(row[2] for row in table)
-        gap = sum(row[2] * abs(row[3] - row[4]) for row in table) / max(cases, 1)
-        figures.append(
-            Figure(
-                key=key,
-                what=what,
-                of="all",
-                value=gap,
-                cases=cases,
-                slack=max(SMOOTH, counted(cases)),
-                wanted=wanted,
-                better="lower",
-                share=False,
-            )
-        )
-    return figures
+    return [
+        replace(_calibration(key, what, "all", table), wanted=w) for key, what, table, w in rows
+    ]
+
+
+def _calibration(
+    key: str, what: str, of: str, table: Sequence[tuple[float, float, int, float, float]]
+) -> Figure:
+    """Mean gap between what is said and what is right, of a reliability table."""
+    cases = sum(row[2] for row in table)
+    return Figure(
+        key=key,
+        what=what,
+        of=of,
+        value=sum(row[2] * abs(row[3] - row[4]) for row in table) / max(cases, 1),
+        cases=cases,
+        slack=max(SMOOTH, counted(cases)),
+        wanted=ERROR_WANTED,
+        better="lower",
+        share=False,
+    )
 
 
 def region_right(region: str, label: str, known: frozenset[str]) -> bool:
@@ -236,26 +239,36 @@ def region_right(region: str, label: str, known: frozenset[str]) -> bool:
 
 
 def region_figures(readings: Sequence[Reading], known: frozenset[str]) -> list[Figure]:
-    """Regions of labelled real crops: the reader's most probable one, and the published one."""
+    """Regions of labelled real crops as they are published, and the reader's own first guess."""
     mine = [r for r in readings if r.plate.region]
     lacking = sum(r.plate.region not in known for r in mine)
-    country = [r.crop.region.split("-")[0] == r.plate.region.split("-")[0] for r in mine]
-    voted = [r.crop.voted_region for r in mine]
-    wrong = [
-        bool(code) and not r.plate.region.startswith(code) and not code.startswith(r.plate.region)
-        for code, r in zip(voted, mine, strict=True)
-    ]
     right = [region_right(r.crop.region, r.plate.region, known) for r in mine]
-    first = _share("region/real crops", "region right", "real crops", right, REGION_WANTED)
+    guess = [region_right(r.crop.guess, r.plate.region, known) for r in mine]
+    country = [r.crop.region.split("-")[0] == r.plate.region.split("-")[0] for r in mine]
+    states = [ok for r, ok in zip(mine, right, strict=True) if "-" in r.plate.region]
+    wrong = [bool(r.crop.region) and not _says(r) for r in mine]
+    told = [r for r in mine if r.crop.region]
+    table = reliability([r.crop.region_confidence for r in told], [_says(r) for r in told])
+    of = "real crops"
+    first = _share("region/real crops", "region right", of, right, REGION_WANTED)
     note = f"{lacking} labels are not in the reader's label set"
     return [
         replace(first, note=note),
-        _share("region country/real crops", "country right", "real crops", country, None),
+        _share("region country/real crops", "country right", of, country, None),
+        _share("region state/real crops", "region right, US states", of, states, None),
+        _share("region guess/real crops", "region right, without serials", of, guess, None),
         replace(
-            _share("region wrong/real crops", "published region wrong", "real crops", wrong, None),
+            _share("region wrong/real crops", "published region wrong", of, wrong, None),
             better="lower",
         ),
+        _calibration("region calibration error", "calibration error, region", of, table),
     ]
+
+
+def _says(reading: Reading) -> bool:
+    """Whether the published region says nothing but what the label does, or less, or more."""
+    said, label = reading.crop.region, reading.plate.region
+    return label == said or label.startswith(f"{said}-") or said.startswith(f"{label}-")
 
 
 def kind_of_error(reading: Reading) -> str:

@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.observe import usable_read
+from alprd.core.plates import MIN_CHARS
 from alprd.core.types import PLATE_LABEL, Detection, PlateRead
 from engines.training.accuracy_data import Image, overlap
 from engines.training.accuracy_detect import FOUND_IOU, MIN_WIDTH_PX
@@ -287,14 +288,19 @@ def crop(rng: np.random.Generator, design: object | None, *, harm: float = 1.0) 
 def of_every_design(times: int = A_DESIGN) -> Iterator[Crop]:
     """Each design several times; a design's plates do not depend on what other designs there are.
 
-    Without dealers' frames: they hide the state's name, and with it what region it is.
+    Without dealers' frames: they hide the state's name, and with it what region it is. Texts that
+    are too short to be published are drawn again.
     """
     from engines.training.plates import load_designs  # noqa: PLC0415 - needs Pillow
 
     for design in load_designs():
         for number in range(times):
             rng = np.random.default_rng((CROP_SEED, zlib.crc32(design.id.encode()), number))
-            yield crop(rng, replace(design, frame=0.0))
+            bare = replace(design, frame=0.0)
+            each = crop(rng, bare)
+            while len(each.text) < MIN_CHARS:
+                each = crop(rng, bare)
+            yield each
 
 
 def design_figures(eyes: Eyes, times: int = A_DESIGN) -> list[Figure]:

@@ -30,7 +30,11 @@ def plate(**given: Any) -> Any:
 
 def said(text: str, confidence: float = 0.9, region: str = "") -> Any:
     return module("models").Published(
-        text=text, confidence=confidence, region=region, voted_region=region
+        text=text,
+        confidence=confidence,
+        region=region,
+        region_confidence=confidence if region else 0.0,
+        guess=region,
     )
 
 
@@ -216,6 +220,24 @@ def test_a_region_is_right_as_far_as_label_and_label_set_go(
     assert module("read").region_right(found, label, known) == right
 
 
+def test_regions_are_judged_as_they_are_published_and_by_how_sure_they_are() -> None:
+    readings = [
+        reading(said("A", confidence=0.95, region="US-CA"), region="US-CA"),
+        reading(said("B", confidence=0.85, region="US"), region="US-CA"),  # true, but no state
+        reading(said("C", confidence=0.75, region="GB"), region="RO"),
+        reading(said("D"), region="RO"),  # silent
+        reading(said("E", region="RO")),  # not labelled
+    ]
+    known = frozenset(("RO", "GB", "US", "US-CA", "unknown"))
+    figures = {f.key: f.value for f in module("read").region_figures(readings, known)}
+    assert figures["region/real crops"] == 0.25
+    assert figures["region country/real crops"] == 0.5
+    assert figures["region state/real crops"] == 0.5
+    assert figures["region wrong/real crops"] == 0.25
+    gaps = (1 - 0.95) + (1 - 0.85) + 0.75
+    assert figures["region calibration error"] == pytest.approx(gaps / 3)
+
+
 def test_a_single_read_is_published_as_the_daemon_does_it() -> None:
     types, models = importlib.import_module("alprd.core.types"), module("models")
     probs = np.full((7, 37), 0.01 / 36, np.float32)
@@ -227,7 +249,7 @@ def test_a_single_read_is_published_as_the_daemon_does_it() -> None:
         score=0.9, quality=0.8, regions=(("RO", 0.9),),
     )  # fmt: skip
     published = models.publish(read)
-    assert (published.text, published.region, published.voted_region) == ("B123ABC", "RO", "RO")
+    assert (published.text, published.region, published.guess) == ("B123ABC", "RO", "RO")
     assert 0.0 < published.confidence <= 0.8
     refused = types.PlateRead(text="", char_probs=probs[:0], quad=read.quad, t_s=0.0, score=0.9)
     assert models.publish(refused) == models.Published()
