@@ -12,7 +12,7 @@ from functools import partial
 from typing import cast
 
 from alprd import __version__
-from alprd.commands import calibrate, check_config, demo, recognize, run, version, watch
+from alprd.commands import calibrate, check_config, demo, recognize, reload, run, version, watch
 from alprd.commands.common import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -44,7 +44,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"alprd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for command in (run, check_config, calibrate, recognize, watch, demo, version):
+    for command in (run, check_config, calibrate, recognize, watch, demo, reload, version):
         command.add_parser(commands)
     return parser
 

@@ -7,7 +7,16 @@ from importlib import metadata
 
 from alprd import __version__
 
-PARTS = ("numpy", "onnxruntime", "opencv-python", "paho-mqtt", "pydantic", "tensorrt", "pycuda")
+PARTS = (
+    "numpy",
+    "onnxruntime",
+    "opencv-python",
+    "opencv-python-headless",
+    "paho-mqtt",
+    "pydantic",
+    "tensorrt",
+    "pycuda",
+)
 
 
 def versions() -> dict[str, str]:

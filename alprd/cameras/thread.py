@@ -24,6 +24,7 @@ from alprd.cameras.sources import CameraSource, kind_of, open_source
 from alprd.config.models import CameraSettings
 from alprd.core.types import CameraStatus
 from alprd.ports import Beat, Clock, FrameSink, StateBoard
+from alprd.threads import show_name
 
 TICK_S = 0.5
 STATUS_INTERVAL_S = 10.0
@@ -114,6 +115,7 @@ class CameraThread:
         return open_source(self._settings, clock=self._clock, axis=self._axis, on_grab=on_grab)
 
     def _run(self) -> None:
+        show_name()
         error: str | None = None
         while not self._stopping.is_set():
             try:

@@ -6,6 +6,7 @@ import argparse
 import faulthandler
 import os
 import sys
+from functools import partial
 
 from alprd.commands.common import (
     EXIT_BAD_CONFIG,
@@ -44,6 +45,7 @@ def run(arguments: argparse.Namespace) -> int:
     from alprd import app  # noqa: PLC0415
     from alprd.cameras import captures_still_running, prepare_opencv  # noqa: PLC0415
     from alprd.config import load_settings  # noqa: PLC0415
+    from alprd.host import reload_result  # noqa: PLC0415
     from alprd.host.systemd import Notifier  # noqa: PLC0415
     from alprd.logs import configure_logging, log_uncaught_errors  # noqa: PLC0415
     from alprd.ports import (  # noqa: PLC0415
@@ -65,6 +67,7 @@ def run(arguments: argparse.Namespace) -> int:
                 settings,
                 load=lambda: load_settings(arguments.config),
                 notify=notify,
+                on_reload=partial(reload_result.tell, reload_result.runtime_folder(os.environ)),
                 until_end=arguments.until_end,
             )
     except EngineUnavailable as error:

@@ -151,7 +151,7 @@ def _put_secrets(layers: Layers, environ: Mapping[str, str]) -> list[str]:
             continue
         given = "password" in table or file is not None
         source, key = file, f"{shown}.password_file"
-        if folder and os.path.lexists(os.path.join(folder, credential)):
+        if folder and _holds(folder, credential):
             source, key = str(Path(folder) / credential), f"credential {credential}"
             given = True
         if isinstance(source, str):
@@ -170,6 +170,18 @@ def _put_secrets(layers: Layers, environ: Mapping[str, str]) -> list[str]:
                 "keep one place"
             )
     return problems
+
+
+def _holds(folder: str, credential: str) -> bool:
+    """Whether systemd handed this credential over; an empty one is a unit's default for none."""
+    path = os.path.join(folder, credential)
+    try:
+        with open(path, "rb") as file:
+            return file.read(2).strip() != b"" or file.read(1) != b""
+    except FileNotFoundError:
+        return os.path.lexists(path)
+    except OSError:
+        return True  # reading it says what is wrong with it
 
 
 def _put_key(data: Table, environ: Mapping[str, str]) -> list[str]:

@@ -18,6 +18,7 @@ from alprd.host.nvml import GpuMeter
 from alprd.host.sample import HostMeter, health_sample
 from alprd.host.tegra_reader import TegrastatsReader
 from alprd.ports import Beat, Clock, StateBoard
+from alprd.threads import show_name
 
 log = structlog.get_logger(__name__)
 
@@ -136,6 +137,7 @@ class HealthThread:
             log.error("health.failed", error=str(error), exc_info=True)
 
     def _run(self) -> None:
+        show_name()
         # NVIDIA's library is asked by this thread alone; on a Jetson tegrastats says more.
         self._gpus = None if self._tegrastats.available else self._make_gpus()
         try:

@@ -20,6 +20,7 @@ from alprd.inference.models import Models
 from alprd.inference.preprocess import ImageError
 from alprd.inference.unsaved import UnsavedEvents
 from alprd.ports import Beat, Clock, EventSink
+from alprd.threads import show_name
 
 log = structlog.get_logger(__name__)
 
@@ -175,6 +176,7 @@ class InferenceThread:
         }
 
     def _run(self) -> None:
+        show_name()
         self._guarded(self._serve)
         # Whatever happened, the tracks so far are real and belong on disk.
         self._guarded(self._end)

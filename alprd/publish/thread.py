@@ -25,6 +25,7 @@ from alprd.publish.outbox import Outbox
 from alprd.publish.post import Post
 from alprd.publish.spare import SpareFigures, SpareLane
 from alprd.publish.waker import Waker
+from alprd.threads import show_name
 
 __all__ = ["PublisherStats", "PublisherThread"]
 
@@ -214,6 +215,7 @@ class PublisherThread:
         self._waker.close()
 
     def _run(self) -> None:
+        show_name()
         try:
             loop = self._loop = self._make_loop(self._outbox)
             self._serve(loop)

@@ -471,11 +471,16 @@ def test_a_credential_wins_over_the_configuration(write: Write, tmp_path: Path) 
     assert password(settings.cameras[0].password) == "camera's"
 
 
-def test_an_empty_credential_is_an_error(write: Write, tmp_path: Path) -> None:
-    (tmp_path / "mqtt.password").write_text("")
-    path = write('[mqtt]\nusername = "u"\n' + CAMERA)
-    (line,) = problems_of(path, {"CREDENTIALS_DIRECTORY": str(tmp_path)})
-    assert line.startswith(f"credential mqtt.password: {tmp_path}/mqtt.password is empty")
+@pytest.mark.parametrize("empty", ["", "\n"])
+def test_an_empty_credential_counts_as_none(write: Write, tmp_path: Path, empty: str) -> None:
+    """The unit's default where there is no password file."""
+    (tmp_path / "mqtt.password").write_text(empty)
+    path = write('[mqtt]\nurl = "mqtt://broker"\n' + CAMERA)
+    settings = load_settings(path, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert settings.mqtt.password is None
+    path = write('[mqtt]\nusername = "u"\npassword = "in the file"\n' + CAMERA)
+    settings = load_settings(path, environ={"CREDENTIALS_DIRECTORY": str(tmp_path)})
+    assert password(settings.mqtt.password) == "in the file"
 
 
 def test_a_password_given_twice_is_refused(write: Write, tmp_path: Path) -> None:
