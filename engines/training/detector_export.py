@@ -32,6 +32,7 @@ from engines.training.detector_net import (
     PlateDetector,
     cell_centres,
     giga_flops,
+    load_weights,
     parameter_count,
 )
 from engines.training.plates import render_plate
@@ -52,9 +53,7 @@ def load_net(weights: Path) -> tuple[PlateDetector, dict[str, Any]]:
     """The net with its averaged weights, and the training's notes."""
     content = torch.load(weights, map_location="cpu")
     net = PlateDetector(SIZES[content["size"]])
-    net.load_state_dict(
-        {k: v.float() if v.dtype.is_floating_point else v for k, v in content.pop("ema").items()}
-    )
+    load_weights(net, content.pop("ema"))
     return net.eval(), content
 
 

@@ -27,6 +27,7 @@ from engines.training.detector_net import (
 
 REACH = 2  # cells around a target's centre that may answer for it, at every stride
 TOP_CELLS = 9
+TINY_VEHICLE_PX = 15.0  # square root of the area
 SPECIAL_BOXES = 24  # boxes to ignore or to insist on, looked at per picture
 REFUSED_WEIGHT = 2.5  # of "no plate here" where somebody looked and saw none, or where a decoy is
 SAME_VEHICLE_IOU = 0.5
@@ -90,7 +91,7 @@ class DetectorLoss:
         self.columns, self.rows = width_px // strides[:, None], height_px // strides[:, None]
         cells = (self.columns * self.rows)[:, 0]
         self.starts = (cells.cumsum(0) - cells)[:, None]
-        self.vehicle_cells = int(self.starts[1])  # from here on: the finest level knows plates only
+        self.vehicle_cells = int(self.starts[1])  # from here on vehicles are more than specks
         steps = torch.arange(-REACH, REACH + 1, device=device)
         self.steps = torch.stack(torch.meshgrid(steps, steps, indexing="ij"), -1).reshape(-1, 2)
         self.type_weights = torch.tensor((0.0, *TYPE_WEIGHTS), device=device)
@@ -113,7 +114,11 @@ class DetectorLoss:
         near &= ((y + 0.5) * self.levels - centre[..., 1]).abs() < torch.maximum(
             half[..., 1], reach
         )
-        near[:, :, 0] &= is_plate[..., None]
+        # the finest level answers for plates and for vehicles of a few pixels, and nobody else
+        # for those: two levels that know them equally badly would never settle
+        tiny = (side[..., 0, 0] < TINY_VEHICLE_PX) & ~is_plate
+        near[:, :, 0] &= (is_plate | tiny)[..., None]
+        near[:, :, 1:] &= ~tiny[..., None, None]
         last_x, last_y = self.columns - 1, self.rows - 1
         index = torch.minimum(y.clamp(min=0), last_y) * self.columns
         index = index + torch.minimum(x.clamp(min=0), last_x) + self.starts

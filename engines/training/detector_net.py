@@ -3,8 +3,8 @@
 Anchor-free, strides 4 to 32, boxes and plate corners decoded in the graph.
 
 Plain 3x3 and 1x1 convolutions with ReLU: quick in every runtime, foldable, safe in FP16 and INT8.
-The stride-4 level looks for plates only (a plate 20 px wide is 5 px high: at stride 8 it is smaller
-than a cell).
+The stride-4 level looks for plates (one 20 px wide is 5 px high: at stride 8 it is smaller than a
+cell) and for vehicles of a few pixels.
 """
 
 from __future__ import annotations
@@ -147,12 +147,12 @@ class Head(nn.Module):
 
 
 class StrideFourHead(nn.Module):
-    """Plates only, one shared light branch: 15,360 cells must stay cheap."""
+    """One shared light branch: 15,360 cells must stay cheap."""
 
-    def __init__(self, inputs: int, channels: int) -> None:
+    def __init__(self, inputs: int, channels: int, classes: int) -> None:
         super().__init__()
         self.branch = ConvUnit(inputs, channels)
-        self.score = nn.Conv2d(channels, 1, 1)
+        self.score = nn.Conv2d(channels, classes, 1)
         self.offsets = nn.Conv2d(channels, 4, 1)
         self.corners = nn.Conv2d(channels, 8, 1)
         nn.init.constant_(self.score.bias, -5.5)
@@ -199,7 +199,7 @@ class PlateDetector(nn.Module):
         self.bottom32 = SplitStage(n16 + n32, n32, size.neck_depth, 0)
         self.enlarge = nn.Upsample(scale_factor=2.0, mode="nearest")
         classes = len(LABELS)
-        self.head4 = StrideFourHead(n4, h4)
+        self.head4 = StrideFourHead(n4, h4, classes)
         self.head8 = Head(n8, h8, classes, 1)
         self.head16 = Head(n16, h16, classes, 2)
         self.head32 = Head(n32, h32, classes, 1)
@@ -215,13 +215,20 @@ class PlateDetector(nn.Module):
         t4 = self.top4(torch.cat([self.enlarge(self.lateral8(t8)), p4], 1))
         b16 = self.bottom16(torch.cat([self.up16(t8), t16], 1))
         b32 = self.bottom32(torch.cat([self.up32(b16), p32], 1))
-        score4, offsets4, corners4 = self.head4(t4)
-        # the vehicle classes do not exist at stride 4: a constant logit that no threshold passes
-        none = score4.detach() * 0.0 - 12.0
-        levels = [(torch.cat([score4, none, none, none, none], 1), offsets4, corners4)]
-        levels += [self.head8(t8), self.head16(b16), self.head32(b32)]
+        levels = [self.head4(t4), self.head8(t8), self.head16(b16), self.head32(b32)]
         joined = [torch.cat([flat_cells(level[i]) for level in levels], 2) for i in range(3)]
         return joined[0].transpose(1, 2), joined[1].transpose(1, 2), joined[2].transpose(1, 2)
+
+
+def load_weights(net: PlateDetector, weights: dict[str, Tensor]) -> None:
+    """Into `net`; weights from before stride 4 looked for vehicles begin with none there."""
+    own = {key: value.float() for key, value in weights.items()}
+    for key, value in net.state_dict().items():
+        if key.startswith("head4.score") and own[key].shape != value.shape:
+            fresh = value.clone()
+            fresh[: len(own[key])] = own[key]
+            own[key] = fresh
+    net.load_state_dict(own)
 
 
 def flat_cells(level: Tensor) -> Tensor:

@@ -25,7 +25,14 @@ from torch import Tensor, nn
 from engines.training.detector_ahead import source
 from engines.training.detector_compose import Batch, load_composer
 from engines.training.detector_loss import DetectorLoss
-from engines.training.detector_net import HEIGHT_PX, SIZES, WIDTH_PX, DecodedDetector, PlateDetector
+from engines.training.detector_net import (
+    HEIGHT_PX,
+    SIZES,
+    WIDTH_PX,
+    DecodedDetector,
+    PlateDetector,
+    load_weights,
+)
 from engines.training.detector_validate import Validation
 
 WARM_UP_STEPS = 300
@@ -94,12 +101,7 @@ class Run:
             self.device, memory_format=torch.channels_last
         )
         if args.weights:
-            self.net.load_state_dict(
-                {
-                    k: v.float()
-                    for k, v in torch.load(args.weights, map_location=self.device)["ema"].items()
-                }
-            )
+            load_weights(self.net, torch.load(args.weights, map_location=self.device)["ema"])
         self.average = Average(self.net, args.ema)
         self.optimiser = torch.optim.AdamW(
             parameter_groups(self.net, 0.03),

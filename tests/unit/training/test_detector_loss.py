@@ -99,3 +99,19 @@ def test_exact_corners_pull_harder_than_a_span() -> None:
     assert spanned.item() == pytest.approx(0.0)
     assert right.item() == pytest.approx(0.0)
     assert exact.item() > 0.3
+
+
+@pytest.mark.parametrize(("side", "finest"), [(10.0, True), (30.0, False)])
+def test_the_finest_level_alone_answers_for_specks_of_vehicles(side: float, finest: bool) -> None:
+    loss = module("loss").DetectorLoss(WIDTH, HEIGHT, torch.device("cpu"))
+    batch = told(CAR, silence=1.0)
+    batch.boxes[0, 0] = torch.tensor(
+        [80.0 - side / 2, 48.0 - side / 2, 80 + side / 2, 48 + side / 2]
+    )
+    cells = len(loss.centres)
+    answers = loss.assign(
+        batch, torch.full((1, cells, 5), 0.1), batch.boxes[:, :1].expand(1, cells, 4)
+    )
+    strides = loss.strides[answers.cell[answers.wins], 0]
+    assert len(strides) > 0
+    assert ((strides == 4).all() if finest else (strides > 4).all()).item()
