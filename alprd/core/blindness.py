@@ -25,10 +25,10 @@ _BLACK_BELOW = 32
 # or snow on the lens leaves what noise leaves, less than 1.
 _COVERED_BELOW = 1.0
 _COVERED_RANGE = 80
-# The share of its edges that a picture keeps when it is smoothed: up to 0.33 in sharp ones, 0.5 and
-# more once a point has become a disc of 1 % of the picture's width, which no plate survives.
-_BLURRED_ABOVE = 0.5
-_SHARP_BELOW = 0.42
+# The share of its edges that a picture keeps when it is smoothed: up to 0.36 in sharp ones, 0.45
+# and more once a point has become a disc of 2 % of the picture's width, which no plate survives.
+_BLURRED_ABOVE = 0.45
+_SHARP_BELOW = 0.40
 _FINE_PX, _COARSE_PX = 3, 9
 
 

@@ -16,7 +16,7 @@ from alprd.ports import EngineError
 
 
 class ModelDrift:
-    """Used by one thread; looks into the files only when they have changed.
+    """Used by one thread; reads the files only when they have changed, or do not fit.
 
     Args:
         settings: names the models.
@@ -33,7 +33,8 @@ class ModelDrift:
     def mismatch(self) -> str | None:
         """What does not fit, with the remedy; None while all is well."""
         stamps = self._stamps()
-        if stamps is None or stamps != self._seen:
+        # Which files a damaged manifest names is not known: while something is wrong, look again.
+        if self._mismatch is not None or stamps is None or stamps != self._seen:
             self._mismatch = self._compare()
             self._seen = self._stamps()
         return self._mismatch

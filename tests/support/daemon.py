@@ -180,13 +180,19 @@ class Daemon:
 
     def wait_for_log(self, event: str, timeout_s: float = 20.0) -> dict[str, Any]:
         """The first structured line with this event."""
+        return self.wait_for_log_where(event, timeout_s)
+
+    def wait_for_log_where(
+        self, event: str, timeout_s: float = 40.0, **values: object
+    ) -> dict[str, Any]:
+        """The first structured line with this event and these values."""
         give_up_at = time.monotonic() + timeout_s
         while time.monotonic() < give_up_at:
             for line in self.log_events:
-                if line["event"] == event:
+                if line["event"] == event and values.items() <= line.items():
                     return line
             threading.Event().wait(0.05)  # nobody tells us when another process has written
-        raise AssertionError(f"no {event} in {timeout_s:g} s; it said:\n{self.log}")
+        raise AssertionError(f"no {event} {values} in {timeout_s:g} s; it said:\n{self.log}")
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)
