@@ -67,7 +67,7 @@ class Extras:
 
     def in_front(self, sink: EventSink) -> EventSink:
         """For all events, on their way to the policy."""
-        return _FrontSink(sink, self._news, self._album)
+        return FrontSink(sink, self._news, self._album)
 
     def stored(self, event_id: str, seq: int) -> None:
         """An event is durable and has its number."""
@@ -97,7 +97,7 @@ class Extras:
         self._worker.__exit__(kind, error, trace)
 
 
-class _FrontSink:
+class FrontSink:
     """An `EventSink` in front of all others: after it is known what they made of the events."""
 
     def __init__(self, sink: EventSink, news: TrackNews, album: Album) -> None:

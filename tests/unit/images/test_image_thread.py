@@ -1,0 +1,157 @@
+"""The thread that owns the pictures' folder: nobody waits long for it, whatever the disk does."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from alprd.images.jpeg import Cut
+from alprd.images.store import ImageBounds, ImageStore
+from alprd.images.worker import ImageThread, Order
+from support.plates_in_frames import START
+
+WIDE = ImageBounds(max_files=1000, max_bytes=10**9, max_age_s=1e6, min_free_bytes=0)
+
+
+def order(
+    number: int, *, image: np.ndarray[tuple[int, ...], np.dtype[np.uint8]] | None = None
+) -> Order:
+    plain = np.full((40, 60, 3), number, np.uint8)
+    return Order(
+        event_id=f"0193a000-0000-7000-8000-{number:012d}",
+        camera_id="gate",
+        cut=Cut(
+            image=plain if image is None else image,
+            origin=(0, 0),
+            own=None,
+            plates=(),
+            captured_at=START,
+        ),
+        crop="frame",
+        plates="shown",
+        max_width_px=1000,
+        quality=80,
+    )
+
+
+class Disk:
+    """Lets a test hold up what goes to the disk."""
+
+    def __init__(self, patch: pytest.MonkeyPatch) -> None:
+        self.works = threading.Event()
+        self.works.set()
+        sync = os.fsync
+
+        def wait_and_sync(descriptor: int) -> None:
+            self.works.wait(20.0)
+            sync(descriptor)
+
+        patch.setattr(os, "fsync", wait_and_sync)
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[Disk]:
+    hung = Disk(monkeypatch)
+    yield hung
+    hung.works.set()
+
+
+def thread(folder: Path, bounds: ImageBounds = WIDE, *, wait_s: float = 10.0) -> ImageThread:
+    store = ImageStore(folder / "images", bounds, clock=time.monotonic, now=lambda: START)
+    return ImageThread(store, writable=True, clock=time.monotonic, wait_s=wait_s)
+
+
+def wait_until_written(worker: ImageThread, count: int) -> None:
+    give_up_at_s = time.monotonic() + 10.0
+    while worker.figures()["written"] < count:
+        assert time.monotonic() < give_up_at_s, worker.figures()
+        threading.Event().wait(0.01)  # figures are a snapshot, nobody announces them
+
+
+def test_a_picture_that_is_kept_is_described_as_it_is(tmp_path: Path) -> None:
+    with thread(tmp_path) as worker:
+        kept = worker.keep([order(1), order(2)])
+    assert [p.image.captured_at for p in kept.values()] == [START, START]
+    for event_id, picture in kept.items():
+        data = (tmp_path / "images" / picture.image.file).read_bytes()
+        assert data == picture.data
+        assert hashlib.sha256(data).hexdigest() == picture.image.sha256
+        assert len(data) == picture.image.size_bytes
+        assert (picture.image.width_px, picture.image.height_px) == (60, 40)
+        assert event_id in picture.image.file
+    assert worker.figures()["files"] == 2
+
+
+def test_a_disk_that_hangs_costs_one_wait_and_no_picture_stays_that_no_event_names(
+    tmp_path: Path, disk: Disk
+) -> None:
+    with thread(tmp_path, wait_s=0.2) as worker:
+        disk.works.clear()
+        began_s = time.monotonic()
+        assert worker.keep([order(1)]) == {}
+        assert time.monotonic() - began_s < 5.0
+        began_s = time.monotonic()
+        for number in range(2, 50):
+            assert worker.keep([order(number)]) == {}
+        assert time.monotonic() - began_s < 0.2, "only the first one waits"
+        assert worker.figures()["missing"] == {"late": 49}
+        disk.works.set()
+        wait_until_written(worker, 1)
+        later = {}
+        give_up_at_s = time.monotonic() + 10.0
+        while not later and time.monotonic() < give_up_at_s:
+            later = worker.keep([order(99)])
+    assert list(later) == [order(99).event_id]
+    names = [path.stem for path in (tmp_path / "images").rglob("*.jpg")]
+    assert names == [order(99).event_id]
+
+
+def test_a_picture_that_cannot_be_made_costs_no_other_one(tmp_path: Path) -> None:
+    empty = np.zeros((0, 5, 3), np.uint8)
+    with thread(tmp_path) as worker:
+        kept = worker.keep([order(1, image=empty), order(2)])
+        figures = worker.figures()
+    assert list(kept) == [order(2).event_id]
+    assert figures["missing"] == {"encoding": 1}
+
+
+def test_a_surprise_ends_neither_the_thread_nor_the_wait(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with thread(tmp_path) as worker:
+        with monkeypatch.context() as broken:
+            broken.setattr(ImageStore, "write", lambda *_: 1 // 0)
+            began_s = time.monotonic()
+            assert worker.keep([order(1)]) == {}
+            assert time.monotonic() - began_s < 5.0
+        assert list(worker.keep([order(2)])) == [order(2).event_id]
+        assert worker.figures()["missing"] == {"failed": 1}
+
+
+def test_other_bounds_hold_at_once_and_without_a_new_picture(tmp_path: Path) -> None:
+    with thread(tmp_path) as worker:
+        worker.keep([order(number) for number in range(20)])
+        worker.use(
+            ImageBounds(max_files=10, max_bytes=10**9, max_age_s=1e6, min_free_bytes=0),
+            writable=True,
+        )
+        give_up_at_s = time.monotonic() + 10.0
+        while worker.figures()["files"] > 10 and time.monotonic() < give_up_at_s:
+            threading.Event().wait(0.01)
+        assert worker.figures()["files"] == 10
+        assert worker.figures()["deleted"] == 10
+
+
+def test_pictures_that_are_wanted_later_find_their_folder(tmp_path: Path) -> None:
+    store = ImageStore(tmp_path / "images", WIDE, clock=time.monotonic, now=lambda: START)
+    with ImageThread(store, writable=False, clock=time.monotonic) as worker:
+        assert not (tmp_path / "images").exists()
+        worker.use(WIDE, writable=True)
+        assert len(worker.keep([order(1)])) == 1
