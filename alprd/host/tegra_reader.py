@@ -28,7 +28,7 @@ MAX_LINE_BYTES = 16_384
 _POLL_S = 0.5
 _TERMINATE_S = 2.0
 # A program that writes without pause fills its pipe and waits, instead of keeping a core busy.
-_BREATH_S = 0.05
+_BREATH_S = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -168,10 +168,10 @@ class TegrastatsReader:
             if not data:
                 return None
             *lines, rest = (rest + data).split(b"\n")
-            for line in lines:
-                if line.strip() and len(line) <= MAX_LINE_BYTES:
-                    heard_s = self._clock()
-                    self._take(line, heard_s)
+            newest = next((n for n in reversed(lines) if n.strip()), None)
+            if newest is not None and len(newest) <= MAX_LINE_BYTES:
+                heard_s = self._clock()
+                self._take(newest, heard_s)
             if len(rest) > MAX_LINE_BYTES:
                 return f"{self._path} wrote a line of more than {MAX_LINE_BYTES} bytes"
             self._stop.wait(_BREATH_S)

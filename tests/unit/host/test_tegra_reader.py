@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -158,14 +159,74 @@ def test_bytes_that_are_no_text_do_no_harm(program: Program) -> None:
     assert sample.unknown == ("\ufffd\ufffd",)
 
 
-def test_a_program_that_writes_without_pause_costs_no_core(program: Program) -> None:
-    path = program(f'exec yes "{LINE}"')
+def cpu_share(reader: TegrastatsReader, seconds: float) -> float:
+    """This process's CPU time over wall time, while somebody asks as health does."""
+    used_s, wall_s = time.process_time(), time.monotonic()
+    while time.monotonic() < wall_s + seconds:
+        threading.Event().wait(0.5)
+        reader.latest(3.0)
+    return (time.process_time() - used_s) / (time.monotonic() - wall_s)
+
+
+FLOOD = """exec {python} -c '
+import sys, time
+line = "{line}\\n".encode()
+while True:
+    sys.stdout.buffer.write(line * (100_000 // len(line)))
+    sys.stdout.buffer.flush()
+    time.sleep(0.1)
+'"""
+
+
+@pytest.mark.once
+@pytest.mark.parametrize(
+    "body",
+    [
+        pytest.param(f'exec yes "{LINE}"', id="floods without pause"),
+        pytest.param(
+            FLOOD.format(python=sys.executable, line=LINE), id="floods with 1 MB a second"
+        ),
+        pytest.param("exec cat /dev/urandom", id="garbage without pause"),
+        pytest.param("head -c 1000000 /dev/zero; exec sleep 60", id="a line of 1 MB"),
+        pytest.param("exit 3", id="exits"),
+        pytest.param("exec sleep 60", id="hangs"),
+    ],
+)
+def test_whatever_the_program_does_it_costs_next_to_nothing(program: Program, body: str) -> None:
+    with TegrastatsReader(program(body), silence_s=0.5) as reader:
+        threading.Event().wait(0.3)
+        assert cpu_share(reader, 2.0) < 0.02
+
+
+def test_a_line_that_stops_half_way_is_no_line(
+    program: Program, pids: Callable[[], list[int]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alprd.host.tegra_reader._POLL_S", 0.02)
+    path = program(f'printf "{LINE.replace("%", "%%")[:20]}"; exec sleep 60')
+    with TegrastatsReader(path, silence_s=0.3, retry=QUICK) as reader:
+        until(lambda: len(pids()) >= 2)
+        assert reader.latest(3.0) is None
+        assert "was silent" in str(reader.last_error)
+
+
+def test_a_program_that_changes_its_format_midway_is_followed(
+    program: Program, tmp_path: Path
+) -> None:
+    newer = "07-23-2026 15:29:26 RAM 7/8MB (lfb 1x1MB) CPU [5%@972] cpu@34.8C/36C NEWER thing"
+    change = tmp_path / "changed"
+    path = program(
+        f'while :; do if [ -e {change} ]; then echo "{newer}"; else echo "{LINE}"; fi; '
+        "sleep 0.02; done"
+    )
     with TegrastatsReader(path) as reader:
         until(lambda: reader.latest(3.0))
-        used_s, wall_s = time.process_time(), time.monotonic()
-        threading.Event().wait(0.5)
-        used_s, wall_s = time.process_time() - used_s, time.monotonic() - wall_s
-    assert used_s < wall_s / 2
+        change.touch()
+        until(lambda: (seen := reader.latest(3.0)) and seen.zones)
+        sample = reader.latest(3.0)
+    assert sample is not None
+    assert sample.ram is not None
+    assert (sample.ram.used_kb, sample.unknown) == (7 * 1024, ("NEWER", "thing"))
+    assert reader.starts == 1
 
 
 def test_a_machine_without_the_program_starts_no_thread() -> None:
