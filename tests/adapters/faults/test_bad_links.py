@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from alprd.core.types import CameraStatus
 from alprd.publish import loop
 from support.broker import Broker
 from support.device import DEVICE_ID, Device
@@ -173,27 +174,58 @@ def test_acknowledgements_that_never_come_are_waited_for_only_so_long(
     assert 1 <= verdict.doubled <= 2 * plan.rounds * MAX_INFLIGHT
 
 
+@dataclass(frozen=True)
+class Burst:
+    events: int
+    cameras: int
+    described_bytes: int
+    ack_timeout_s: float
+
+
 @pytest.mark.parametrize(
-    "count",
+    "load",
     [
-        pytest.param(10, id="short"),
-        pytest.param(300, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(900)]),
+        pytest.param(
+            Burst(events=10, cameras=4, described_bytes=8_000, ack_timeout_s=4.0), id="short"
+        ),
+        pytest.param(
+            Burst(events=300, cameras=100, described_bytes=60_000, ack_timeout_s=20.0),
+            id="long",
+            marks=[pytest.mark.soak, pytest.mark.timeout(900)],
+        ),
     ],
 )
-def test_two_kilobytes_per_second_are_slow_and_double_nothing(
-    broker: Broker, topic_prefix: str, tmp_path: Path, tell: Tell, count: int
+def test_two_kilobytes_per_second_are_slow_and_no_dead_line_and_double_nothing(
+    broker: Broker, topic_prefix: str, tmp_path: Path, tell: Tell, load: Burst
 ) -> None:
+    faults = Faults()
     with (
-        Link(broker.port, Faults(bytes_per_s=2000.0)) as link,
+        Link(broker.port, faults) as link,
         listen(broker, topic_prefix) as subscriber,
-        Device(tmp_path, link.url, prefix=topic_prefix) as device,
+        Device(
+            tmp_path,
+            link.url,
+            prefix=topic_prefix,
+            settings={"ack_timeout_s": load.ack_timeout_s},
+            flush_timeout_s=60.0,
+        ) as device,
     ):
+        device.wait_until(lambda stats: stats.connected)
+        faults.bytes_per_s = 2000.0
         started_s = time.monotonic()
-        device.add(*range(1, count + 1))
-        verdict = all_arrived(subscriber, device, count)
+        # Everything at once, as after an outage: the large message takes longer than the time-out.
+        device.publisher.announce(f"{topic_prefix}/described", b"x" * load.described_bytes)
+        for number in range(load.cameras):
+            name = f"camera-{number}"
+            device.publisher.camera_status(CameraStatus(camera_id=name, state="online"))
+        device.add(*range(1, load.events + 1))
+        verdict = all_arrived(subscriber, device, load.events)
         took_s = time.monotonic() - started_s
         connects = device.publisher.stats().connects
-    tell(f"injected: 2 kB/s, {count} events; counted: {verdict}, {took_s:.1f} s")
+    tell(
+        f"injected: 2 kB/s, {load.described_bytes} bytes of description, {load.cameras} statuses"
+        f" and {load.events} events at once; counted: {verdict}, {connects} connect, {took_s:.1f} s"
+    )
     assert (verdict.lost, verdict.doubled, verdict.announced) == (0, 0, {})
     assert verdict.proven
     assert connects == 1
