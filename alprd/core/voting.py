@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from alprd.core.plates import MAX_CHARS, clearly_different, edit_distance, rank_by_format
 from alprd.core.regions import choose_region, region_posterior
+from alprd.core.twins import settle_twins
 from alprd.core.types import ALPHABET, BLANK, Candidate, PlateRead, Region
 
 CORRELATION: Final = 0.5
@@ -61,12 +62,13 @@ class Vote:
     """The text that a pass's reads add up to.
 
     Reads are counted by and compared with what they say themselves (`plate`): a text that a
-    country's format made of it (`published`) may be one that no single read gave.
+    region's serials made of it (`published`) may be one that no single read gave.
 
     Attributes:
         plate: the most probable text by the reads alone.
         char_confidences: one per character of `plate`.
-        published: `plate` with its look-alikes settled by the region's formats; mostly the same.
+        published: `plate` with its look-alikes settled by their neighbours and the region's
+            serials; mostly the same.
         published_char_confidences: one per character of `published`.
         confidence: probability that all of `published` is right, 0..1.
         candidates: most probable texts, best first; the first is `published`.
@@ -112,7 +114,7 @@ def vote(ballots: Sequence[Ballot]) -> Vote | None:
     as_read = [Candidate(plate=text, confidence=p) for text, (p, _) in found.items()]
     seen = [ballot.read.regions for ballot in ballots]
     regions = region_posterior(seen, weights.tolist(), as_read)
-    ranked = rank_by_format(as_read, regions)
+    ranked = rank_by_format(settle_twins(as_read), regions)
     if not ranked:
         return None
     plate, best = as_read[0].plate, ranked[0]
