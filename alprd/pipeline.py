@@ -35,6 +35,7 @@ from alprd.core.observe import (
 )
 from alprd.core.passes import make_event, make_unread_event
 from alprd.core.resting import rests
+from alprd.core.short_plates import is_doubtful
 from alprd.core.speed import SpeedMeter
 from alprd.core.splitting import conclude, undisputed
 from alprd.core.tracking import Track
@@ -347,8 +348,10 @@ class CameraPipeline:
             sure, found, self._rules, sees_vehicles=self._fleet.ever_seen
         ):
             return track, None
-        published = [t for t in (*self._ended, *self._tracks) if t.verdict is not None]
         others = [*self._ended, *self._tracks]
+        if is_doubtful(sure, found, others):
+            return track, None
+        published = [t for t in others if t.verdict is not None]
         judged = replace(track, verdict=found)
         self._fleet.have_plates(track.bound_to)
         same = same_pass(published, others, sure, found, self._rules)
@@ -368,7 +371,9 @@ class CameraPipeline:
             if continues is None
             else self._new_event_id,
             places=self._places,
-            speed=None if meter is None else meter.speed_of(track.path, last.frame_size, found.region),
+            speed=None
+            if meter is None
+            else meter.speed_of(track.path, last.frame_size, found.region),
             continues=continues,
         )
 

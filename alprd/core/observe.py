@@ -27,7 +27,7 @@ from alprd.core.geometry import (
     quad_centre,
     quad_size,
 )
-from alprd.core.plates import MAX_CHARS, MIN_CHARS
+from alprd.core.plates import MAX_CHARS, MIN_CHARS, SHORT_CHARS, is_sure_and_short
 from alprd.core.types import (
     ALPHABET,
     BLANK,
@@ -184,10 +184,12 @@ def observed(
 
 def usable_read(read: PlateRead) -> PlateRead | None:
     """The read with everything in range; None if it can be no plate's text."""
-    if not MIN_CHARS <= len(read.text) <= MAX_CHARS or not set(read.text) <= set(ALPHABET):
+    if not SHORT_CHARS <= len(read.text) <= MAX_CHARS or not set(read.text) <= set(ALPHABET):
         return None
     probs = read.char_probs
     if probs.shape != (len(read.text), BLANK + 1) or not bool(np.isfinite(probs).all()):
+        return None
+    if len(read.text) < MIN_CHARS and not is_sure_and_short(read.text, probs):
         return None
     quality = read.quality
     return replace(

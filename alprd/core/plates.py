@@ -8,6 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
+from numpy.typing import NDArray
+
 from alprd.core.formats import follows_serial
 from alprd.core.types import ALPHABET, Candidate
 
@@ -16,8 +19,12 @@ MAX_CHARS = 11
 """Shorter or longer texts are not taken for plates: fragments, and signs or overlays.
 
 The longest of the known serials has 11 characters. Those of two ("A1") exist but are so rare
-that nearly every text of two characters is a piece of a half-covered plate.
+that nearly every text of two characters is a piece of a half-covered plate, or a badge; what they
+must have beside is in `core.short_plates`.
 """
+
+SHORT_CHARS = 2
+SHORT_SURE = 0.9
 
 CONFUSABLE = ("0ODQ", "1IL", "2Z", "5S", "6G", "8B", "4A", "7T", "UV", "MN")
 """Characters that plates' fonts, dirt and distance make look alike."""
@@ -78,6 +85,21 @@ def _share_with_serial(text: str, regions: Mapping[str, float]) -> float:
     return sum(share for region, share in regions.items() if follows_serial(text, region))
 
 
+def is_sure_and_short(text: str, char_probs: NDArray[np.float32]) -> bool:
+    """Whether two characters are a letter and a digit, and both are sure.
+
+    Args:
+        text: of SHORT_CHARS characters.
+        char_probs: (SHORT_CHARS, 37) of its characters.
+    """
+    return _is_mixed(text) and bool((char_probs.max(axis=1) >= SHORT_SURE).all())
+
+
+def _is_mixed(text: str) -> bool:
+    """Whether it is one letter and one digit, as the shortest plates are."""
+    return len(text) == SHORT_CHARS and text[0].isdigit() != text[1].isdigit()
+
+
 def edit_distance(a: str, b: str) -> int:
     """Insertions, deletions and replacements that turn one text into the other."""
     row = list(range(len(b) + 1))
@@ -91,7 +113,8 @@ def edit_distance(a: str, b: str) -> int:
 def is_fragment(a: str, b: str) -> bool:
     """True when one text is a part of the other, as of a plate that is half covered."""
     shorter, longer = sorted((a, b), key=len)
-    return MIN_CHARS <= len(shorter) < len(longer) and shorter in longer
+    long_enough = len(shorter) >= MIN_CHARS or _is_mixed(shorter)
+    return long_enough and len(shorter) < len(longer) and shorter in longer
 
 
 def nearly_same(a: str, b: str) -> bool:
@@ -106,4 +129,4 @@ def clearly_different(a: str, b: str) -> bool:
     if is_fragment(a, b):
         return False
     longest = max(len(a), len(b))
-    return edit_distance(a, b) >= max(3, 0.4 * longest)
+    return edit_distance(a, b) >= max(min(3, longest), 0.4 * longest)

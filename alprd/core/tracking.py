@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from typing import Final
 
 from alprd.core.observe import Observation
+from alprd.core.plates import MIN_CHARS
 from alprd.core.types import BoxPx, PointPx
 from alprd.core.voting import Vote, read_weight
 
@@ -172,8 +173,10 @@ def see(track: Track, seen: Observation) -> Track:
 def own(track: Track, seen: Observation) -> Track:
     """The track with the observation's read counted as one of its own."""
     read = seen.read
-    if read is None:
+    if read is None or (_is_short(read.text) and any(not _is_short(t) for t, _, _ in track.tally)):
         return track
+    if not _is_short(read.text):
+        track = _without_pieces(track)
     if track.first_read is None and seen.t_s - track.first.t_s > UNREAD_S:
         track = _begun_anew(track, seen)
     weight = read_weight(read, seen.width_px)
@@ -185,6 +188,23 @@ def own(track: Track, seen: Observation) -> Track:
         tally=_counted(track.tally, read.text, weight),
         reads_count=track.reads_count + 1,
         first_read=seen if track.first_read is None else track.first_read,
+    )
+
+
+def _is_short(text: str) -> bool:
+    return len(text) < MIN_CHARS
+
+
+def _without_pieces(track: Track) -> Track:
+    """The track without reads too short for most plates: the longer one shows what they were."""
+    if not any(_is_short(text) for text, _, _ in track.tally):
+        return track
+    return replace(
+        track,
+        reads=tuple(o for o in track.reads if o.read is not None and not _is_short(o.read.text)),
+        tally=tuple(entry for entry in track.tally if not _is_short(entry[0])),
+        reads_count=sum(n for text, n, _ in track.tally if not _is_short(text)),
+        first_read=None,
     )
 
 
