@@ -32,6 +32,11 @@ def add_parser(commands: Commands) -> None:
         help="print every event as one line of JSON, nothing else; with --audit: the report",
     )
     parser.add_argument(
+        "--tracks",
+        action="store_true",
+        help="also show what is read while vehicles are in view, where devices tell it",
+    )
+    parser.add_argument(
         "--audit", action="store_true", help="count what was received, prove that it is complete"
     )
     parser.add_argument(

@@ -32,6 +32,7 @@ class Subscriber:
     Args:
         brokers: in order of preference.
         prefix: first topic level(s).
+        tracks: whether live tracks are wanted too.
         session: client id of a session that the broker keeps; None starts a new one each time.
         clock: monotonic seconds.
         sleep: pauses between attempts.
@@ -42,12 +43,14 @@ class Subscriber:
         brokers: Sequence[Broker],
         prefix: str,
         *,
+        tracks: bool = False,
         session: str | None = None,
         clock: Clock = time.monotonic,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
         self._brokers = tuple(brokers)
         self._prefix = prefix
+        self._tracks = tracks
         self._session = session
         self._clock = clock
         self._sleep = sleep
@@ -157,6 +160,7 @@ class Subscriber:
                 (f"{self._prefix}/+/status", 1),
                 (f"{self._prefix}/devices/+/availability", 1),
                 (f"{self._prefix}/devices/+/gaps", 1),
+                *([(f"{self._prefix}/+/tracks", 0)] if self._tracks else []),
             ]
         )
 

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -53,20 +53,26 @@ def show(arguments: argparse.Namespace) -> int:
             settings = choose_broker(arguments)
             prefix = settings.prefix
             subscriber = opened.enter_context(
-                Subscriber(brokers_of(settings), prefix, session=arguments.session)
+                Subscriber(
+                    brokers_of(settings),
+                    prefix,
+                    tracks=arguments.tracks,
+                    session=arguments.session,
+                )
             )
             batches = _live(subscriber, arguments.for_s)
         if arguments.record is not None:
             batches = _recorded(batches, opened.enter_context(Recorder(arguments.record)))
         if arguments.audit:
             return _audit(batches, arguments, subscriber)
+        view = View(prefix=prefix, with_tracks=arguments.tracks)
         try:
             if arguments.json:
-                _print_json(batches)
+                _print_json(batches, ("plates", "tracks") if arguments.tracks else ("plates",))
             elif sys.stdout.isatty():
-                _show_table(batches, View(prefix=prefix))
+                _show_table(batches, view)
             else:
-                _print_lines(batches, View(prefix=prefix))
+                _print_lines(batches, view)
         except KeyboardInterrupt:
             pass  # the usual way to end it
     return EXIT_DONE
@@ -162,10 +168,10 @@ def _password(path: Path) -> str:
         raise CommandError(f"--password-file: {path} cannot be read: {error}") from error
 
 
-def _print_json(batches: Batches) -> None:
+def _print_json(batches: Batches, kinds: Collection[str]) -> None:
     for messages, _ in batches:
         for message in messages:
-            if message.topic.endswith("/plates"):
+            if message.topic.rpartition("/")[2] in kinds:
                 try:
                     write_line(json.dumps(json.loads(message.payload), ensure_ascii=False))
                 except (ValueError, RecursionError):

@@ -14,6 +14,7 @@ from rich.table import Table
 from rich.text import Text
 
 MAX_EVENTS = 500
+MAX_IN_VIEW = 10
 _STATE_STYLE = {
     "online": "green",
     "stalled": "yellow",
@@ -33,6 +34,8 @@ class View:
         events: newest last, at most `MAX_EVENTS`.
         cameras: camera id -> its last status payload.
         devices: device id -> its availability.
+        with_tracks: whether live tracks are shown.
+        in_view: event id -> the newest track message of a vehicle that has not left.
         connection: one word or line about the broker.
     """
 
@@ -40,6 +43,8 @@ class View:
     events: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=MAX_EVENTS))
     cameras: dict[str, dict[str, Any]] = field(default_factory=dict)
     devices: dict[str, str] = field(default_factory=dict)
+    with_tracks: bool = False
+    in_view: dict[str, dict[str, Any]] = field(default_factory=dict)
     connection: str = "connecting"
     total: int = 0
 
@@ -55,6 +60,8 @@ class View:
             self.events.append(message)
             self.total += 1
             return event_line(message)
+        if parts[1] == "tracks":
+            return self._take_track(message) if self.with_tracks else None
         return self._take_status(plain_text(parts[0]), message) if parts[1] == "status" else None
 
     def _levels(self, topic: str) -> list[str]:
@@ -69,6 +76,15 @@ class View:
             return None
         self.devices[device] = state = plain_text(state)
         return f"device {device}: {state}"
+
+    def _take_track(self, message: dict[str, Any]) -> str:
+        event_id = str(message.get("event_id"))
+        self.in_view.pop(event_id, None)
+        if message.get("kind") != "end":
+            self.in_view[event_id] = message
+            if len(self.in_view) > MAX_IN_VIEW:  # ends may be missed
+                del self.in_view[next(iter(self.in_view))]
+        return track_line(message)
 
     def _take_status(self, camera: str, message: dict[str, Any]) -> str | None:
         before = self.cameras.get(camera, {})
@@ -92,6 +108,7 @@ class View:
 
     def _footer(self) -> list[Text]:
         lines = [Text(f"{self.connection}; {self.total} events; Ctrl-C ends", style="dim")]
+        lines += [Text(track_line(each), style="cyan") for each in self.in_view.values()]
         for kind, states in (
             ("device", {name: {"state": state} for name, state in self.devices.items()}),
             ("camera", self.cameras),
@@ -139,6 +156,17 @@ def event_line(event: Mapping[str, Any]) -> str:
     parts = [time, f"{camera:<16}", f"{plate:<10}", f"{confidence:>4}", f"reads {reads}"]
     parts += [value for value in (direction, speed) if value != "-"]
     return "  ".join(parts)
+
+
+def track_line(track: Mapping[str, Any]) -> str:
+    """One track message as a line for people."""
+    seen = {**track, "captured_at": track.get("last_seen") or "-"}
+    time, camera, plate, confidence, direction, _, reads = event_cells(seen)
+    parts = [time, f"{camera:<16}", f"{plate:<10}", f"{confidence:>4}", f"reads {reads}"]
+    parts += [direction] if direction != "-" else []
+    seq = track.get("seq")
+    told = plain_text(track.get("kind", "?"))
+    return "  ".join([*parts, f"({told})" if seq is None else f"({told}, seq {plain_text(seq)})"])
 
 
 def statusplain_text(status: Mapping[str, Any]) -> str:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.broker import Broker
 from support.daemon import Daemon
 from support.heard import assert_no_gap, events, states
 from support.payloads import validator
 from support.subscriber import Received, Subscriber
+from support.watching import watching
 
 pytestmark = pytest.mark.once
 
@@ -51,18 +54,25 @@ def problems(messages: Iterable[Received]) -> list[str]:
     ]
 
 
-def test_every_pass_is_told_from_its_first_read_to_its_event(
+def test_every_pass_is_told_from_its_first_read_to_its_event(  # noqa: PLR0917
     make_config: MakeConfig,
     make_daemon: MakeDaemon,
     subscriber: Subscriber,
+    broker: Broker,
     street: Path,
     topic_prefix: str,
 ) -> None:
     daemon = make_daemon(make_config(camera(street), extra=OFTEN))
-    daemon.start()
-    subscriber.wait_until(
-        lambda seen: len([t for t in tracks(seen) if t["kind"] == "end"]) == len(PLATES), 40.0
-    )
+    options = ("--url", broker.url, "--prefix", topic_prefix)
+    with watching(*options, "--tracks") as watch:
+        daemon.start()
+        subscriber.wait_until(
+            lambda seen: len([t for t in tracks(seen) if t["kind"] == "end"]) == len(PLATES), 40.0
+        )
+        watch.send_signal(signal.SIGINT)
+        shown, _ = watch.communicate(timeout=20.0)
+    assert "(update)" in shown
+    assert "(end, seq 4)" in shown
     assert daemon.stop()[0] == 0
     heard = subscriber.messages
     assert_no_gap(events(heard))

@@ -120,3 +120,41 @@ def test_memory_is_bounded() -> None:
 def test_a_time_that_is_none_is_shown_as_it_is() -> None:
     assert local_time("yesterday") == "yesterday"
     assert local_time("") == "-"
+
+
+TRACK: dict[str, Any] = {
+    "kind": "new",
+    "event_id": "one",
+    "camera_id": "gate-in",
+    "plate": "LS15EBC",
+    "confidence": 0.5,
+    "reads": {"count": 1, "agreeing": 1},
+    "last_seen": "2026-11-21T09:12:03.120Z",
+    "direction": None,
+    "seq": None,
+}
+
+
+def test_tracks_are_shown_while_the_vehicle_is_in_view_where_they_are_asked_for() -> None:
+    view, unasked = View(prefix="alpr", with_tracks=True), View(prefix="alpr")
+    assert unasked.take("alpr/gate-in/tracks", payload(TRACK)) is None
+    line = view.take("alpr/gate-in/tracks", payload(TRACK))
+    assert line is not None
+    assert "(new)" in line
+    assert "LS15EBC" in shown(view)
+    end = {**TRACK, "kind": "end", "seq": 7}
+    assert "(end, seq 7)" in str(view.take("alpr/gate-in/tracks", payload(end)))
+    assert "LS15EBC" not in shown(view)
+
+
+def test_tracks_whose_end_was_missed_do_not_pile_up() -> None:
+    view = View(prefix="alpr", with_tracks=True)
+    for number in range(1000):
+        view.take("alpr/gate-in/tracks", payload({**TRACK, "event_id": str(number)}))
+    assert len(view.in_view) <= 20
+
+
+def test_the_bare_end_of_a_track_is_a_line_too() -> None:
+    bare = {"kind": "end", "event_id": "x", "camera_id": "gate", "plate": None, "reads": None}
+    line = View(prefix="alpr", with_tracks=True).take("alpr/gate/tracks", payload(bare))
+    assert "(end)" in str(line)
