@@ -35,7 +35,7 @@ from alprd.publish.outbox import Outbox
 from alprd.reload import Plan, plan_reload, switched
 from alprd.remote import CommandFailedError
 from alprd.rules import Rules
-from alprd.sight import Sight
+from alprd.sight import INFERENCE, Sight
 from alprd.supervise import Pulse, StopDeadline
 from alprd.telling import Telling
 from alprd.wellbeing import Wellbeing
@@ -142,7 +142,15 @@ class _Daemon:
             cameras=[camera.id for camera in settings.cameras],
         )
         with ExitStack() as delivery:
-            outbox = delivery.enter_context(open_outbox(settings, now=_now, boot_id=read_boot_id()))
+            outbox = delivery.enter_context(
+                open_outbox(
+                    settings,
+                    now=_now,
+                    boot_id=read_boot_id(),
+                    # While it is mended both who use it wait, for minutes on a slow disk.
+                    on_progress=lambda: self._heartbeats.beat_those("publisher", INFERENCE),
+                )
+            )
             self._publisher = delivery.enter_context(
                 new_publisher(
                     settings,

@@ -18,7 +18,13 @@ from alprd.publish.sink import OutboxSink
 from alprd.publish.thread import PublisherThread
 
 
-def open_outbox(settings: Settings, *, now: Callable[[], datetime], boot_id: str | None) -> Outbox:
+def open_outbox(
+    settings: Settings,
+    *,
+    now: Callable[[], datetime],
+    boot_id: str | None,
+    on_progress: Callable[[], None],
+) -> Outbox:
     """Where events wait. Raises OutboxError."""
     bounds = settings.outbox
     return Outbox(
@@ -31,6 +37,7 @@ def open_outbox(settings: Settings, *, now: Callable[[], datetime], boot_id: str
         ),
         now=now,
         boot_id=boot_id,
+        on_progress=on_progress,
     )
 
 

@@ -44,6 +44,13 @@ class Heartbeats:
         """The stage makes progress. Raises KeyError for a stage that is not expected."""
         self._stages[name].last_s = self._clock()
 
+    def beat_those(self, *names: str) -> None:
+        """These stages make progress, those of them that are expected."""
+        stages = self._stages
+        for name in names:
+            if name in stages:
+                stages[name].last_s = self._clock()
+
     def beater(self, name: str) -> Callable[[], None]:
         """A call that beats for this stage, for its thread.
 

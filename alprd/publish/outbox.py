@@ -45,6 +45,7 @@ class Outbox:
         now: Callable[[], datetime],
         boot_id: str | None = None,
         boot_s: Callable[[], float] = since_boot_s,
+        on_progress: Callable[[], None] = lambda: None,
     ) -> None:
         """Open the outbox, making, migrating or replacing the file.
 
@@ -54,6 +55,8 @@ class Outbox:
             now: aware wall time; for people, and for the time that the machine was off.
             boot_id: changes when the machine restarts.
             boot_s: seconds since the machine started.
+            on_progress: called now and then while a large damaged file is replaced, for which
+                whoever uses the outbox has to wait.
 
         Raises:
             OutboxError: the file cannot be used; the message names the remedy.
@@ -61,7 +64,7 @@ class Outbox:
         self.path = path
         self._bounds = bounds
         self._claimed: set[int] = set()
-        self.store = Store(path, now=now, boot_id=boot_id, boot_s=boot_s)
+        self.store = Store(path, now=now, boot_id=boot_id, boot_s=boot_s, on_progress=on_progress)
 
     @property
     def set_aside(self) -> Path | None:

@@ -138,7 +138,12 @@ def lock(path: Path) -> IO[bytes]:
 
 
 def prepare(
-    path: Path, *, mark: SeqMark, now: Callable[[], datetime], distrusted: bool = False
+    path: Path,
+    *,
+    mark: SeqMark,
+    now: Callable[[], datetime],
+    on_progress: Callable[[], None],
+    distrusted: bool = False,
 ) -> Path | None:
     """Make the file ready: create it, migrate it, or set a damaged one aside and start anew.
 
@@ -149,6 +154,7 @@ def prepare(
         path: the outbox.
         mark: the numbers that were given.
         now: for the name of a damaged file.
+        on_progress: called now and then while much is moved into a new one.
         distrusted: damage was seen while the file was in use; no check can make it good.
 
     Returns:
@@ -168,7 +174,7 @@ def prepare(
                 _check(db, mark)
                 make_good(db)
         except _DamagedFileError:
-            return _replace(path, mark, at=now())
+            return _replace(path, mark, at=now(), on_progress=on_progress)
         with closing(connect(path)) as db:
             catch_up(db, mark, at=now())
     except (OSError, sqlite3.Error) as error:
@@ -180,13 +186,13 @@ def prepare(
     return None
 
 
-def _replace(path: Path, mark: SeqMark, *, at: datetime) -> Path:
+def _replace(path: Path, mark: SeqMark, *, at: datetime, on_progress: Callable[[], None]) -> Path:
     """Build the new file beside the damaged one; only a whole one takes its place."""
     new, aside = successor(path), free_name(path, at)
     remove_with_companions(new)
     _open_and_migrate(new)
     with closing(connect(new)) as db:
-        carry_over(db, path, mark, aside=aside, at=at)
+        carry_over(db, path, mark, aside=aside, at=at, on_progress=on_progress)
     # Closing the last connection has moved everything from its log into the file.
     set_aside(path, aside)
     finish_replacing(path)

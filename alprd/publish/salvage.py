@@ -5,7 +5,7 @@ from __future__ import annotations
 import heapq
 import os
 import sqlite3
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import islice
 from pathlib import Path
@@ -118,7 +118,13 @@ def finish_replacing(path: Path) -> None:
 
 
 def carry_over(
-    db: sqlite3.Connection, damaged: Path, mark: SeqMark, *, aside: Path, at: datetime
+    db: sqlite3.Connection,
+    damaged: Path,
+    mark: SeqMark,
+    *,
+    aside: Path,
+    at: datetime,
+    on_progress: Callable[[], None],
 ) -> None:
     """Put what is left into a new file; its numbers go on, and those that are missing are a gap.
 
@@ -126,7 +132,7 @@ def carry_over(
     """
     left = Remains(damaged)
     db.execute("PRAGMA synchronous = OFF")  # until the last part: nobody uses this file before
-    _copy_rows(db, left)
+    _copy_rows(db, left, on_progress)
     db.execute("PRAGMA synchronous = FULL")
     last_seq: int = db.execute("SELECT coalesce(max(seq), 0) FROM event").fetchone()[0]
     next_seq = left.next_seq(last_seq, mark)
@@ -158,12 +164,13 @@ def carry_over(
     db.execute("COMMIT")
 
 
-def _copy_rows(db: sqlite3.Connection, left: Remains) -> None:
+def _copy_rows(db: sqlite3.Connection, left: Remains, on_progress: Callable[[], None]) -> None:
     rows = left.rows()
     while part := list(islice(rows, COPY_ROWS)):
         db.execute("BEGIN IMMEDIATE")
         db.executemany("INSERT OR IGNORE INTO event VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)", part)
         db.execute("COMMIT")
+        on_progress()
 
 
 def _newest(db: sqlite3.Connection) -> tuple[float, float] | None:

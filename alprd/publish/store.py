@@ -52,6 +52,7 @@ class Store:
         now: Callable[[], datetime],
         boot_id: str | None,
         boot_s: Callable[[], float],
+        on_progress: Callable[[], None],
     ) -> None:
         """Open the file, making, migrating or replacing it. Raises OutboxError."""
         self.path = path
@@ -62,6 +63,7 @@ class Store:
         self._now = now
         self._boot_id = boot_id
         self._boot_s = boot_s
+        self._on_progress = on_progress
         self._looked_at_s: float | None = None
         self._trouble: str | None = None
         self._again_at_s: float | None = None
@@ -199,7 +201,13 @@ class Store:
 
     def _open(self, *, distrusted: bool = False) -> sqlite3.Connection:
         try:
-            aside = prepare(self.path, mark=self.mark, now=self._now, distrusted=distrusted)
+            aside = prepare(
+                self.path,
+                mark=self.mark,
+                now=self._now,
+                on_progress=self._on_progress,
+                distrusted=distrusted,
+            )
             db, known = self._taken_up()
         except OutboxError as error:
             self._trouble = str(error)

@@ -76,3 +76,10 @@ def test_a_stage_that_nobody_expects_cannot_beat(clock: FakeClock) -> None:
     heartbeats = Heartbeats({"inference": 5.0}, clock=clock)
     with pytest.raises(KeyError):
         heartbeats.beat("inferense")
+
+
+def test_of_several_stages_those_that_are_expected_beat(clock: FakeClock) -> None:
+    heartbeats = Heartbeats({"inference": 5.0, "publisher": 5.0, "health": 5.0}, clock=clock)
+    clock.now_s += 6.0
+    heartbeats.beat_those("inference", "publisher", "not-yet-started")
+    assert heartbeats.stalled() == ["health"]

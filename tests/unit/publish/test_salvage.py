@@ -132,7 +132,8 @@ def test_a_large_outbox_moves_into_a_new_file_in_parts(folder: Path) -> None:
         for start in range(0, 2000, 100):
             outbox.add(rows(100, start=start, padding=10_000))
     change(path, DAMAGED)
-    with open_outbox(path) as outbox:
+    signs: list[int] = []
+    with open_outbox(path, on_progress=lambda: signs.append(1)) as outbox:
         tracemalloc.start()
         some = outbox.claim(0, 64)
         peak = tracemalloc.get_traced_memory()[1]
@@ -141,6 +142,7 @@ def test_a_large_outbox_moves_into_a_new_file_in_parts(folder: Path) -> None:
         assert outbox.set_aside is not None
         assert outbox.counts().pending == 1999
     assert peak < 6_000_000  # of 20 MB
+    assert len(signs) == 10  # nobody takes it for a stall
 
 
 def test_a_disk_that_damages_file_after_file_is_given_ever_longer_pauses(path: Path) -> None:
