@@ -28,6 +28,9 @@ CLEAR_WIDTHS: Final = 0.1
 """What is nearer to a line than this, in plate widths, may be on either side: corners tremble."""
 
 CLEAR_PX: Final = 3.0
+SWIFT: Final = 4.0
+"""Who moves so many times farther than that in the first or last picture does not tremble: of a
+fast vehicle there may be no other point on that side."""
 
 
 class LineRules(Protocol):
@@ -154,11 +157,13 @@ def _over(
     normal = ((a[1] - b[1]) / length_px, (b[0] - a[0]) / length_px)
     if normal[0] * inwards[0] + normal[1] * inwards[1] < 0.0:
         normal = (-normal[0], -normal[1])
+    offs_px = [normal[0] * (p.x_px - a[0]) + normal[1] * (p.y_px - a[1]) for p in path]
     found: list[Crossing] = []
     clear: tuple[PathPoint, float] | None = None
-    for point in path:
-        off_px = normal[0] * (point.x_px - a[0]) + normal[1] * (point.y_px - a[1])
-        if abs(off_px) < max(CLEAR_PX, CLEAR_WIDTHS * point.width_px):
+    # The one beside an end of the path.
+    beside = {0: offs_px[1:2], len(path) - 1: offs_px[-2:-1]}
+    for i, (point, off_px) in enumerate(zip(path, offs_px, strict=True)):
+        if not _is_clear(point, off_px, beside.get(i, ())):
             continue
         if clear is not None and (clear[1] > 0.0) != (off_px > 0.0):
             share = clear[1] / (clear[1] - off_px)
@@ -175,6 +180,21 @@ def _over(
                 )
         clear = (point, off_px)
     return found
+
+
+def _is_clear(point: PathPoint, off_px: float, beside_px: Sequence[float]) -> bool:
+    """Whether a point is on its side of a line for sure.
+
+    Args:
+        point: it.
+        off_px: its distance from the line.
+        beside_px: at an end of the path that of the point next to it.
+    """
+    doubtful_px = max(CLEAR_PX, CLEAR_WIDTHS * point.width_px)
+    if abs(off_px) >= doubtful_px:
+        return True
+    swift = any(abs(off_px - other) >= SWIFT * doubtful_px for other in beside_px)
+    return swift and abs(off_px) >= CLEAR_PX
 
 
 def _meets(a: PointPx, b: PointPx, p: PathPoint, q: PathPoint, share: float) -> bool:

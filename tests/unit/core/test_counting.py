@@ -133,3 +133,16 @@ def test_counts_add_up_per_line_and_the_old_ones_stay_as_they_were() -> None:
     after = count(before, crossings(path((500, 600), (500, 400)), [one_way], SIZE))
     assert before == {"entrance": LineCount(inward=1)}
     assert after == {"entrance": LineCount(inward=1, outward=1, wrong_way=1)}
+
+
+@pytest.mark.parametrize("ys", [(496, 560, 624), (376, 440, 504)])
+def test_a_fast_vehicle_has_crossed_with_one_point_just_beyond_the_line(
+    ys: tuple[float, ...],
+) -> None:
+    places = [(500.0, y) for y in ys]
+    assert crossed(*places) == ["in"]
+    assert crossed(*reversed(places)) == ["out"]
+
+
+def test_a_vehicle_that_stops_just_beyond_a_line_has_not_crossed_it_yet() -> None:
+    assert crossed(*((500, y) for y in (376, 440, 480, 496, 503, 504, 503, 504))) == []
