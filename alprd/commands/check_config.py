@@ -86,6 +86,14 @@ def warnings(settings: Settings) -> list[str]:
         found.append(
             f"outbox.path: this user cannot write to {folder}; the daemon's user must be able to"
         )
+    if any(map(settings.images_of, settings.cameras)):
+        pictures = settings.images_path
+        place = pictures if pictures.exists() else pictures.parent
+        if not place.is_dir() or not os.access(place, os.W_OK):
+            found.append(
+                f"images.path: this user cannot keep pictures in {pictures}; the daemon's user must"
+                " be able to, or it does not start"
+            )
     for camera in settings.cameras:
         source = camera.source
         if camera.enabled and source.startswith("/") and not Path(source).exists():

@@ -158,8 +158,8 @@ def test_what_is_not_ours_is_never_touched(world: World, tmp_path: Path) -> None
     store = world.store()
     name = world.keep(store, 1)
     day = (world.folder / name).parent
-    outside = tmp_path / "outside"
-    outside.mkdir()
+    outside = tmp_path / "outside" / "2026-11-20"
+    outside.mkdir(parents=True)
     foreign = [
         day / "holiday.jpg",
         world.folder / "notes.txt",
@@ -169,7 +169,7 @@ def test_what_is_not_ours_is_never_touched(world: World, tmp_path: Path) -> None
     ]
     for path in foreign:
         path.write_bytes(b"somebody's")
-    (world.folder / "link").symlink_to(outside)
+    (world.folder / "link").symlink_to(outside.parent)
     (day / f"{picture_id(5)}.jpg").symlink_to(foreign[0])
     half = day / f".{picture_id(2)}.tmp"
     half.write_bytes(b"half of")
