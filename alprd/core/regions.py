@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final
 
 from alprd.core.formats import text_likelihood
@@ -23,22 +24,33 @@ STATE_MIN: Final = 0.5
 UNKNOWN: Final = "unknown"
 """The reader's label for a plate of no region that it knows; no code, and never published."""
 
-PICTURE_WEIGHT: Final = 0.85
-FORMAT_WEIGHT: Final = 0.5
-"""Exponents of what the pictures and the text say. The reader has read the text, too: what its form
-tells is in both, and both together would count it twice. Fitted on train texts held out."""
-
-UNKNOWN_ODDS: Final = 0.3
-"""A quarter of the plates that the reader is trained on are from nowhere; on roads few are."""
-
 LEAST: Final = 1e-4
 """Probability of a region that the pictures say nothing of, relative to the whole."""
 
-FORMAT_FLOOR: Final = 1e-3
-"""A text counts as at most so much less likely of one region than of another: reads err by a
-character, serials are older, newer or rarer than anybody's table."""
-
 _REGION_CODE: Final = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """How much each kind of evidence counts; fitted on train texts that were held out.
+
+    Attributes:
+        picture: exponent of what the reader says of the pictures.
+        text: exponent of the text's likelihood. The reader has read the text, too: what its form
+            tells is in both, and both in full would count it twice.
+        unknown: odds of a plate from nowhere. A quarter of the plates that the reader is trained on
+            are; on roads few are.
+        floor: a text counts as at most so much less likely of one region than of another: reads err
+            by a character, serials are older, newer or rarer than anybody's table.
+    """
+
+    picture: float = 0.85
+    text: float = 0.5
+    unknown: float = 0.3
+    floor: float = 1e-3
+
+
+EVIDENCE: Final = Evidence()
 
 
 def vote_region(
@@ -63,6 +75,7 @@ def region_posterior(
     reads: Sequence[Sequence[tuple[str, float]]],
     weights: Sequence[float],
     texts: Sequence[Candidate] = (),
+    evidence: Evidence = EVIDENCE,
 ) -> dict[str, float]:
     """Probability of every region that any read names ("unknown" included), 1 in all.
 
@@ -71,13 +84,13 @@ def region_posterior(
     seen = _picture(reads, weights)
     if not seen:
         return {}
-    told = _text(texts, seen)
+    told = _text(texts, seen, evidence.floor)
     scores = {
-        code: PICTURE_WEIGHT * math.log(share) + FORMAT_WEIGHT * told.get(code, 0.0)
+        code: evidence.picture * math.log(share) + evidence.text * told.get(code, 0.0)
         for code, share in seen.items()
     }
     if UNKNOWN in scores:
-        scores[UNKNOWN] += math.log(UNKNOWN_ODDS)
+        scores[UNKNOWN] += math.log(evidence.unknown)
     top = max(scores.values())
     raised = {code: math.exp(score - top) for code, score in scores.items()}
     total = sum(raised.values())
@@ -123,7 +136,7 @@ def _picture(
     return {code: max(share / total, LEAST) for code, share in mass.items()} if total > 0.0 else {}
 
 
-def _text(texts: Sequence[Candidate], seen: Mapping[str, float]) -> dict[str, float]:
+def _text(texts: Sequence[Candidate], seen: Mapping[str, float], floor: float) -> dict[str, float]:
     """Log-likelihood of the text by region; regions without known serials count as an average."""
     whole = sum(text.confidence for text in texts)
     if whole <= 0.0:
@@ -139,7 +152,7 @@ def _text(texts: Sequence[Candidate], seen: Mapping[str, float]) -> dict[str, fl
     middle, most = sum(found.values()) / len(found), max(found.values())
     if most <= 0.0:
         return {}
-    return {code: math.log(max(found.get(code, middle) / most, FORMAT_FLOOR)) for code in seen}
+    return {code: math.log(max(found.get(code, middle) / most, floor)) for code in seen}
 
 
 def _country(code: str) -> str:
