@@ -6,13 +6,24 @@ Exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration, 130 interrupted by 
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 from functools import partial
 from typing import cast
 
 from alprd import __version__
-from alprd.commands import calibrate, check_config, demo, recognize, reload, run, version, watch
+from alprd.commands import (
+    calibrate,
+    check_config,
+    demo,
+    doctor,
+    recognize,
+    reload,
+    run,
+    version,
+    watch,
+)
 from alprd.commands.common import (
     EXIT_DONE,
     EXIT_INTERRUPTED,
@@ -28,6 +39,7 @@ try:
   alprd recognize car.jpg          read plates in pictures, folders and clips; needs no set-up
   alprd check-config               is /etc/alprd/alprd.toml right?
   alprd run                        be the daemon
+  alprd doctor                     what is wrong with this device?
   alprd watch                      see the events as they arrive
 
 exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration
@@ -44,13 +56,15 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"alprd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for command in (run, check_config, calibrate, recognize, watch, demo, reload, version):
+    for command in (run, check_config, doctor, calibrate, recognize, watch, demo, reload, version):
         command.add_parser(commands)
     return parser
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; returns the exit code."""
+    # From 1.29 on ONNX Runtime tells its maker about the machine and the models unless told not to.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     parser = build_parser()
     try:
         arguments = parser.parse_args(argv)

@@ -118,3 +118,17 @@ def test_every_command_reads_the_file_that_config_names(
         said = capsys.readouterr().err
         assert said.count("\n") == 1
         assert str(missing) in said
+
+
+def test_no_command_lets_onnx_runtime_report_to_its_maker(tmp_path: Path) -> None:
+    """Its first session writes an identifier of the device into the cache folder otherwise."""
+    picture = next(Path(__file__).parents[2].glob("engines/plate-detector/selftest.png"))
+    environ = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path), "XDG_CACHE_HOME": str(tmp_path)}
+    subprocess.run(
+        [sys.executable, "-m", "alprd", "recognize", "--quiet", str(picture)],
+        env=environ,
+        check=True,
+        capture_output=True,
+        timeout=60,
+    )
+    assert list(tmp_path.iterdir()) == []
