@@ -135,11 +135,19 @@ def _worth_a_look(
         np.maximum(there[:, None, 2], here[None, :, 2]),
         HEIGHTS_WIDE * np.minimum(there[:, None, 3], here[None, :, 3]),
     )
-    # The widest of all gates, for a plate that is known by its text.
-    per_s = np.where([f.known for f in ahead], TEXT_KNOWN_PER_S, TEXT_NEW_PER_S)
     dt, speed = there[:, 4], there[:, 5]
-    reach = (TEXT_NEAR + per_s * dt)[:, None] * unit + (TEXT_SPEED_SHARE * speed * dt)[:, None]
-    near = apart <= reach
+    known = np.array([f.known for f in ahead])
+    widths = np.where(
+        known, NEAR + KNOWN_PER_S * dt, np.minimum(NEAR + NEW_PER_S * dt, MAX_BLIND_WIDTHS)
+    )
+    share = np.where(known, KNOWN_SPEED_SHARE * speed * dt, 0.0)
+    near = apart <= (widths[:, None] * unit + share[:, None]) * (1.0 + 1e-9)
+    read = np.array([o.read is not None for o in seen])
+    if read.any():  # the widest of all gates is that of a plate that is known by its text
+        widths = TEXT_NEAR + np.where(known, TEXT_KNOWN_PER_S, TEXT_NEW_PER_S) * dt
+        reach = widths[:, None] * unit + (TEXT_SPEED_SHARE * speed * dt)[:, None]
+        texts = np.array([bool(track.tally) for track in tracks])
+        near |= (apart <= reach * (1.0 + 1e-9)) & texts[:, None] & read[None, :]
     for j, observation in enumerate(seen):
         held_by = {carrier.id for carrier in observation.carriers}
         for i, track in enumerate(tracks if held_by else ()):

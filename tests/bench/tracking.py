@@ -1,6 +1,6 @@
 """How right the tracking is about 2,000 simulated vehicles before 20 cameras.
 
-    python tests/bench/tracking.py [--vehicles 100] [--cameras 20] [--seed 1]
+    python tests/bench/tracking.py [--vehicles 100] [--cameras 20] [--seed 1] [--fps 5]
 
 Prints one line per camera, every mistake, and the totals that RESULTS.md quotes.
 """
@@ -23,10 +23,11 @@ def main() -> None:
     parser.add_argument("--vehicles", type=int, default=100, help="of each camera")
     parser.add_argument("--cameras", type=int, default=20)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--fps", type=float, help="of all cameras; default: 5 to 30, each its own")
     args = parser.parse_args()
     total = Score()
     for number in range(args.cameras):
-        camera = make_camera(number, vehicles=args.vehicles, seed=args.seed)
+        camera = make_camera(number, vehicles=args.vehicles, seed=args.seed, fps=args.fps)
         began_s = time.perf_counter()
         found = score(camera)
         took_s = time.perf_counter() - began_s

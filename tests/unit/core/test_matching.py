@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import random
 from collections.abc import Sequence
 
+import pytest
+
+from alprd.core import matching
 from alprd.core.matching import associate, forecast, reachable
 from alprd.core.observe import Observation
 from alprd.core.tracking import MAX_PATH, MAX_READS, MAX_TEXTS, Track, begin, own, see
@@ -165,3 +169,35 @@ def test_a_track_that_lasts_for_hours_stays_small() -> None:
     assert len(track.tally) <= MAX_TEXTS
     assert track.reads_count == 900
     assert track.path[0].t_s == 0.0
+
+
+@pytest.mark.parametrize("seed", range(6))
+def test_in_a_crowd_leaving_out_far_pairs_changes_nothing(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rng = random.Random(seed)  # noqa: S311 - the same in every run
+    texts = [None, "LS15EBC", "LS15EBD", "HK07RTV"]
+
+    def some(t_s: float, places: list[tuple[float, float]]) -> list[Observation]:
+        return [
+            make_observation(
+                t_s,
+                x + rng.gauss(0.0, 60.0),
+                y + rng.gauss(0.0, 60.0),
+                rng.uniform(40.0, 120.0),
+                read=None if (text := rng.choice(texts)) is None else make_read(text),
+            )
+            for x, y in places
+        ]
+
+    places = [(rng.uniform(0.0, 1280.0), rng.uniform(0.0, 720.0)) for _ in range(25)]
+    tracks = [begin(i, seen) for i, seen in enumerate(some(0.0, places), 1)]
+    tracks = [see(t, s) if rng.random() < 0.5 else t
+              for t, s in zip(tracks, some(0.1, places), strict=True)]  # fmt: skip
+    for dt_s in (0.05, 0.4, 1.5):
+        seen = some(0.1 + dt_s, places)
+        monkeypatch.setattr(matching, "FEW_PAIRS", 0)
+        few = associate(tracks, seen)
+        monkeypatch.setattr(matching, "FEW_PAIRS", 10**6)
+        assert associate(tracks, seen) == few
+        assert few
