@@ -32,6 +32,9 @@ STILL_PX: Final = 2.0
 MIN_AGREEING: Final = 2
 """Where plates are dropped nothing is told of one that was read less often."""
 
+TEXTS: Final = 8
+"""Of what was read on a plate so many texts, the likeliest, are compared with those to drop."""
+
 AWAITED: Final = 1000
 """Ends that wait for their event's number; the oldest are told without."""
 
@@ -166,13 +169,15 @@ class TrackNews:
         """The pass as it stands and as it may be told; None for nothing."""
         policy, track = self._policy(), live.track
         event = live.event
-        if event is None:
+        # A car that stays goes on after its event; one that left is what its event says.
+        if event is None or track.verdict is not None:
             found = track.verdict or poll(track)
             if found is None:
                 return None
             if policy.drops and track.verdict is None:
                 # A misread of a plate that is dropped tells as much as the plate.
-                texts = {found.plate, found.published, *(text for text, _, _ in track.tally)}
+                read = sorted(track.tally, key=lambda entry: -entry[2])[:TEXTS]
+                texts = {found.plate, found.published, *(text for text, _, _ in read)}
                 if track.count_of(found.plate) < MIN_AGREEING or policy.may_drop(texts):
                     return None
             event = make_event(

@@ -80,6 +80,7 @@ class Album:
         self._policy = policy
         self._send = send
         self._memory_bytes = 0
+        self._held: OrderedDict[Seen, CameraAlbum] = OrderedDict()
         self._chosen: OrderedDict[str, Cut] = OrderedDict()
         # What an event that the disk has not taken yet has; by its id.
         self._made: OrderedDict[str, EventImage | None] = OrderedDict()
@@ -111,30 +112,36 @@ class Album:
         """Whether vehicles without a plate have events."""
         return camera_id in self._unread
 
-    def cut(self, frame: Frame, seen: Seen, plates: Sequence[Quad]) -> Cut | None:
-        """The picture that a sight of a pass gives; None where memory is short."""
+    def cut(self, frame: Frame, seen: Seen, plates: Sequence[Quad]) -> Cut:
+        """The picture that a sight of a pass gives."""
         plate = None if isinstance(seen, VehicleSeen) else seen.quad
         vehicle = seen.detection if isinstance(seen, VehicleSeen) else seen.vehicle
-        cut = cut_out(
+        return cut_out(
             frame,
             self._settings.crop,
             plate=plate,
             vehicle=None if vehicle is None else vehicle.box,
             plates=plates,
         )
-        if self._memory_bytes + cut.image.nbytes > MEMORY_BYTES:
-            return None
+
+    def hold(self, seen: Seen, cut: Cut, owner: CameraAlbum) -> None:
+        """A cut is kept. Where memory is short the oldest make room: signs are there for hours."""
         self._memory_bytes += cut.image.nbytes
-        return cut
+        self._held[seen] = owner
+        while self._memory_bytes > MEMORY_BYTES and self._held:
+            oldest, its_owner = next(iter(self._held.items()))
+            self.let_go(its_owner.take(oldest))
+
+    def release(self, seen: Seen) -> None:
+        """The owner has taken a cut out; its memory goes with `let_go`."""
+        del self._held[seen]
 
     def let_go(self, cut: Cut) -> None:
         """A cut is not kept any more."""
         self._memory_bytes -= cut.image.nbytes
 
-    def choose(self, event_id: str, cut: Cut | None) -> None:
+    def choose(self, event_id: str, cut: Cut) -> None:
         """This one is the event's; the album lets go of it."""
-        if cut is None:
-            return
         self._chosen[event_id] = cut
         if len(self._chosen) > WAITING:
             self.let_go(self._chosen.popitem(last=False)[1])
@@ -265,7 +272,12 @@ class CameraAlbum:
             for seen in _worth_keeping(passing):
                 needed.pop(seen, None)
         for seen in [seen for seen in self._cuts if seen not in needed]:
-            self._album.let_go(self._cuts.pop(seen))
+            self._album.let_go(self.take(seen))
+
+    def take(self, seen: Seen) -> Cut:
+        """Take a cut out."""
+        self._album.release(seen)
+        return self._cuts.pop(seen)
 
     def _cut(self, frame: Frame, detections: Sequence[Detection], needed: Iterable[Seen]) -> None:
         # The frame's own time, not an equal one: another frame may bear the same date.
@@ -274,16 +286,15 @@ class CameraAlbum:
             return
         plates = [_quad(found) for found in detections if found.label == PLATE_LABEL]
         for seen in new:
-            cut = self._album.cut(frame, seen, plates)
-            if cut is not None:
-                self._cuts[seen] = cut
+            self._cuts[seen] = cut = self._album.cut(frame, seen, plates)
+            self._album.hold(seen, cut, self)
 
     def _choose(self, event: PlateEvent, passing: Passing) -> None:
         kept = [seen for seen in _worth_keeping(passing) if seen in self._cuts]
         if not kept:
             return
         best = max(kept, key=lambda seen: _fits(seen, event))
-        self._album.choose(event.event_id, self._cuts.pop(best))
+        self._album.choose(event.event_id, self.take(best))
 
 
 def _worth_keeping(passing: Passing) -> list[Seen]:

@@ -1,15 +1,16 @@
 """The thread that owns the folder of the pictures: encodes, writes, deletes.
 
 Inference waits for a picture, because its event names the file and its sha256 and is made durable
-with them; but never for longer than WAIT_S, whatever the disk does, and not at all while an earlier
-picture is still stuck. So a disk that hangs costs pictures, and neither events nor the watchdog's
-keepalive: this thread has no heartbeat. In inference itself the same work would take the same time,
+with them; but never for longer than WAIT_S, whatever the disk does, and not at all for a while
+after one was late. So a disk that hangs or crawls costs pictures, and neither events nor the
+watchdog's keepalive: this thread has no heartbeat. In inference itself the same work would take the same time,
 and a hung disk would hang it for good.
 """
 
 from __future__ import annotations
 
 import hashlib
+import math
 import queue
 import threading
 from collections import Counter
@@ -27,6 +28,9 @@ from alprd.ports import Clock, ImageStoreError
 
 WAIT_S: Final = 1.0
 JOIN_S: Final = 2.0
+RECOVER_S: Final = 10.0
+"""After a picture that was late nobody waits for another one for so long."""
+
 COMPLAINT_INTERVAL_S: Final = 60.0
 
 log = structlog.get_logger(__name__)
@@ -101,7 +105,8 @@ class ImageThread:
         self._clock = clock
         self._wait_s = wait_s
         self._waiting: queue.Queue[_Batch | str | None] = queue.Queue()
-        self._late: _Batch | None = None
+        self._newest: _Batch | None = None
+        self._wait_again_at_s = -math.inf
         self._stop = threading.Event()
         self._missing: Counter[str] = Counter()
         self._missing_lock = threading.Lock()
@@ -140,17 +145,18 @@ class ImageThread:
 
         Never raises for a picture that could not be kept: that is counted.
         """
-        if self._late is not None and not self._late.done.is_set():
+        stuck = self._newest is not None and not self._newest.done.is_set()
+        if stuck or self._clock() < self._wait_again_at_s:
             self.miss("late", len(orders))
             return {}
-        batch = _Batch(orders)
-        self._late = batch
+        self._newest = batch = _Batch(orders)
         self._waiting.put(batch)
         batch.done.wait(self._wait_s)
         found = batch.close()
         late = 0 if batch.done.is_set() else len(orders) - len(found)
         if late:
             self.miss("late", late)
+            self._wait_again_at_s = self._clock() + RECOVER_S
         return found
 
     def delete(self, name: str) -> None:

@@ -64,6 +64,7 @@ def test_a_car_that_stays_is_told_again_only_now_and_then_and_says_that_it_has_a
     assert gate.kinds[0] == "new"
     assert gate.kinds[-1] == "end"
     assert 4 <= len(gate.kinds) <= 7
+    assert gate.told[-1]["last_seen"] > gate.told[-1]["first_seen"][:14] + "00:39"
     assert gate.told[-2]["published"]
     assert gate.told[-2]["seq"] == 1
 

@@ -203,6 +203,25 @@ def test_a_picture_whose_event_is_dropped_while_it_waits_is_deleted(folder: Path
     assert list(folder.rglob("*.jpg")) == []
 
 
+def test_signs_that_are_read_for_hours_do_not_take_the_memory_of_cars(
+    gate: Gate, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_frame = 720 * 1280 * 3
+    monkeypatch.setattr(alprd.pictures, "MEMORY_BYTES", 3 * a_frame)
+    street = Street(gate)
+    signs = [(make_plate(100 + 200 * k, 100), make_read(f"SIGN{k}", quality=0.3)) for k in range(5)]
+    for t in times(0.0, 2.0, 5.0):
+        street.show(t, *signs)
+    for k, t in enumerate(times(2.0, 4.0, 5.0)):
+        street.show(t, *signs, (make_plate(400 + 20 * k, 500), make_read("LS15EBC")))
+        assert gate.album._memory_bytes <= 3 * a_frame
+    for t in times(4.0, 8.0, 5.0):
+        street.show(t, *signs)
+    (event,) = gate.disk.events
+    assert event.plate == "LS15EBC"
+    assert event.image is not None
+
+
 def test_without_memory_events_go_without_pictures_and_health_says_so(
     gate: Gate, monkeypatch: pytest.MonkeyPatch
 ) -> None:
