@@ -10,15 +10,20 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from typing import Any
 
+import structlog
+
 from alprd.camera_set import CameraBook
 from alprd.cameras.pictures import PictureWatch
 from alprd.config import Settings
 from alprd.core.types import CameraStatus
 from alprd.host.alarm import Alarm
 from alprd.host.health import HealthThread
+from alprd.host.local_sample import write_sample
 from alprd.ports import Beat, Clock, StateBoard
 from alprd.publish.thread import PublisherThread
 from alprd.sight import Sight
+
+log = structlog.get_logger(__name__)
 
 _OPEN = frozenset({"online", "stalled"})
 _MIN_RATE_S = 1.0
@@ -77,7 +82,7 @@ class Wellbeing:
                     **self._figures(),
                     "cameras": self._cameras.look(ids, pictures),
                 },
-                judge=self._alarm.judge,
+                judge=self._judge,
                 beat=self._beat,
             )
         )
@@ -93,6 +98,14 @@ class Wellbeing:
             self.__exit__()
             self._alarm.use(settings.alerts, _min_fps(settings))
             self.__enter__()
+
+    def _judge(self, sample: dict[str, Any]) -> bool:
+        news = self._alarm.judge(sample)
+        try:
+            write_sample(sample)
+        except OSError as error:
+            log.debug("health.not_written", error=str(error))
+        return news
 
     def _say(self, kind: str, payload: Mapping[str, Any] | None) -> None:
         name = f"alerts/{kind}"

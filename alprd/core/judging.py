@@ -50,14 +50,21 @@ def findings(sample: Sample, limits: Limits) -> list[Finding]:
         limits: what counts as bad.
     """
     return [
+        *machine_findings(sample, limits),
+        _outbox(sample, limits),
+        _models(sample),
+        *_cameras(sample, limits),
+    ]
+
+
+def machine_findings(sample: Sample, limits: Limits) -> list[Finding]:
+    """As `findings`, of the machine alone."""
+    return [
         *_temperatures(sample, limits),
         _throttling(sample),
         _memory(sample, limits),
         _disk(sample, limits),
         _clock(sample),
-        _outbox(sample, limits),
-        _models(sample),
-        *_cameras(sample, limits),
     ]
 
 

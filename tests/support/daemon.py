@@ -11,7 +11,7 @@ import sys
 import threading
 import time
 import uuid
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -193,6 +193,14 @@ class Daemon:
                     return line
             threading.Event().wait(0.05)  # nobody tells us when another process has written
         raise AssertionError(f"no {event} {values} in {timeout_s:g} s; it said:\n{self.log}")
+
+    def wait_until(self, condition: Callable[[], bool], timeout_s: float = 30.0) -> None:
+        """Until something holds that the process brings about without telling us."""
+        give_up_at = time.monotonic() + timeout_s
+        while not condition():
+            if time.monotonic() > give_up_at:
+                raise AssertionError(f"not in {timeout_s:g} s; it said:\n{self.log}")
+            threading.Event().wait(0.05)
 
     def signal(self, number: signal.Signals) -> None:
         self.process.send_signal(number)

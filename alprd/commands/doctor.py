@@ -1,0 +1,89 @@
+"""`alprd doctor`: what is wrong with this device, and how is it mended?"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections.abc import Iterable, Iterator
+
+from alprd.commands.common import (
+    EXIT_BAD_CONFIG,
+    EXIT_DONE,
+    EXIT_FAILED,
+    EXIT_USAGE,
+    CommandError,
+    Commands,
+    add_config_option,
+    quiet_native_libraries,
+    write_line,
+)
+from alprd.doctor.findings import Finding, problem, report, worst
+from alprd.doctor.person import person
+
+
+def add_parser(commands: Commands) -> None:
+    """Describe the command."""
+    parser = commands.add_parser(
+        "doctor",
+        help="check this device: cameras, models, broker, outbox, clock, disk, GPU",
+        description="Check everything that the daemon needs, one line each: ok, warning or problem "
+        "with its remedy. Beside a running daemon cameras are not opened a second time. Exit code: "
+        "0, 1 with a problem, 78 with a configuration that cannot be used.",
+    )
+    add_config_option(parser)
+    parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")
+    parser.add_argument(
+        "--user",
+        metavar="NAME",
+        help="judge permissions as this user has them (default: alprd for root, else yourself)",
+    )
+    parser.add_argument(
+        "--open-cameras",
+        action="store_true",
+        help="open cameras also when a running daemon has them",
+    )
+    parser.set_defaults(run=run)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Look at everything."""
+    quiet_native_libraries()
+    from alprd.config import (  # noqa: PLC0415 -- pydantic takes 0.2 s
+        ConfigError,
+        LogSettings,
+        load_settings,
+    )
+    from alprd.logs import configure_logging  # noqa: PLC0415
+
+    configure_logging(LogSettings(level="error"))  # what matters stands in the findings
+    try:
+        settings = load_settings(arguments.config)
+    except ConfigError as error:
+        _show([problem("configuration", text) for text in error.problems], as_json=arguments.json)
+        return EXIT_BAD_CONFIG
+    from alprd.cameras import prepare_opencv  # noqa: PLC0415 -- OpenCV reads the environment
+    from alprd.doctor.visit import Surroundings, visit  # noqa: PLC0415
+
+    try:
+        who = person(arguments.user)
+    except KeyError as error:
+        raise CommandError(f"there is no user {arguments.user}", EXIT_USAGE) from error
+    prepare_opencv()
+    found = _show(
+        visit(settings, Surroundings(who=who), open_cameras=arguments.open_cameras),
+        as_json=arguments.json,
+    )
+    return EXIT_FAILED if worst(found) == "problem" else EXIT_DONE
+
+
+def _show(findings: Iterable[Finding], *, as_json: bool) -> list[Finding]:
+    def noted() -> Iterator[Finding]:
+        for finding in findings:
+            if not as_json:
+                write_line(finding.line())
+            yield finding
+
+    found = list(noted())
+    if as_json:
+        write_line(json.dumps(report(found), ensure_ascii=False))
+    return found

@@ -1,0 +1,33 @@
+"""The models and what runs them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from alprd.config import InferenceSettings
+from alprd.doctor.findings import Finding, ok, problem
+from alprd.inference.models import Models, load_models
+from alprd.ports import EngineError
+
+
+class ModelCheck:
+    """Loads the models and proves them on their known plates.
+
+    Args:
+        settings: [inference].
+    """
+
+    def __init__(self, settings: InferenceSettings) -> None:
+        self._settings = settings
+        self.models: Models | None = None
+        """What was loaded; None when it cannot be used."""
+
+    def findings(self) -> Iterator[Finding]:
+        """One line."""
+        try:
+            self.models = load_models(self._settings)
+        except EngineError as error:
+            yield problem("models", str(error))
+            return
+        names = ", ".join(sorted(self.models.hashes))
+        yield ok("models", f"{names} read their known plates on {self.models.backend}")
