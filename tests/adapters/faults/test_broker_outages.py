@@ -34,7 +34,7 @@ class Plan:
     kills: int
 
 
-SHORT, LONG = Plan(outage_s=4.0, restarts=4, kills=2), Plan(outage_s=60.0, restarts=20, kills=10)
+SHORT, LONG = Plan(outage_s=3.0, restarts=4, kills=2), Plan(outage_s=60.0, restarts=20, kills=10)
 PLANS = [
     pytest.param(SHORT, id="short"),
     pytest.param(LONG, id="long", marks=[pytest.mark.soak, pytest.mark.timeout(900)]),

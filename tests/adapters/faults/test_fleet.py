@@ -36,7 +36,7 @@ class Plan:
 @pytest.mark.parametrize(
     "plan",
     [
-        pytest.param(Plan(processes=2, devices_each=10, seconds=9.0), id="short"),
+        pytest.param(Plan(processes=2, devices_each=10, seconds=6.0), id="short"),
         pytest.param(
             Plan(processes=4, devices_each=50, seconds=300.0),
             id="long",
