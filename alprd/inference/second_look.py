@@ -60,7 +60,7 @@ class SecondLook:
 
     A reader that says where it sees the corners is taken at its word: where they are off by more
     than `MOVED`, one more cut goes by them. Reads carry the reader's corners from the quality
-    `TRUSTED` on, else the detector's.
+    `TRUSTED` on, or where there is no quality, else the detector's.
     """
 
     def __init__(self, reader: PlateReader, below: float) -> None:
@@ -111,7 +111,7 @@ def _chosen(first: PlateRead, looks: Sequence[PlateRead]) -> PlateRead:
     seen = first.refined
     corrected = [look for look in looks if seen is not None and np.array_equal(look.quad, seen)]
     for read in (*corrected, text):
-        if read.refined is not None and _quality(read) >= TRUSTED:
+        if read.refined is not None and (read.quality is None or read.quality >= TRUSTED):
             return replace(text, quad=read.refined)
     return replace(text, quad=first.quad)
 

@@ -119,19 +119,7 @@ def write_detector(
     close = graph.add("Cast", close, to=TensorProto.FLOAT)
     mask = graph.add("ReduceMin", close, axes=[2], keepdims=0)  # (N, A, H, W)
     flat = graph.add("Reshape", mask, graph.ints(0, 0, -1))
-    x, y = np.meshgrid(np.arange(width), np.arange(height))
-    points = []
-    # The corner towards (sx, sy) is the marker pixel farthest in that direction.
-    for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
-        rank = (sx * x + sy * y).astype(np.float32).ravel()
-        rank -= rank.min() - 1.0
-        far = graph.add("ArgMax", graph.add("Mul", flat, graph.constant(rank)), axis=2, keepdims=1)
-        px = graph.add("Mod", far, graph.ints(width))
-        py = graph.add("Div", far, graph.ints(width))
-        both = graph.add("Concat", px, py, axis=2)
-        outer = graph.ints(int(sx > 0), int(sy > 0))  # pixels are squares: their outer corner
-        points.append(graph.add("Cast", graph.add("Add", both, outer), to=TensorProto.FLOAT))
-    graph.add("Concat", *points, axis=2, output="corners")
+    graph.add("Concat", *_farthest(graph, flat, input_size), axis=2, output="corners")
     corners = graph.add("Reshape", "corners", graph.ints(0, 0, 4, 2))
     low = graph.add("ReduceMin", corners, axes=[2], keepdims=0)
     high = graph.add("ReduceMax", corners, axes=[2], keepdims=0)
@@ -180,6 +168,7 @@ def write_reader(
     flaws: Flaws | None = None,
     blank: int = len(ALPHABET),
     alphabet: str = ALPHABET,
+    sees_corners: bool = False,
     manifest: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Path:
     """A reader, its manifest and its self-test; `manifest` overrides keys by table."""
@@ -209,6 +198,10 @@ def write_reader(
     graph.add("MatMul", first, graph.constant(groups), output="region")
     best = graph.add("ReduceMax", chars, axes=[2], keepdims=0)
     graph.add("ReduceMin", best, axes=[1], keepdims=1, output="quality")
+    outputs = {"chars": (SLOTS, len(classes)), "region": (3,), "quality": (1,)}
+    if sees_corners:
+        _seen_corners(graph, flat)
+        outputs["corners"] = (8,)
 
     picture = crop_picture("TEST1")
     tables: dict[str, dict[str, Any]] = {
@@ -216,7 +209,7 @@ def write_reader(
         "input": _input_table("crops", CROP, "stretch", look),
         "decoder": {
             "type": "slots",
-            "outputs": {"chars": "chars", "region": "region", "quality": "quality"},
+            "outputs": {name: name for name in outputs},
             "alphabet": alphabet,
             "blank": blank,
             "margin_x": MARGINS[0],
@@ -225,7 +218,6 @@ def write_reader(
         },
         "selftest": {"image": "selftest.png", "plate": "TEST1"},
     }
-    outputs = {"chars": (SLOTS, len(classes)), "region": (3,), "quality": (1,)}
     _write(
         folder,
         graph,
@@ -237,6 +229,35 @@ def write_reader(
         overrides=manifest,
     )
     return folder
+
+
+def _farthest(graph: _Graph, flat: str, size: tuple[int, int]) -> list[str]:
+    """Four (N, A, 2) corners in pixels, clockwise from the top left, of a mask (N, A, H * W)."""
+    width, height = size
+    x, y = np.meshgrid(np.arange(width), np.arange(height))
+    points = []
+    # The corner towards (sx, sy) is the marker pixel farthest in that direction.
+    for sx, sy in ((-1, -1), (1, -1), (1, 1), (-1, 1)):
+        rank = (sx * x + sy * y).astype(np.float32).ravel()
+        rank -= rank.min() - 1.0
+        far = graph.add("ArgMax", graph.add("Mul", flat, graph.constant(rank)), axis=2, keepdims=1)
+        px = graph.add("Mod", far, graph.ints(width))
+        py = graph.add("Div", far, graph.ints(width))
+        both = graph.add("Concat", px, py, axis=2)
+        outer = graph.ints(int(sx > 0), int(sy > 0))  # pixels are squares: their outer corner
+        points.append(graph.add("Cast", graph.add("Add", both, outer), to=TensorProto.FLOAT))
+    return points
+
+
+def _seen_corners(graph: _Graph, flat: str) -> None:
+    """Output `corners` (N, 8) of a crop (N, 3, H * W): of what has the first plate's rim colour."""
+    marker = graph.floats(*(value / 255.0 for value in PLATE_MARKERS[0]), shape=(1, 3, 1))
+    distance = graph.add("Abs", graph.add("Sub", flat, marker))
+    close = graph.add("Cast", graph.add("Less", distance, graph.floats(0.15)), to=TensorProto.FLOAT)
+    rim = graph.add("ReduceMin", close, axes=[1], keepdims=1)  # (N, 1, H * W)
+    pixels = graph.add("Concat", *_farthest(graph, rim, CROP), axis=2)
+    parts = graph.add("Div", pixels, graph.floats(*(CROP * 4), shape=(1, 1, 8)))
+    graph.add("Reshape", parts, graph.ints(-1, 8), output="corners")
 
 
 def blank_picture(size: tuple[int, int]) -> NDArray[np.uint8]:

@@ -191,6 +191,20 @@ def test_reads_below_the_manifests_least_quality_have_no_text(tmp_path: Path) ->
     assert (refused.text, refused.char_probs.shape) == ("", (0, 37))
 
 
+def test_a_reader_that_sees_corners_corrects_those_of_the_detector(tmp_path: Path) -> None:
+    tiny_models.write_detector(tmp_path / "plate-detector")
+    tiny_models.write_reader(tmp_path / "plate-reader", sees_corners=True)
+    models = load_models(settings(tmp_path))
+    image = street()
+    off = np.array(SLANTED, np.float32) + np.array([[-6, -3], [7, -2], [5, 3], [-6, 3]], np.float32)
+    plate = Detection(label="plate", score=0.9, box=(194.0, 397.0, 427.0, 493.0), quad=off)
+
+    [read] = models.reader.read([(image, plate, 0.0)])
+
+    assert read.text == "AB12CDE"
+    assert read.quad == pytest.approx(np.array(SLANTED), abs=1.5)
+
+
 # --- refusals
 
 

@@ -118,7 +118,7 @@ class Seeing:
     """
 
     def __init__(
-        self, sees: np.ndarray | None, *, first: float, again: float = 0.0, other: float = 0.0
+        self, sees: np.ndarray, *, first: float | None, again: float = 0.0, other: float = 0.0
     ) -> None:
         self.sees, self.first, self.again, self.other = sees, first, again, other
         self.calls: list[list[np.ndarray]] = []
@@ -129,7 +129,7 @@ class Seeing:
 
     def one(self, found: Detection, t_s: float) -> PlateRead:
         assert found.quad is not None
-        own = self.sees is not None and np.array_equal(found.quad, self.sees)
+        own = np.array_equal(found.quad, self.sees)
         first = np.array_equal(found.quad, QUAD)
         return PlateRead(
             text="OWN" if own else "FIRST" if first else "OTHER",
@@ -138,7 +138,7 @@ class Seeing:
             t_s=t_s,
             score=found.score,
             quality=self.again if own else self.first if first else self.other,
-            refined=None if self.sees is None else self.sees + np.float32(0.25 if own else 0.0),
+            refined=self.sees + np.float32(0.25 if own else 0.0),
         )
 
 
@@ -184,4 +184,11 @@ def test_without_a_second_look_the_first_ones_corners_still_count() -> None:
     reader = Seeing(FAR, first=0.5, again=1.0, other=1.0)
     [read] = SecondLook(reader, 0.0).read([(FRAME, plate(), 1.0)])
     assert (read.text, len(reader.calls)) == ("FIRST", 1)
+    assert np.array_equal(read.quad, FAR)
+
+
+def test_corners_of_a_reader_without_a_quality_output_are_taken_as_they_are() -> None:
+    reader = Seeing(FAR, first=None)
+    [read] = SecondLook(reader, 0.9).read([(FRAME, plate(), 1.0)])
+    assert len(reader.calls) == 1
     assert np.array_equal(read.quad, FAR)
