@@ -191,7 +191,7 @@ def _is_on_its_vehicle(track: Track, seen: Observation) -> bool:
 def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None:
     """The same, by where the plate is, in the picture or on its vehicle."""
     distance, gate = _distance(ahead, seen), _gate_px(ahead, seen)
-    ridden = _ridden(track, seen)
+    ridden = _ridden(track, seen) if _is_of_one_shape(ahead, seen) else None
     if ridden is not None:
         distance = min(distance, ridden / RIDE_OFF * gate)
     cost = distance / gate

@@ -46,6 +46,10 @@ LOST_SIZES: Final = 0.7
 """A vehicle that was hidden for longer is only taken up again where it must be by then: another one
 may have come, and the plate's own text tells where it went."""
 
+TWO_WHEELED: Final = frozenset({"motorcycle", "bicycle"})
+KIND_COST: Final = 0.5
+"""Of a car where a motorcycle was: a detector errs, but rather takes a car for a truck."""
+
 TURN_SPEED: Final = 0.7
 TURN_SIZES: Final = 0.3
 """A vehicle faster than this, in sizes a second, does not go back by more than these."""
@@ -289,11 +293,18 @@ def _cost(track: VehicleTrack, ahead: _Forecast, seen: VehicleSeen) -> float | N
     cut = not (seen.is_whole and track.last.is_whole)
     if max(abs(wider), abs(higher)) > ahead.scale_off + CUT_OFF * cut:
         return None
-    if ahead.dt_s > LOST_S and _comes_again(track, seen):
+    other_kind = _is_of_another_kind(track, seen)
+    if ahead.dt_s > LOST_S and (other_kind or _comes_again(track, seen)):
         return None
     if _turns_back((ahead.vx_px_s, ahead.vy_px_s), newest, seen):
         return None
-    return distance_px / gate_px + SCALE_COST * (abs(wider) + abs(higher))
+    unlike = SCALE_COST * (abs(wider) + abs(higher)) + KIND_COST * other_kind
+    return distance_px / gate_px + unlike
+
+
+def _is_of_another_kind(track: VehicleTrack, seen: VehicleSeen) -> bool:
+    """Whether one has two wheels and the other four, as far as the detector tells."""
+    return (track.type[0] in TWO_WHEELED) != (seen.detection.label in TWO_WHEELED)
 
 
 def _turns_back(velocity_px_s: PointPx, newest: PathPoint, seen: VehicleSeen) -> bool:
