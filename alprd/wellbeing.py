@@ -19,6 +19,7 @@ from alprd.core.types import CameraStatus
 from alprd.host.alarm import Alarm
 from alprd.host.health import HealthThread
 from alprd.host.local_sample import write_sample
+from alprd.host.metrics import MetricsServer
 from alprd.ports import Beat, Clock, StateBoard
 from alprd.publish.thread import PublisherThread
 from alprd.sight import Sight
@@ -72,7 +73,7 @@ class Wellbeing:
             pictures = PictureWatch(self._sight.tap, frozen_s=settings.alerts.frozen_s)
             self._running.callback(pictures.close)
         ids = [camera.id for camera in settings.cameras]
-        self._running.enter_context(
+        health = self._running.enter_context(
             HealthThread(
                 settings.health,
                 self._board,
@@ -86,6 +87,8 @@ class Wellbeing:
                 beat=self._beat,
             )
         )
+        if settings.metrics.enabled:
+            self._running.enter_context(MetricsServer(settings.metrics, lambda: health.newest))
         return self
 
     def __exit__(self, *_: object) -> None:

@@ -8,11 +8,12 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import pytest
 
 from support.blind_pictures import rendered_streets
-from support.broker import Broker
+from support.broker import Broker, free_port
 from support.clips import run_ffmpeg
 from support.daemon import Daemon
 from support.payloads import validator
@@ -86,9 +87,14 @@ def test_four_cameras_give_a_valid_health_message_every_interval(
     tegrastats: tuple[Path, Path],
 ) -> None:
     more = QUICK.format(program=tegrastats[0], more="")
+    port = free_port()
+    more += f"[metrics]\nenabled = true\nport = {port}\n"
     daemon = make_daemon(make_config(*four(street_clip), extra=more))
     daemon.start()
     assert_valid_and_alive(subscriber, time.monotonic(), 6.0)
+    with urlopen(f"http://127.0.0.1:{port}/metrics", timeout=5) as answer:
+        metrics = answer.read().decode()
+    assert 'alprd_camera_online{camera="cam-3"} 1.0' in metrics
     last = samples(subscriber.messages)[-1]
     assert last["sources"]["memory"] == "tegrastats"
     assert last["tegrastats"]["coverage"] == 1.0
