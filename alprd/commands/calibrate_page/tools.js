@@ -6,7 +6,7 @@ export const TOOLS = {
     hint: {
       points: "Click at least four places on the road whose positions you know; type them in metres. Six to ten are better. Drag to correct, right-click to remove.",
       rectangle: "Click the rectangle's corners: near left, near right, far right, far left. Type its sides.",
-      lines: "Click the two ends of a line across the road, then of a second one behind it. Type how far apart they are, and the camera's height.",
+      lines: "Click the two ends of a line across the road, from one of its edges to the other, then of a second one behind it. Type how far apart they are, and the camera's height.",
       none: "No speed will be measured.",
     },
   },
