@@ -3,8 +3,8 @@
 Inference waits for a picture, because its event names the file and its sha256 and is made durable
 with them; but never for longer than WAIT_S, whatever the disk does, and not at all for a while
 after one was late. So a disk that hangs or crawls costs pictures, and neither events nor the
-watchdog's keepalive: this thread has no heartbeat. In inference itself the same work would take the same time,
-and a hung disk would hang it for good.
+watchdog's keepalive: this thread has no heartbeat. In inference itself the same work would take the
+same time, and a hung disk would hang it for good.
 """
 
 from __future__ import annotations

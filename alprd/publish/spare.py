@@ -8,6 +8,7 @@ large a picture may be.
 
 from __future__ import annotations
 
+import math
 import threading
 from collections import OrderedDict, deque
 from collections.abc import Callable
@@ -35,6 +36,9 @@ LIKELY_BYTES: Final = 20_000
 
 GROWTH: Final = 4.0
 """What went through at once says nothing about more than so many times as much."""
+
+LOST_PAUSE_S: Final = 60.0
+"""After a connection that was lost with a picture on its way there is none for so long."""
 
 RELEARN_S: Final = 600.0
 """What was learned of a line is forgotten after this long."""
@@ -102,8 +106,10 @@ class SpareLane:
         self._figures = SpareFigures()
         # The publisher's own.
         self._on_the_way: _OnTheWay | None = None
+        self._pictures_turn = False
         self._largest: float | None = None
         self._learned_at_s = 0.0
+        self._no_picture_before_s = -math.inf
 
     @property
     def figures(self) -> SpareFigures:
@@ -142,7 +148,9 @@ class SpareLane:
             self._pictures_bytes = 0
         lost, self._on_the_way = self._on_the_way, None
         if lost is not None and lost.picture_bytes:
-            self._learn(lost, passed=False)
+            # Nobody knows whether it had to do with it: should it have, it is not repeated soon.
+            self._no_picture_before_s = self._clock() + LOST_PAUSE_S
+            self._largest = None
 
     def send_over(
         self,
@@ -163,9 +171,13 @@ class SpareLane:
         if self._on_the_way is not None:
             if not line.has_passed(self._on_the_way.mark):
                 return
-            self._learn(self._on_the_way, passed=True)
+            self._learn(self._on_the_way)
             self._on_the_way = None
         if not may_send():
+            return
+        before, self._pictures_turn = self._pictures_turn, False
+        if before and self._has_picture:
+            self._send_picture(line, send, forbids=forbids)
             return
         sent_bytes = 0
         while sent_bytes < TRACKS_BYTES and may_send():
@@ -175,15 +187,21 @@ class SpareLane:
             if self._hand_over(message, line, send, forbids=forbids):
                 sent_bytes += line.packet_bytes(message)
         if sent_bytes:
+            self._pictures_turn = True
             self._mark(line, None)
-        elif self._pictures and may_send():
+        elif self._has_picture and may_send():
             self._send_picture(line, send, forbids=forbids)
+
+    @property
+    def _has_picture(self) -> bool:
+        return bool(self._pictures) and self._clock() >= self._no_picture_before_s
 
     def _send_picture(
         self, line: Line, send: Callable[[Message], object], *, forbids: Callable[[str], bool]
     ) -> None:
         if self._largest is None or self._clock() - self._learned_at_s > RELEARN_S:
             self._largest = None
+            self._pictures_turn = True
             self._mark(line, 0)  # first see how it is
             return
         message = self._next_picture(self._largest)
@@ -195,8 +213,8 @@ class SpareLane:
         if mark is not None:
             self._on_the_way = _OnTheWay(mark, self._clock(), picture_bytes)
 
-    def _learn(self, sent: _OnTheWay, *, passed: bool) -> None:
-        """How large a picture may be, from how long one took, or has taken until it was lost."""
+    def _learn(self, sent: _OnTheWay) -> None:
+        """How large a picture may be, from how long one took."""
         if sent.picture_bytes is None:
             return
         took_s = max(1e-4, self._clock() - sent.since_s)
@@ -212,9 +230,9 @@ class SpareLane:
                     remedy="make them smaller, see [images]",
                 )
                 self._largest = by_pace
-            elif passed and by_pace > GROWTH * sent.picture_bytes:
+            elif by_pace > GROWTH * sent.picture_bytes:
                 self._largest = max(self._largest or 0.0, GROWTH * sent.picture_bytes)
-            elif passed:
+            else:
                 self._largest = max(by_pace, sent.picture_bytes)
         self._learned_at_s = self._clock()
 

@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import json
 import signal
+import threading
+import time
 from collections.abc import Callable, Iterable
+from datetime import datetime, timezone
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from alprd.core.events import format_time
 from support.broker import Broker
 from support.daemon import Daemon
 from support.heard import assert_no_gap, events, states
@@ -160,3 +164,42 @@ drop = true
     assert problems(heard) == []
     for plate in PLATES:
         assert not [m.topic for m in heard if plate.encode() in m.payload]
+
+
+def test_an_outage_costs_tracks_and_pictures_and_no_event(
+    make_config: MakeConfig,
+    make_daemon: MakeDaemon,
+    make_broker: Callable[..., Broker],
+    street: Path,
+    topic_prefix: str,
+) -> None:
+    own = make_broker()
+    own.start()
+    extra = f"{OFTEN}\n[images]\nenabled = true\npublish = true\nmin_free_bytes = 0"
+    daemon = make_daemon(make_config(camera(street, loop=True), url=own.url, extra=extra))
+    with Subscriber(own, f"{topic_prefix}/gate/#") as subscriber:
+        daemon.start()
+        subscriber.wait_until(
+            lambda seen: tracks(seen) and any(m.topic.endswith("/snapshot") for m in seen), 30.0
+        )
+        own.stop()
+        waiting = daemon.outbox_path.parent / "images"
+        kept = len(list(waiting.rglob("*.jpg")))
+        give_up_at_s = time.monotonic() + 30.0
+        while len(list(waiting.rglob("*.jpg"))) < kept + 3 and time.monotonic() < give_up_at_s:
+            threading.Event().wait(0.05)  # nobody tells us what another process writes
+        own.start()
+        back_at = format_time(datetime.now(timezone.utc))
+        before = len(subscriber.messages)
+        subscriber.wait_until(
+            lambda seen: len(events(seen[before:])) >= 5 and tracks(seen[before:]), 40.0
+        )
+        assert daemon.stop()[0] == 0
+        heard = subscriber.messages
+    assert_no_gap(events(heard))
+    later = [track for track in tracks(heard[before:]) if track["plate"] is not None]
+    assert all(track["last_seen"] > back_at for track in later if track["kind"] != "end")
+    sent = [m.user["event_id"] for m in heard if m.topic.endswith("/snapshot")]
+    assert 1 <= len(sent) < len(events(heard)), "pictures of the outage came after all"
+    assert len(set(sent)) == len(sent)
+    assert problems(heard) == []

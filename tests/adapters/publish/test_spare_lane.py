@@ -11,6 +11,7 @@ from alprd.publish.message import Message
 from support.broker import Broker
 from support.device import Device
 from support.link import Faults, Link
+from support.proxy import Proxy
 from support.subscriber import Subscriber
 
 pytestmark = pytest.mark.once
@@ -42,6 +43,20 @@ def test_pictures_and_tracks_arrive_over_a_good_line(
     assert tracks == [b"%6d" % number for number in range(50)]
     assert device.publisher.spare_figures().pictures_sent == 3
     assert all(m.qos == 0 for m in heard if not m.topic.endswith("/plates"))
+
+
+def test_so_they_do_where_the_broker_knows_no_mqtt_5(
+    broker: Broker, topic_prefix: str, tmp_path: Path
+) -> None:
+    with (
+        Proxy(broker.port, only_v311=True) as old,
+        Subscriber(broker, f"{topic_prefix}/gate/#") as subscriber,
+        Device(tmp_path, old.url, prefix=topic_prefix) as device,
+    ):
+        device.wait_until(lambda stats: stats.protocol == "3.1.1")
+        device.publisher.send_track(track(topic_prefix, 1))
+        device.publisher.send_picture(picture(topic_prefix, 100_000))
+        subscriber.wait_for(2)
 
 
 def test_no_event_waits_for_pictures_and_tracks_on_two_kilobytes_a_second(

@@ -133,6 +133,15 @@ def test_one_picture_at_a_time_goes_and_tracks_go_before_the_next(line: Line) ->
     assert line.passes(0.01) == ["q"]
 
 
+def test_tracks_that_never_end_do_not_keep_pictures_away(line: Line) -> None:
+    line.lane.put_picture(picture("p", 1000))
+    sent: list[str] = []
+    for k in range(5):
+        line.lane.put(track(f"t{k}"))
+        sent += line.passes(0.1)
+    assert sent[:3] == ["t0", "p", "t1"]
+
+
 def test_a_slow_answer_lets_only_small_pictures_through(line: Line) -> None:
     line.lane.put_picture(picture("large", 100_000))
     line.lane.put_picture(picture("small", 10_000))
@@ -163,17 +172,22 @@ def test_a_line_that_takes_pictures_gets_larger_ones(line: Line) -> None:
     assert line.passes(0.21) == ["q"]
 
 
-def test_a_picture_that_was_lost_with_its_connection_tells_that_the_line_is_slow(
+def test_after_a_connection_that_was_lost_with_a_picture_there_is_none_for_a_minute(
     line: Line,
 ) -> None:
     line.lane.put_picture(picture("p", 100_000))
     line.turn()
     assert line.passes(0.01) == ["p"]
-    line.clock.now_s += 20.0
+    line.clock.now_s += 5.0
     line.lane.clear()
-    line.lane.put_picture(picture("q", 100_000))
+    line.lane.put_picture(picture("q", 1000))
+    line.lane.put(track("t"))
+    assert line.turn() == ["t"]
+    assert line.passes(59.0) == []
+    line.lane.put_picture(picture("r", 100_000))
+    line.clock.now_s += 2.0
     assert line.turn() == []
-    assert line.lane.figures.pictures_dropped == 1
+    assert line.passes(0.01) == ["r"], "it had nothing to do with the picture"
 
 
 def test_a_new_connection_begins_with_nothing(line: Line) -> None:
