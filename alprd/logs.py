@@ -26,6 +26,7 @@ from structlog.typing import EventDict, Processor, WrappedLogger
 
 from alprd.config.models import LogSettings
 from alprd.core.secrets import MASK, mask_credentials
+from alprd.log_repeats import RepeatLimiter
 
 _HANDLER = "alprd"
 _SECRET_KEYS = frozenset({"password", "passwd", "pwd", "secret", "token", "api_key"})
@@ -88,6 +89,7 @@ def configure_logging(
     structlog.configure(
         processors=[
             structlog.stdlib.filter_by_level,
+            RepeatLimiter(),
             structlog.stdlib.PositionalArgumentsFormatter(),
             *chain,
             structlog.stdlib.ProcessorFormatter.wrap_for_formatter,
