@@ -190,6 +190,8 @@ def _pipeline(pipeline: Mapping[str, Any]) -> Iterator[Row]:
                     line=line,
                     direction=direction,
                 )
+    if "extras" in pipeline:
+        yield from _extras(pipeline["extras"])
     outbox, delivery = pipeline["outbox"], pipeline["delivery"]
     yield _gauge("outbox_events", "Wait for the broker.", outbox["pending"])
     # Nothing waits: the oldest has waited for no time.
@@ -202,6 +204,17 @@ def _pipeline(pipeline: Mapping[str, Any]) -> Iterator[Row]:
     yield _counter("events_published", "Taken by a broker.", delivery["published"])
     mismatch = pipeline["models"]["mismatch"] is not None
     yield _gauge("models_mismatch", "1: other models on the disk than running.", mismatch)
+
+
+def _extras(extras: Mapping[str, Any]) -> Iterator[Row]:
+    images = extras["images"]
+    yield _gauge("images", "Pictures that are kept.", images["files"])
+    yield _gauge("images_size_bytes", "That they take.", images["bytes"])
+    yield _counter("images_written", "Pictures of events.", images["written"])
+    for reason, count in images["missing"].items():
+        yield _counter("images_missing", "Events without one.", count, reason=reason)
+    for name, count in extras["sent"].items():
+        yield _counter(name, "Live tracks and pictures over MQTT.", count)
 
 
 def _camera(camera: Mapping[str, Any]) -> Iterator[Row]:

@@ -49,6 +49,21 @@ def pipeline(**values: object) -> dict[str, Any]:
         },
         "lines": {"gate": {"entrance": {"in": 12, "out": 3, "wrong_way": 0}}},
         "rules": {"lists": []},
+        "extras": {
+            "images": {
+                "files": 5,
+                "bytes": 90_000,
+                "written": 7,
+                "deleted": 2,
+                "missing": {"disk_full": 3},
+            },
+            "sent": {
+                "tracks_sent": 40,
+                "tracks_dropped": 1,
+                "pictures_sent": 6,
+                "pictures_dropped": 1,
+            },
+        },
         "outbox": {"pending": 4, "oldest_age_s": 30.0, "parked": 1, "gaps": 2},
         "delivery": {
             "connected": True,

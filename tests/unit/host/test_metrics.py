@@ -71,6 +71,13 @@ def test_a_scrape_tells_the_newest_sample(tmp_path: Path) -> None:
         assert line in text.splitlines(), line
 
 
+def test_pictures_that_are_missing_are_told_by_their_reason(tmp_path: Path) -> None:
+    text = scraped(sample(tmp_path))
+    assert 'alprd_images_missing_total{reason="disk_full"} 3.0' in text
+    assert "alprd_tracks_sent_total 40.0" in text
+    assert "alprd_images 5.0" in text
+
+
 def test_what_is_unknown_is_absent_and_not_zero(tmp_path: Path) -> None:
     made = sample(
         tmp_path,
