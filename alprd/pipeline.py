@@ -235,7 +235,15 @@ class CameraPipeline:
         )
         since_s = t_s - self._frame_t_s
         return [
-            observed(plate, read, frame, vehicles, t_s=t_s, since_s=since_s)
+            observed(
+                plate,
+                read,
+                frame,
+                vehicles,
+                t_s=t_s,
+                since_s=since_s,
+                expected=self._rules.regions,
+            )
             for plate, read in plates
         ]
 

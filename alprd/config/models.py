@@ -105,6 +105,10 @@ class InferenceSettings(Section):
     )
 
 
+RegionCode = Annotated[str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]
+"""An ISO 3166 country ("US") or a part of one ("US-CA")."""
+
+
 class TrackingSettings(Section):
     """[tracking]: when a vehicle pass becomes an event."""
 
@@ -136,6 +140,12 @@ class TrackingSettings(Section):
     publish_unread: bool = Field(
         default=False,
         description="vehicles whose plate nobody could read have events too, with plate null",
+    )
+    regions: tuple[RegionCode, ...] = Field(
+        default=(),
+        max_length=300,
+        description='regions whose plates are expected, as ["DE", "US-CA"]: likelier than '
+        "others, which are not ruled out",
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final, Protocol
 
 from alprd.core.matching import reachable
@@ -70,6 +70,10 @@ class PassRules(Protocol):
     @property
     def publish_unread(self) -> bool:
         """Vehicles whose plate nobody could read have events too."""
+
+    @property
+    def regions(self) -> Collection[str]:
+        """Codes of the regions whose plates are expected."""
 
 
 def poll(track: Track) -> Vote | None:

@@ -7,7 +7,7 @@ spent on them; what passes can still be turned away by what is read on it.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Final
@@ -28,6 +28,7 @@ from alprd.core.geometry import (
     quad_size,
 )
 from alprd.core.plates import MAX_CHARS, MIN_CHARS, SHORT_CHARS, is_sure_and_short
+from alprd.core.regions import sharpened
 from alprd.core.types import (
     ALPHABET,
     BLANK,
@@ -148,6 +149,7 @@ def observed(
     *,
     t_s: float,
     since_s: float,
+    expected: Collection[str] = (),
 ) -> Observation:
     """A plate as its track gets it.
 
@@ -158,9 +160,11 @@ def observed(
         vehicles: those of the frame.
         t_s: its time, which never goes back.
         since_s: as in `Observation`.
+        expected: regions whose plates are expected here.
     """
     usable = None if read is None else usable_read(read)
     if usable is not None:
+        usable = replace(usable, regions=sharpened(usable.regions, expected))
         plate = as_read(plate, usable)
     held_by = carriers(plate.centre, vehicles)
     return Observation(

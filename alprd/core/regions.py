@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -26,6 +26,10 @@ UNKNOWN: Final = "unknown"
 
 LEAST: Final = 1e-4
 """Probability of a region that the pictures say nothing of, relative to the whole."""
+
+EXPECTED_ODDS: Final = 8.0
+"""How much likelier a region is that the camera's owner expects than the reader, which knows
+plates from everywhere, takes it for."""
 
 _REGION_CODE: Final = re.compile(r"[A-Z]{2}(-[A-Z0-9]{1,3})?")
 
@@ -51,6 +55,30 @@ class Evidence:
 
 
 EVIDENCE: Final = Evidence()
+
+
+def sharpened(
+    regions: Sequence[tuple[str, float]], expected: Collection[str]
+) -> tuple[tuple[str, float], ...]:
+    """What a read says of the region where some are expected; best first.
+
+    None is forbidden: a foreign plate that the picture shows clearly stays foreign.
+
+    Args:
+        regions: (code, probability) pairs.
+        expected: codes; a country ("US") stands for its states, too.
+    """
+    if not expected or not regions:
+        return tuple(regions)
+    raised = [
+        (code, p * (EXPECTED_ODDS if code in expected or _country(code) in expected else 1.0))
+        for code, p in regions
+    ]
+    before, after = sum(p for _, p in regions), sum(p for _, p in raised)
+    if after <= 0.0:
+        return tuple(regions)
+    scaled = [(code, p * before / after) for code, p in raised]
+    return tuple(sorted(scaled, key=lambda pair: (-pair[1], pair[0])))
 
 
 def vote_region(

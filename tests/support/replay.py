@@ -41,6 +41,7 @@ class Rules:
     min_confidence: float = 0.5
     min_plate_width_px: float = 24.0
     publish_unread: bool = False
+    regions: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from alprd.core.regions import region_posterior, vote_region
+from alprd.core.regions import region_posterior, sharpened, vote_region
 from alprd.core.types import Candidate
 
 
@@ -81,3 +81,22 @@ def test_a_code_that_is_no_region_code_is_not_published() -> None:
     found = vote_region([(("US-texas", 0.9),)], [1.0])
     assert found is not None
     assert found.code == "US"
+
+
+def test_expected_regions_are_likelier_and_none_is_ruled_out() -> None:
+    torn = (("US-NY", 0.4), ("CA", 0.35), ("US-CA", 0.2), ("GB", 0.05))
+    assert sharpened(torn, ()) == torn
+    told = dict(sharpened(torn, ("US-CA",)))
+    assert max(told, key=lambda code: told[code]) == "US-CA"
+    assert sum(told.values()) == pytest.approx(1.0)
+    assert told["GB"] > 0.0
+    states = dict(sharpened(torn, ("US",)))
+    assert states["US-NY"] / states["US-CA"] == pytest.approx(2.0)
+    assert states["CA"] < 0.1
+
+
+def test_a_plate_that_is_clearly_foreign_stays_so() -> None:
+    clear = (("RO", 0.97), ("GB", 0.03))
+    assert sharpened(clear, ("GB",))[0][0] == "RO"
+    assert sharpened((), ("GB",)) == ()
+    assert sharpened((("RO", 0.0),), ("GB",)) == (("RO", 0.0),)
