@@ -32,6 +32,7 @@ from alprd.core.observe import (
     Plate,
     observed,
     plausible_plates,
+    size_of,
 )
 from alprd.core.passes import make_event, make_unread_event
 from alprd.core.resting import rests
@@ -217,7 +218,7 @@ class CameraPipeline:
         return events
 
     def _plates(self, frame: Frame, detections: Sequence[Detection]) -> list[Plate]:
-        return plausible_plates(detections, frame_size=_size_of(frame), roi=self._roi)
+        return plausible_plates(detections, frame_size=size_of(frame), roi=self._roi)
 
     def _is_readable(self, plate: Plate, resting: Collection[Quad]) -> bool:
         return plate.width_px >= self._rules.min_plate_width_px and plate.quad not in resting
@@ -229,23 +230,18 @@ class CameraPipeline:
         plates: Sequence[tuple[Plate, PlateRead | None]],
         detections: Sequence[Detection],
     ) -> list[Observation]:
-        size = _size_of(frame)
         vehicles = self._fleet.see(
-            detections, t_s=t_s, captured_at=frame.captured_at, frame_size=size
+            detections, t_s=t_s, captured_at=frame.captured_at, frame_size=size_of(frame)
         )
-        since_s = t_s - self._frame_t_s
-        return [
-            observed(
-                plate,
-                read,
-                frame,
-                vehicles,
-                t_s=t_s,
-                since_s=since_s,
-                expected=self._rules.regions,
-            )
-            for plate, read in plates
-        ]
+        see = partial(
+            observed,
+            frame=frame,
+            vehicles=vehicles,
+            t_s=t_s,
+            since_s=t_s - self._frame_t_s,
+            expected=self._rules.regions,
+        )
+        return [see(plate, read) for plate, read in plates]
 
     def _end_lost(self, t_s: float) -> list[PlateEvent]:
         """End the tracks whose plate, and vehicle, have been away for too long."""
@@ -400,8 +396,3 @@ def _by_first_read(track: Track) -> tuple[float, int]:
     """The order in which passes are published."""
     first = track.first_read or track.first
     return first.t_s, track.id
-
-
-def _size_of(frame: Frame) -> tuple[int, int]:
-    """(width, height), pixels."""
-    return int(frame.image.shape[1]), int(frame.image.shape[0])

@@ -141,6 +141,11 @@ def plausible_plates(
     return kept
 
 
+def size_of(frame: Frame) -> tuple[int, int]:
+    """(width, height), pixels."""
+    return int(frame.image.shape[1]), int(frame.image.shape[0])
+
+
 def observed(
     plate: Plate,
     read: PlateRead | None,
@@ -170,7 +175,7 @@ def observed(
     return Observation(
         t_s=t_s,
         captured_at=frame.captured_at,
-        frame_size=(int(frame.image.shape[1]), int(frame.image.shape[0])),
+        frame_size=size_of(frame),
         quad=plate.quad,
         x_px=plate.centre[0],
         y_px=plate.centre[1],
