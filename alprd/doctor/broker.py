@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import select
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from alprd.config import Settings
 from alprd.doctor.findings import Finding, ok, problem, warning
@@ -17,15 +17,19 @@ _TIMEOUT_S = 10.0
 _TURN_S = 0.1
 
 
-def brokers(settings: Settings) -> Iterator[Finding]:
-    """One line per entry of mqtt.url."""
+def brokers(settings: Settings) -> list[Finding]:
+    """One line per entry of mqtt.url; where one works, the others are at most a warning."""
     listed = brokers_of(settings.mqtt)
+    found = []
     for number, broker in enumerate(listed):
         name = "broker" if len(listed) == 1 else f"broker {number + 1}"
         try:
-            yield _broker(name, broker, settings)
+            found.append(_broker(name, broker, settings))
         except BrokerError as error:
-            yield problem(name, str(error))
+            found.append(problem(name, str(error)))
+    if all(finding.level == "problem" for finding in found):
+        return found
+    return [warning(f.check, f.text) if f.level == "problem" else f for f in found]
 
 
 def _broker(name: str, broker: Broker, settings: Settings) -> Finding:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from alprd.ports import Clock
+
+_BURST_S = 60.0
 # Cooling devices of a Jetson that only act when something is too hot or draws too much.
 _ALERTS = re.compile(r"throttle-alert|hot-surface-alert")
 _POWER_MODEL = re.compile(r"(?m)^<\s*POWER_MODEL\s+ID=(\d+)\s+NAME=(\S+)")
@@ -14,24 +18,33 @@ _MODE = re.compile(r"pmode:(\d+)")
 
 
 class ThrottleWatch:
-    """Looks at what counts slowdowns; one that was counted since the look before is active.
+    """Looks at what counts slowdowns; one that was counted within the last minute is active.
+
+    Slowdowns come in bursts: between two of them the machine is no better off.
 
     Args:
         root: of the file system.
+        clock: monotonic seconds.
     """
 
-    def __init__(self, root: Path = Path("/")) -> None:
+    def __init__(self, root: Path = Path("/"), *, clock: Clock = time.monotonic) -> None:
         self._root = root
+        self._clock = clock
         self._former = self._counters()
+        self._counted_s: dict[str, float] = {}
 
     def look(self) -> dict[str, Any] | None:
         """`{"active", "reasons"}`; None on a machine that does not tell."""
+        now_s = self._clock()
         counters, former = self._counters(), self._former
         self._former = counters
+        for name, count in counters.items():
+            if count > former.get(name, count):
+                self._counted_s[name] = now_s
         alerts = list(self._alerts())
         if not counters and not alerts:
             return None
-        reasons = {name for name, count in counters.items() if count > former.get(name, count)}
+        reasons = {name for name, at_s in self._counted_s.items() if now_s - at_s < _BURST_S}
         reasons |= {name for name, is_active in alerts if is_active}
         return {"active": bool(reasons), "reasons": sorted(reasons)}
 

@@ -174,6 +174,13 @@ def test_a_broker_that_does_not_run(patient: Patient) -> None:
     assert_only(patient.findings(), "broker", "problem", "nobody listens there")
 
 
+def test_one_of_several_brokers_that_does_not_run(patient: Patient, broker: Broker) -> None:
+    patient.change = lambda text: text.replace(
+        f'url = "{broker.url}"', f'url = ["mqtt://127.0.0.1:1", "{broker.url}"]'
+    )
+    assert_only(patient.findings(), "broker 1", "warning", "nobody listens there")
+
+
 @pytest.fixture
 def strict_broker(make_broker: Callable[..., Broker], tmp_path: Path) -> Broker:
     """One that knows one user, who may nearly nothing."""

@@ -19,14 +19,21 @@ def test_a_machine_that_does_not_tell_is_unknown(tmp_path: Path) -> None:
     assert power_mode(tmp_path) is None
 
 
-def test_an_event_counted_since_the_look_before_is_a_slowdown(tmp_path: Path) -> None:
+def test_an_event_counted_within_the_last_minute_is_a_slowdown(tmp_path: Path) -> None:
+    now_s = [0.0]
     write(tmp_path, "sys/class/hwmon/hwmon1/oc3_event_cnt", "41\n")
     write(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "7\n")
-    watch = ThrottleWatch(tmp_path)
+    watch = ThrottleWatch(tmp_path, clock=lambda: now_s[0])
     assert watch.look() == {"active": False, "reasons": []}
     write(tmp_path, "sys/class/hwmon/hwmon1/oc3_event_cnt", "42\n")
     write(tmp_path, "sys/devices/system/cpu/cpu0/thermal_throttle/core_throttle_count", "9\n")
     assert watch.look() == {"active": True, "reasons": ["core too hot", "over-current oc3"]}
+    now_s[0] = 59.0
+    write(tmp_path, "sys/class/hwmon/hwmon1/oc3_event_cnt", "43\n")
+    assert watch.look() == {"active": True, "reasons": ["core too hot", "over-current oc3"]}
+    now_s[0] = 61.0
+    assert watch.look() == {"active": True, "reasons": ["over-current oc3"]}
+    now_s[0] = 120.0
     assert watch.look() == {"active": False, "reasons": []}
 
 
