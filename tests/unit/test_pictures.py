@@ -259,3 +259,13 @@ def test_a_vehicle_without_a_readable_plate_has_a_picture_too(folder: Path) -> N
     assert event.plate is None
     assert event.image is not None
     assert event.image.captured_at == event.captured_at
+
+
+def test_a_later_event_of_the_same_pass_names_the_same_picture(gate: Gate, folder: Path) -> None:
+    Street(gate).drive()
+    (event,) = gate.disk.events
+    assert event.image is not None
+    gate.store([replace(plate_event(2), continues=event.event_id)])
+    again = gate.disk.events[-1].image
+    assert again == event.image
+    assert len(list(folder.rglob("*.jpg"))) == 1

@@ -113,3 +113,17 @@ def test_the_log_and_health_change_at_once() -> None:
     assert plan.settings.log.level == "debug"
     assert plan.settings.health.interval_s == 3.0
     assert plan.needs_restart == ()
+
+
+def test_tracks_and_pictures_of_a_camera_change_without_losing_its_vehicles() -> None:
+    new = settings([{"id": "a", "source": "/a", "tracks": True, "images": True}])
+    plan = plan_reload(settings(), new)
+    assert (plan.stop, plan.new_pipelines, plan.retuned) == ((), (), ("a",))
+    assert plan.settings.tracks_of(plan.settings.cameras[0])
+
+
+def test_all_of_the_pictures_but_their_folder_changes_at_once() -> None:
+    new = settings(images={"enabled": True, "quality": 50, "path": "/elsewhere"})
+    plan = plan_reload(settings(), new)
+    assert plan.needs_restart == ("images.path",)
+    assert (plan.settings.images.quality, plan.settings.images.path) == (50, None)
