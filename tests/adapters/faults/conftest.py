@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import pytest
 
@@ -21,6 +23,20 @@ def tell(request: pytest.FixtureRequest, record_property: Callable[[str, object]
         request.config.stash.setdefault(LINES, []).append(f"{name}\n    {text}")
 
     return say
+
+
+@pytest.fixture
+def folder(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
+    """For outboxes whose disk is not what is tested: in memory, where there is such a file system.
+
+    The long versions keep to the disk, and wait for it.
+    """
+    shared = Path("/dev/shm")  # noqa: S108
+    if request.node.get_closest_marker("soak") is not None or not shared.is_dir():
+        yield tmp_path
+        return
+    with TemporaryDirectory(dir=shared) as name:
+        yield Path(name)
 
 
 def pytest_terminal_summary(

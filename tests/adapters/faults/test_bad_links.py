@@ -60,12 +60,12 @@ def all_arrived(subscriber: Subscriber, device: Device, count: int) -> Verdict:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_link_that_delays_everything_doubles_nothing(
-    broker: Broker, topic_prefix: str, tmp_path: Path, tell: Tell, plan: Plan
+    broker: Broker, topic_prefix: str, folder: Path, tell: Tell, plan: Plan
 ) -> None:
     with (
         Link(broker.port, Faults(delay_s=0.2)) as link,
         listen(broker, topic_prefix) as subscriber,
-        Device(tmp_path, link.url, prefix=topic_prefix) as device,
+        Device(folder, link.url, prefix=topic_prefix) as device,
     ):
         device.add(*range(1, plan.events + 1))
         verdict = all_arrived(subscriber, device, plan.events)
@@ -77,15 +77,13 @@ def test_a_link_that_delays_everything_doubles_nothing(
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_link_cut_in_the_midst_of_packets_loses_nothing(
-    broker: Broker, topic_prefix: str, tmp_path: Path, tell: Tell, plan: Plan
+    broker: Broker, topic_prefix: str, folder: Path, tell: Tell, plan: Plan
 ) -> None:
     faults = Faults(cut_after=random_cuts(3, 600, 25_000, plan.cuts))
     with (
         Link(broker.port, faults) as link,
         listen(broker, topic_prefix) as subscriber,
-        Device(
-            tmp_path, link.url, prefix=topic_prefix, settings={"reconnect_max_s": 1.0}
-        ) as device,
+        Device(folder, link.url, prefix=topic_prefix, settings={"reconnect_max_s": 1.0}) as device,
     ):
         with Load(device, per_s=50.0) as load:
             # After the last cut a connection lasts.
@@ -108,7 +106,7 @@ def test_a_link_cut_in_the_midst_of_packets_loses_nothing(
 def test_a_link_that_swallows_everything_without_closing_loses_nothing(
     broker: Broker,
     topic_prefix: str,
-    tmp_path: Path,
+    folder: Path,
     tell: Tell,
     *,
     plan: Plan,
@@ -120,7 +118,7 @@ def test_a_link_that_swallows_everything_without_closing_loses_nothing(
         Link(broker.port) as link,
         listen(broker, topic_prefix) as subscriber,
         Device(
-            tmp_path,
+            folder,
             link.url,
             prefix=topic_prefix,
             settings={"ack_timeout_s": 1.0, "reconnect_max_s": 1.0},
@@ -144,13 +142,13 @@ def test_a_link_that_swallows_everything_without_closing_loses_nothing(
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_acknowledgements_that_never_come_are_waited_for_only_so_long(
-    broker: Broker, topic_prefix: str, tmp_path: Path, tell: Tell, plan: Plan
+    broker: Broker, topic_prefix: str, folder: Path, tell: Tell, plan: Plan
 ) -> None:
     with (
         Link(broker.port) as link,
         listen(broker, topic_prefix) as subscriber,
         Device(
-            tmp_path,
+            folder,
             link.url,
             prefix=topic_prefix,
             settings={"ack_timeout_s": 1.0, "reconnect_max_s": 1.0},
@@ -198,14 +196,14 @@ class Burst:
     ],
 )
 def test_two_kilobytes_per_second_are_slow_and_no_dead_line_and_double_nothing(
-    broker: Broker, topic_prefix: str, tmp_path: Path, tell: Tell, load: Burst
+    broker: Broker, topic_prefix: str, folder: Path, tell: Tell, load: Burst
 ) -> None:
     faults = Faults()
     with (
         Link(broker.port, faults) as link,
         listen(broker, topic_prefix) as subscriber,
         Device(
-            tmp_path,
+            folder,
             link.url,
             prefix=topic_prefix,
             settings={"ack_timeout_s": load.ack_timeout_s},

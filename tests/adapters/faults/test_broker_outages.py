@@ -57,11 +57,11 @@ def all_arrived(subscriber: Subscriber, device: Device, load: Load) -> None:
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_broker_that_is_away_for_a_while_costs_nothing(
-    fresh_broker: Broker, tmp_path: Path, tell: Tell, plan: Plan
+    fresh_broker: Broker, folder: Path, tell: Tell, plan: Plan
 ) -> None:
     with (
         Subscriber(fresh_broker, *TOPICS) as subscriber,
-        Device(tmp_path, fresh_broker.url) as device,
+        Device(folder, fresh_broker.url) as device,
     ):
         with Load(device, per_s=PER_S) as load:
             pause(1.0)
@@ -84,12 +84,12 @@ def test_a_broker_that_is_away_for_a_while_costs_nothing(
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_broker_restarted_at_random_moments_costs_nothing(
-    fresh_broker: Broker, tmp_path: Path, tell: Tell, plan: Plan
+    fresh_broker: Broker, folder: Path, tell: Tell, plan: Plan
 ) -> None:
     dice = random.Random(5)  # noqa: S311 - seeded, so that a failure can be repeated
     with (
         Subscriber(fresh_broker, *TOPICS) as subscriber,
-        Device(tmp_path, fresh_broker.url) as device,
+        Device(folder, fresh_broker.url) as device,
     ):
         with Load(device, per_s=PER_S) as load:
             for _ in range(plan.restarts):
@@ -109,12 +109,12 @@ def test_a_broker_restarted_at_random_moments_costs_nothing(
 
 @pytest.mark.parametrize("plan", PLANS)
 def test_a_broker_killed_at_random_moments_costs_nothing(
-    fresh_broker: Broker, tmp_path: Path, tell: Tell, plan: Plan
+    fresh_broker: Broker, folder: Path, tell: Tell, plan: Plan
 ) -> None:
     dice = random.Random(6)  # noqa: S311 - seeded, so that a failure can be repeated
     with (
         Subscriber(fresh_broker, *TOPICS, client_id="the-counter") as subscriber,
-        Device(tmp_path, fresh_broker.url) as device,
+        Device(folder, fresh_broker.url) as device,
     ):
         with Load(device, per_s=PER_S) as load:
             for _ in range(plan.kills):

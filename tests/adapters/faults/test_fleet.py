@@ -36,7 +36,7 @@ class Plan:
 @pytest.mark.parametrize(
     "plan",
     [
-        pytest.param(Plan(processes=2, devices_each=10, seconds=6.0), id="short"),
+        pytest.param(Plan(processes=2, devices_each=10, seconds=4.5), id="short"),
         pytest.param(
             Plan(processes=4, devices_each=50, seconds=300.0),
             id="long",
@@ -45,7 +45,7 @@ class Plan:
     ],
 )
 def test_a_fleet_loses_nothing_when_its_broker_is_restarted(
-    make_broker: Callable[..., Broker], tmp_path: Path, tell: Tell, plan: Plan
+    make_broker: Callable[..., Broker], folder: Path, tell: Tell, plan: Plan
 ) -> None:
     pause = threading.Event().wait
     # Saved when it stops, not with each of 200 changes a second: it is not killed here.
@@ -60,7 +60,7 @@ def test_a_fleet_loses_nothing_when_its_broker_is_restarted(
             running.enter_context(
                 python(
                     support.fleet_child,
-                    str(tmp_path),
+                    str(folder),
                     broker.url,
                     str(index * plan.devices_each),
                     str(plan.devices_each),
