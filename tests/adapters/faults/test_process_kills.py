@@ -57,7 +57,9 @@ def test_a_killed_process_loses_no_event_that_was_durable_and_no_number_is_missi
     with Subscriber(broker, f"{topic_prefix}/+/plates", f"{topic_prefix}/devices/#") as subscriber:
         for _ in range(plan.kills):
             first = max(durable, default=0) + 2  # the one after the last may be durable as well
-            last = add_until_killed(folder, broker.url, topic_prefix, first, dice.uniform(0.0, 0.5))
+            last = add_until_killed(
+                tmp_path, broker.url, topic_prefix, first, dice.uniform(0.0, 0.5)
+            )
             durable |= set(range(first, last + 1))
         with Device(tmp_path, broker.url, prefix=topic_prefix) as device:
             device.wait_until(lambda stats: stats.connected and stats.pending == 0, 60.0)
