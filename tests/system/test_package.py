@@ -1,0 +1,119 @@
+"""The packages: what Debian's own judges say of them, upgrades, and what a purge leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.broker import Broker
+from support.heard import assert_no_gap, events
+from support.machine import BUILD_TIMEOUT_S, Machine, call
+from support.packages import Installed, build, files_of
+from support.subscriber import Subscriber
+
+pytestmark = [pytest.mark.once, pytest.mark.slow, pytest.mark.timeout(1800)]
+
+BootMachine = Callable[[], Machine]
+QUEUED = 500
+EXPOSURE = 2.5
+SUPPORT = Path(__file__).parents[1] / "support"
+
+
+def test_lintian_finds_nothing(packages: list[Path]) -> None:
+    assert call("lintian", "--allow-root", "--pedantic", *map(str, packages), timeout_s=600) == ""
+
+
+def test_the_unit_is_sound_and_exposes_little(boot_machine: BootMachine) -> None:
+    machine = boot_machine()
+    unit = "/lib/systemd/system/alprd.service"
+    assert machine.run("systemd-analyze", "verify", "--man=no", unit) == ""
+    said = machine.run("systemd-analyze", "security", "--no-pager", "alprd")
+    exposure = re.search(r"Overall exposure level for alprd.service: ([0-9.]+)", said)
+    assert exposure is not None
+    assert float(exposure[1]) <= EXPOSURE
+    assert machine.property("UnitFileState") == "disabled"  # no camera is configured yet
+
+
+def test_two_builds_give_the_same_bytes(packages: list[Path], tmp_path: Path) -> None:
+    def digests(files: list[Path]) -> dict[str, str]:
+        return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
+
+    assert digests(build(tmp_path)) == digests(packages)
+
+
+def next_version(package: Path, folder: Path) -> Path:
+    """The same package rebuilt with a higher version and another default configuration."""
+    tree = folder / package.stem
+    call("dpkg-deb", "--raw-extract", str(package), str(tree))
+    control = tree / "DEBIAN/control"
+    text = control.read_text()
+    version = re.search(r"^Version: (.*)$", text, re.MULTILINE)
+    assert version is not None
+    higher = version[1].replace("0.1.0", "0.1.1")
+    control.write_text(text.replace(version[1], higher))
+    reference = tree / "etc/alprd/alprd.toml"
+    if reference.exists():
+        reference.write_text(reference.read_text() + "# New in this version.\n")
+    built = folder / package.name.replace("0.1.0", "0.1.1")
+    call(
+        *("dpkg-deb", "--root-owner-group", "-Zgzip", "-z1", "--build", str(tree), str(built)),
+        timeout_s=BUILD_TIMEOUT_S,
+    )
+    return built
+
+
+def version_of(machine: Machine) -> str:
+    return machine.run("dpkg-query", "--show", "--showformat=${Version}", "alprd")
+
+
+def test_queued_events_and_edits_survive_upgrade_and_downgrade_and_a_purge_leaves_nothing(
+    boot_machine: BootMachine,
+    installed: Installed,
+    packages: list[Path],
+    make_broker: Callable[..., Broker],
+    tmp_path: Path,
+) -> None:
+    broker = make_broker()  # down
+    machine = boot_machine()
+    higher = [next_version(package, tmp_path) for package in packages]
+    toml = machine.root / "etc/alprd/alprd.toml"
+    toml.write_text(
+        f'device_id = "machine"\n[mqtt]\nurl = "{broker.url}"\nreconnect_max_s = 1.0\n'
+        '[[cameras]]\nid = "demo"\nsource = "/srv/demo.mp4"\nenabled = false\n'
+    )
+    edited = toml.read_text()
+    machine.run("systemctl", "start", "alprd")
+    machine.run("systemctl", "stop", "alprd")
+    for program in ("fill_outbox.py", "plate_events.py"):
+        machine.write(f"/srv/{program}", (SUPPORT / program).read_text())
+    python = ("runuser", "-u", "alprd", "--", "/usr/lib/alprd/bin/python3")
+    machine.run(*python, "/srv/fill_outbox.py", str(QUEUED))
+    machine.run("systemctl", "start", "alprd")
+    before = machine.property("MainPID")
+
+    lower_version = version_of(machine)
+    machine.install(*higher, options=["-o", "Dpkg::Options::=--force-confold"])
+    assert version_of(machine) != lower_version
+    assert machine.property("ActiveState") == "active"
+    assert machine.property("MainPID") != before  # the new code runs
+    assert toml.read_text() == edited
+    machine.install(*packages, options=["-o", "Dpkg::Options::=--force-confold"])
+    assert version_of(machine) == lower_version
+    assert machine.property("ActiveState") == "active"
+    assert toml.read_text() == edited
+
+    broker.start()
+    with Subscriber(broker, "alpr/#") as subscriber:
+        heard = subscriber.wait_until(lambda seen: len(events(seen)) >= QUEUED, timeout_s=120)
+    assert_no_gap(events(heard))
+
+    machine.run("apt-get", "remove", "-y", "alprd", "alprd-models")
+    assert machine.property("ActiveState") == "inactive"
+    assert toml.read_text() == edited
+    assert (machine.root / "var/lib/alprd/outbox.sqlite").exists()
+    machine.run("apt-get", "purge", "-y", "alprd", "alprd-models")
+    assert sorted(files_of(machine) - installed.files_before) == []
