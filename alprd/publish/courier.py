@@ -29,7 +29,7 @@ SUBSCRIPTION: Final = "the subscription to commands"
 UNHEARD: Final = (
     "let this user read it in the broker's access list, or set commands.enabled = false"
 )
-EVENTS_PER_TURN: Final = 64
+MOST_PER_TURN: Final = 64
 """Looked at between two signs of life; refusing one costs no place in flight."""
 
 HUNG_UP: Final = Refusal(code=0x80, text="the broker closes the connection at events on this topic")
@@ -239,8 +239,8 @@ class Courier:
         self._subscribed = wanted
 
     def _send_board(self) -> None:
-        while self._has_place:
-            message = self._board.take(self._suspects.forbids)
+        for _ in range(MOST_PER_TURN):
+            message = self._board.take(self._suspects.forbids) if self._has_place else None
             if message is None:
                 return
             self._send(self._board_message(message), is_state=True)
@@ -279,10 +279,10 @@ class Courier:
         """Some of them: a whole backlog that is refused must not hold up everything else."""
         unwanted: list[tuple[OutboxRow, Refusal]] = []
         self._looked_at_all = True
-        for looked_at in range(EVENTS_PER_TURN + 1):
+        for looked_at in range(MOST_PER_TURN + 1):
             if not self._has_place:
                 break
-            if looked_at == EVENTS_PER_TURN:
+            if looked_at == MOST_PER_TURN:
                 self._looked_at_all = False
                 break
             row = self._lanes.next()

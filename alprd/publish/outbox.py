@@ -290,6 +290,10 @@ class Outbox:
 
         self.store.write(work, frees=True)
 
+    def probe(self) -> None:
+        """Find out whether the file can be written to. Raises OutboxError."""
+        self.store.write(self.store.store_anchor)
+
     def give_space_back(self) -> None:
         """Shrink the file by one step when a long outage has blown it up. Raises OutboxError."""
 

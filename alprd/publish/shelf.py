@@ -142,8 +142,10 @@ class Shelf:
         ):
             return
         try:
-            if self._taken or self.error is not None:
+            if self._taken:
                 self._outbox.delete(sorted(self._taken))
+            elif self.error is not None:
+                self._outbox.probe()
             if self._taken_gaps:
                 self._outbox.delete_gaps(sorted(self._taken_gaps))
             if self._unwanted:

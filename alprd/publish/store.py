@@ -34,6 +34,7 @@ from alprd.publish.transactions import in_transaction, while_there_is_room
 
 REPLACE_PAUSE_S: Final = 10.0
 REPLACE_PAUSE_MAX_S: Final = 600.0
+OPEN_PAUSE_MAX_S: Final = 30.0
 LOOK_AGAIN_S: Final = 30.0
 
 _Found = TypeVar("_Found")
@@ -184,12 +185,12 @@ class Store:
     def _must_wait(self) -> bool:
         return self._again_at_s is not None and self._boot_s() < self._again_at_s
 
-    def _take_pause(self) -> None:
+    def _take_pause(self, longest_s: float) -> None:
         """Nothing large is tried again too soon, and ever later while it does not help."""
         now_s = self._boot_s()
         if self._again_at_s is not None and now_s - self._again_at_s > REPLACE_PAUSE_MAX_S:
             self._pause_s = REPLACE_PAUSE_S
-        self._again_at_s = now_s + self._pause_s
+        self._again_at_s = now_s + min(longest_s, self._pause_s)
         self._pause_s = min(REPLACE_PAUSE_MAX_S, 2.0 * self._pause_s)
 
     def _opened(self) -> sqlite3.Connection:
@@ -211,11 +212,11 @@ class Store:
             db, known = self._taken_up()
         except OutboxError as error:
             self._trouble = str(error)
-            self._take_pause()
+            self._take_pause(OPEN_PAUSE_MAX_S)
             raise
         self._trouble = None
         if aside is not None:
-            self._take_pause()
+            self._take_pause(REPLACE_PAUSE_MAX_S)
             log.error(
                 "outbox.set_aside",
                 moved_to=str(aside),

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alprd.publish.board import Board
-from alprd.publish.courier import EVENTS_PER_TURN, Courier, Station
+from alprd.publish.courier import MOST_PER_TURN, Courier, Station
 from alprd.publish.outbox import Outbox
 from alprd.publish.post import Post
 from alprd.publish.shelf import Shelf
@@ -84,9 +84,9 @@ def test_a_backlog_on_a_topic_that_was_given_up_is_parked_in_parts_between_signs
     bench.outbox.add(rows(1000))
     bench.give_up(PLATES)
     bench.courier.turn()
-    assert bench.shelf.refused == EVENTS_PER_TURN
+    assert bench.shelf.refused == MOST_PER_TURN
     assert bench.courier.is_hurried  # the next part does not wait
-    bench.turns(1000 // EVENTS_PER_TURN + 2)
+    bench.turns(1000 // MOST_PER_TURN + 2)
     assert (bench.outbox.counts().pending, bench.outbox.counts().parked) == (0, 1000)
     assert PLATES not in bench.wire.topics
     assert not bench.courier.is_hurried
@@ -96,7 +96,7 @@ def test_a_backlog_that_is_too_large_for_the_broker_is_parked_in_parts_too(bench
     bench.outbox.add(rows(200, padding=2000))
     bench.connect(maximum_packet_bytes=1000)
     bench.courier.turn()
-    assert bench.shelf.refused == EVENTS_PER_TURN
+    assert bench.shelf.refused == MOST_PER_TURN
     bench.turns(6)
     assert bench.outbox.counts().parked == 200
 
@@ -254,3 +254,18 @@ def test_a_large_message_is_given_the_time_that_a_slow_line_needs(bench: Bench) 
     assert bench.courier.waits_s <= 0.0
     bench.clock.seconds += 60.0
     assert bench.courier.waits_s > 20.0
+
+
+def test_a_disk_that_stays_read_only_is_said_once_and_not_to_be_usable_in_between(
+    bench: Bench, capsys: pytest.CaptureFixture[str]
+) -> None:
+    bench.outbox.add_lost(1)  # to announce it is to write
+    assert bench.outbox.store.db is not None
+    bench.outbox.store.db.execute("PRAGMA query_only = ON")
+    bench.turns(60, seconds=1.0)
+    said = capsys.readouterr().out
+    assert (said.count("outbox.unusable"), said.count("outbox.usable_again")) == (1, 0)
+    bench.outbox.store.db.execute("PRAGMA query_only = OFF")
+    bench.turns(10, seconds=1.0)
+    assert capsys.readouterr().out.count("outbox.usable_again") == 1
+    assert bench.wire.topics == [GAPS]
