@@ -11,7 +11,7 @@ ARGS ?=
 INTERPRETERS = $(shell for v in 3.10 3.11 3.12; do \
 	python$$v -c 'import sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help run test check lint accuracy format quick soak clean
+.PHONY: help run test check lint accuracy format quick soak clean deb deb-matrix deb-arm64 apt-repo lock
 
 help: ## this text
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -73,6 +73,25 @@ $(VENV)/.accuracy: packaging/system-packages packaging/virtualenv pyproject.toml
 	@packaging/system-packages accuracy "$(PYTHON)"
 	@packaging/virtualenv "$(PYTHON)" $(VENV) . --group accuracy
 	@touch $(BIN)/alprd $@
+
+# Debian's interpreter, whatever PYTHON is: the packages are for it.
+deb: ## Debian packages for this distribution, in dist/ (ARGS="--version 0.1.1")
+	@packaging/system-packages deb /usr/bin/python3
+	@packaging/build-deb $(ARGS)
+
+deb-matrix: ## as root: packages for other releases, in dist/SUITE-ARCH (ARGS="trixie/amd64 ...")
+	@packaging/build-matrix $(ARGS)
+
+deb-arm64: ## as root: the arm64 packages, built and tried in an emulated bookworm; half an hour
+	@packaging/build-matrix bookworm/arm64
+	@packaging/try-arm64 dist/bookworm-arm64
+
+apt-repo: ## add DEBS (dist/*.deb) to a signed repository (REPO=folder KEY=who signs)
+	@packaging/apt-repo "$(REPO)" "$(KEY)" $(DEBS)
+
+lock: $(VENV)/.dev ## newest releases of what the packages contain, with hashes, in packaging/locks
+	@$(BIN)/python -m pip install -q uv
+	@$(BIN)/python packaging/lock
 
 clean: ## forget everything that was built or installed here
 	rm -rf $(VENV) .tox dist build demo-out .mypy_cache .ruff_cache .pytest_cache .hypothesis

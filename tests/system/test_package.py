@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
 
 from support.broker import Broker
 from support.heard import assert_no_gap, events
-from support.machine import BUILD_TIMEOUT_S, Machine, call
+from support.machine import BUILD_TIMEOUT_S, REPOSITORY, Machine, call
 from support.packages import Installed, build, files_of
 from support.subscriber import Subscriber
 
@@ -66,11 +67,53 @@ def next_version(package: Path, folder: Path) -> Path:
     return built
 
 
+class Repository:
+    """A signed flat repository that a machine sees under /srv/repository."""
+
+    def __init__(self, folder: Path, machine: Machine) -> None:
+        self._keys = folder / "keys"
+        self._keys.mkdir(mode=0o700)
+        self._machine = machine
+        self.folder = machine.root / "srv/repository"
+        quietly = ("--batch", "--passphrase", "", "--quick-gen-key")
+        self._call("gpg", *quietly, "packages@example.org", "ed25519", "sign")
+
+    def add(self, packages: Sequence[Path]) -> None:
+        script = str(REPOSITORY / "packaging/apt-repo")
+        self._call(script, str(self.folder), "packages@example.org", *map(str, packages))
+
+    def offer(self) -> None:
+        """As packaging/FLEET.md tells, with a folder in place of a web server."""
+        key = "/usr/share/keyrings/alprd.gpg"
+        shutil.copy(self.folder / "alprd.gpg", self._machine.root / key.lstrip("/"))
+        self._machine.write(
+            "/etc/apt/sources.list", f"deb [signed-by={key}] file:/srv/repository ./\n"
+        )
+        self._machine.run("apt-get", "update")
+
+    def roll(self, version: str) -> None:
+        """Move the pin, forwards or back."""
+        pin = f"Package: alprd alprd-models\nPin: version {version}*\nPin-Priority: 1001\n"
+        self._machine.write("/etc/apt/preferences.d/alprd", pin)
+        self._machine.run(
+            *("apt-get", "-y", "--allow-downgrades", "upgrade"), timeout_s=BUILD_TIMEOUT_S
+        )
+
+    def _call(self, *command: str) -> None:
+        call("env", f"GNUPGHOME={self._keys}", *command)
+
+    def __enter__(self) -> Repository:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._call("gpgconf", "--kill", "all")
+
+
 def version_of(machine: Machine) -> str:
     return machine.run("dpkg-query", "--show", "--showformat=${Version}", "alprd")
 
 
-def test_queued_events_and_edits_survive_upgrade_and_downgrade_and_a_purge_leaves_nothing(
+def test_queued_events_and_edits_survive_rolling_on_and_back_and_a_purge_leaves_nothing(
     boot_machine: BootMachine,
     installed: Installed,
     packages: list[Path],
@@ -95,16 +138,21 @@ def test_queued_events_and_edits_survive_upgrade_and_downgrade_and_a_purge_leave
     machine.run("systemctl", "start", "alprd")
     before = machine.property("MainPID")
 
-    lower_version = version_of(machine)
-    machine.install(*higher, options=["-o", "Dpkg::Options::=--force-confold"])
-    assert version_of(machine) != lower_version
+    with Repository(tmp_path, machine) as repository:
+        repository.add([*packages, *higher])
+    repository.offer()
+    repository.roll("0.1.1")
+    assert version_of(machine).startswith("0.1.1")
     assert machine.property("ActiveState") == "active"
     assert machine.property("MainPID") != before  # the new code runs
     assert toml.read_text() == edited
-    machine.install(*packages, options=["-o", "Dpkg::Options::=--force-confold"])
-    assert version_of(machine) == lower_version
+    repository.roll("0.1.0")
+    assert version_of(machine).startswith("0.1.0")
     assert machine.property("ActiveState") == "active"
     assert toml.read_text() == edited
+    (repository.folder / "Packages").write_text("")  # not what was signed
+    (repository.folder / "Packages.gz").unlink()
+    assert "Hash Sum mismatch" in machine.run("apt-get", "update", check=False)
 
     broker.start()
     with Subscriber(broker, "alpr/#") as subscriber:
@@ -116,4 +164,5 @@ def test_queued_events_and_edits_survive_upgrade_and_downgrade_and_a_purge_leave
     assert toml.read_text() == edited
     assert (machine.root / "var/lib/alprd/outbox.sqlite").exists()
     machine.run("apt-get", "purge", "-y", "alprd", "alprd-models")
-    assert sorted(files_of(machine) - installed.files_before) == []
+    of_the_test = {"/usr/share/keyrings/alprd.gpg", "/etc/apt/preferences.d/alprd"}
+    assert sorted(files_of(machine) - installed.files_before - of_the_test) == []

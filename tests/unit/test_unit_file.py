@@ -29,7 +29,7 @@ def test_a_bad_configuration_is_not_tried_again_and_what_passes_is(
     assert unit["RestartPreventExitStatus"] == str(EXIT_BAD_CONFIG)
     # RestartPreventExitStatus holds for ExecStart alone: a check before it would restart for ever.
     assert "ExecStartPre" not in unit
-    # A disk that is full for half an hour is no reason to give up; starts cannot exceed the limit
+    # A disk that is full for some minutes is no reason to give up; starts cannot exceed the limit
     # at all where each takes a while.
     assert unit["StartLimitIntervalSec"] == "1h"
     assert float(unit["RestartSec"]) * float(unit["StartLimitBurst"]) >= 1200
