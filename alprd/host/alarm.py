@@ -87,8 +87,12 @@ class Alarm:
 
     def _log(self, before: Mapping[tuple[str, str | None], Mapping[str, Any]]) -> None:
         after = {(a["kind"], a["subject"]): a for a in self._book.raised()}
-        for key in after.keys() - before.keys():
+        for key in sorted(after.keys() - before.keys(), key=_in_order):
             alert = after[key]
             log.warning("alert.raised", kind=key[0], subject=key[1], message=alert["message"])
-        for key in before.keys() - after.keys():
+        for key in sorted(before.keys() - after.keys(), key=_in_order):
             log.info("alert.cleared", kind=key[0], subject=key[1])
+
+
+def _in_order(key: tuple[str, str | None]) -> tuple[str, str]:
+    return key[0], key[1] or ""

@@ -35,6 +35,13 @@ def test_a_bad_configuration_is_not_tried_again_and_what_passes_is(
     assert float(unit["RestartSec"]) * float(unit["StartLimitBurst"]) >= 1200
 
 
+def test_the_clock_can_be_asked_but_not_set(unit: dict[str, str]) -> None:
+    # ProtectClock= forbids to ask as well.
+    assert "ProtectClock" not in unit
+    assert unit["SystemCallFilter"] == "adjtimex clock_adjtime"
+    assert unit["CapabilityBoundingSet"] == ""
+
+
 def test_the_watchdog_and_the_stop_leave_the_daemon_its_own_limits(unit: dict[str, str]) -> None:
     process = ProcessSettings()
     assert float(unit["WatchdogSec"]) > process.stall_timeout_s

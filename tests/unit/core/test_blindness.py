@@ -72,8 +72,8 @@ def test_real_clips_are_told_from_the_same_ones_black_covered_and_defocused(name
     assert found["nothing"] == {"clear": many}
     assert found["black"] == {"black": many}
     assert found["covered"] == {"covered": many}
-    # A road without anything on it, seen from above, has little that could be out of focus.
-    assert found["blurred"]["blurred"] >= 0.9 * many or name == "overhead"
+    # An empty road from above has so little to see that, out of focus, it looks covered.
+    assert set(found["blurred"]) <= ({"blurred", "covered"} if name == "overhead" else {"blurred"})
 
 
 @pytest.mark.once
