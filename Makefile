@@ -66,7 +66,7 @@ $(VENV)/.test: packaging/system-packages $(VENV)/.dev
 	@packaging/system-packages test "$(PYTHON)"
 	@touch $@
 
-soak: $(VENV)/.test ## the long versions of the fault tests: half an hour, with a real broker
+soak: $(VENV)/.test ## the long versions of tests (faults, damaged lines): 45 minutes, real broker
 	@OMP_NUM_THREADS=1 $(BIN)/pytest tests -m soak
 
 $(VENV)/.accuracy: packaging/system-packages packaging/virtualenv pyproject.toml
