@@ -18,8 +18,9 @@ from alprd.core.types import Candidate, Region
 
 REGION_MIN: Final = 0.4
 """A region less probable than this is not worth publishing."""
-STATE_MIN: Final = 0.5
-"""A state ("US-CA") less probable than this is left out: the country alone is published."""
+STATE_MIN: Final = 0.35
+"""A state ("US-CA") less probable than this is left out: the country alone is published. Who wants
+only what is surer goes by the confidence, which is the state's then."""
 
 UNKNOWN: Final = "unknown"
 """The reader's label for a plate of no region that it knows; no code, and never published."""
