@@ -96,7 +96,9 @@ class Repository:
         pin = f"Package: alprd alprd-models\nPin: version {version}*\nPin-Priority: 1001\n"
         self._machine.write("/etc/apt/preferences.d/alprd", pin)
         self._machine.run(
-            *("apt-get", "-y", "--allow-downgrades", "upgrade"), timeout_s=BUILD_TIMEOUT_S
+            *("apt-get", "-y", "--allow-downgrades", "-o", "Dpkg::Options::=--force-confold"),
+            "upgrade",
+            timeout_s=BUILD_TIMEOUT_S,
         )
 
     def _call(self, *command: str) -> None:
