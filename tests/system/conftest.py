@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -29,13 +30,16 @@ def packages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
 
 
 @pytest.fixture(scope="session")
-def installed(packages: list[Path], tmp_path_factory: pytest.TempPathFactory) -> Installed:
+def installed(
+    packages: list[Path], tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Installed]:
     """`apt install ./alprd_*.deb` on a bare image, without a network."""
     base = base_tree()
     with Machine(tmp_path_factory.mktemp("bare"), base) as machine:
         before = files_of(machine)
         machine.install(*packages)
-    return Installed(machine.layer, base, before)
+    yield Installed(machine.layer, base, before)
+    shutil.rmtree(machine.layer)  # half a gigabyte, which pytest would keep for three runs
 
 
 @pytest.fixture(scope="session")
@@ -53,6 +57,7 @@ def boot_machine(installed: Installed, clip: Path, tmp_path: Path) -> Iterator[B
 
         def boot() -> Machine:
             machine = Machine(tmp_path / "machine", installed.layer, installed.base)
+            machines.callback(shutil.rmtree, machine.layer)
             machines.enter_context(machine)
             (machine.root / "srv/demo.mp4").write_bytes(clip.read_bytes())
             return machine
