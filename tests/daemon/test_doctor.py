@@ -326,6 +326,10 @@ def test_a_password_that_everybody_can_read(patient: Patient) -> None:
     patient.camera |= {"username": "viewer", "password_file": str(secret)}
     found = patient.findings()
     assert_only(found, "secrets", "warning", "chmod 600")
+    secret.chmod(0o600)
+    assert {f.check: f.text for f in patient.findings()}["secrets"] == (
+        "1 files, for the daemon alone"
+    )
     assert "hush-file" not in "".join(finding.line() for finding in found)
 
 
