@@ -152,9 +152,9 @@ def test_queued_events_and_edits_survive_rolling_on_and_back_and_a_purge_leaves_
     assert version_of(machine).startswith("0.1.0")
     assert machine.property("ActiveState") == "active"
     assert toml.read_text() == edited
-    (repository.folder / "Packages").write_text("")  # not what was signed
-    (repository.folder / "Packages.gz").unlink()
-    assert "Hash Sum mismatch" in machine.run("apt-get", "update", check=False)
+    signed = repository.folder / "InRelease"
+    signed.write_text(signed.read_text().replace("Label: alprd", "Label: forged"))
+    assert "BADSIG" in machine.run("apt-get", "update", check=False)
 
     broker.start()
     with Subscriber(broker, "alpr/#") as subscriber:
