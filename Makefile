@@ -14,7 +14,7 @@ INTERPRETERS = $(shell for v in 3.10 3.11 3.12; do \
 .PHONY: help run test check lint accuracy format quick soak clean deb deb-matrix deb-arm64 apt-repo lock
 
 help: ## this text
-	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
+	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
 
 # A camera's password may hold $ and quotes: it goes through the environment as it is, and neither
 # make nor the shell looks into it.
