@@ -168,3 +168,4 @@ def test_queued_events_and_edits_survive_rolling_on_and_back_and_a_purge_leaves_
     machine.run("apt-get", "purge", "-y", "alprd", "alprd-models")
     of_the_test = {"/usr/share/keyrings/alprd.gpg", "/etc/apt/preferences.d/alprd"}
     assert sorted(files_of(machine) - installed.files_before - of_the_test) == []
+    assert not (machine.root / "var/cache/alprd").exists()
