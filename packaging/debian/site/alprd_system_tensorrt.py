@@ -1,4 +1,4 @@
-"""Lets this private environment see the system's TensorRT, which JetPack brings, and nothing else of it.
+"""Lets this private environment see the system's TensorRT, which JetPack brings, and nothing else.
 
 A .pth file imports this at the start of the interpreter. An environment with all of the system's
 packages would mix their numpy and OpenCV with ours.
