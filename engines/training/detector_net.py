@@ -225,7 +225,8 @@ def load_weights(net: PlateDetector, weights: dict[str, Tensor]) -> None:
     own = {key: value.float() for key, value in weights.items()}
     for key, value in net.state_dict().items():
         if key.startswith("head4.score") and own[key].shape != value.shape:
-            fresh = value.clone()
+            # the same every time, and below every threshold until it is learnt
+            fresh = torch.zeros_like(value) if value.ndim > 1 else torch.full_like(value, -5.5)
             fresh[: len(own[key])] = own[key]
             own[key] = fresh
     net.load_state_dict(own)
