@@ -16,11 +16,9 @@ from typing import Final
 from alprd.core.formats import text_likelihood
 from alprd.core.types import Candidate, Region
 
-REGION_MIN: Final = 0.4
-"""A region less probable than this is not worth publishing."""
-STATE_MIN: Final = 0.35
-"""A state ("US-CA") less probable than this is left out: the country alone is published. Who wants
-only what is surer goes by the confidence, which is the state's then."""
+REGION_MIN: Final = 0.35
+"""A country, or a state ("US-CA"), less probable than this is not worth publishing: of a country
+its name alone is then, else nothing. Who wants only what is surer goes by the confidence."""
 
 UNKNOWN: Final = "unknown"
 """The reader's label for a plate of no region that it knows; no code, and never published."""
@@ -51,7 +49,7 @@ class Evidence:
 
     picture: float = 0.85
     text: float = 0.5
-    unknown: float = 0.3
+    unknown: float = 0.1
     floor: float = 1e-3
 
 
@@ -145,7 +143,7 @@ def choose_region(posterior: Mapping[str, float]) -> Region | None:
     states = [c for c in posterior if c != country and _country(c) == country]
     state = min(states, key=lambda name: (-posterior[name], name), default=country)
     sure = min(1.0, posterior.get(state, 0.0))
-    if sure >= STATE_MIN and _REGION_CODE.fullmatch(state):
+    if sure >= REGION_MIN and _REGION_CODE.fullmatch(state):
         return Region(code=state, confidence=sure)
     return Region(code=country, confidence=confidence)
 

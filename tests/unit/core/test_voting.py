@@ -85,7 +85,7 @@ def test_the_region_is_voted_and_unknown_is_none() -> None:
     region = poll(make_read(regions=gb), make_read(regions=gb), make_read(regions=unknown)).region
     assert region is not None
     assert region.code == "GB"
-    assert 0.6 < region.confidence < 0.95
+    assert 0.6 < region.confidence < 0.98
     assert poll(make_read(regions=(("unknown", 0.99), ("GB", 0.01)))).region is None
     assert poll(make_read()).region is None
 
