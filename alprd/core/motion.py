@@ -74,7 +74,9 @@ def direction_of(path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Dire
     across, nearer = _travelled(start, end, growth, frame_size)
     if abs(nearer) >= abs(across):
         down = dy_px / mean_width
-        if growth * down < 0.0 and abs(growth) < SURE_GROWTH and abs(down) >= MIN_MOVED_WIDTHS:
+        # What is within the noise of the corners contradicts nothing.
+        unsure = MIN_GROWTH <= abs(growth) < SURE_GROWTH and abs(down) >= MIN_MOVED_WIDTHS
+        if growth * down < 0.0 and unsure:
             return None
         label = "approaching" if nearer > 0.0 else "receding"
     else:

@@ -95,3 +95,9 @@ def test_a_truck_that_stood_and_only_begins_to_move_goes_nowhere_yet() -> None:
     assert stands_still(path(*stood, *starting))
     gone = [(38.0 - 3.0 * i, 434.0 + i, 35.0, 14.0) for i in range(5)]
     assert label_of(*stood, *starting, *gone) is not None
+
+
+def test_a_car_that_comes_up_for_a_moment_approaches_though_its_corners_tremble() -> None:
+    """At the far edge for half a second; its size changes by less than the corners' noise."""
+    assert label_of((518, 21, 30.0, 6.6), (518, 24, 31.0, 6.0), (518, 28, 30.5, 6.4),
+                    (518, 32, 30.2, 6.2)) == "approaching"  # fmt: skip
