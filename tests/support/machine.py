@@ -15,7 +15,15 @@ import uuid
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-PROGRAMS = ("mmdebstrap", "systemd-nspawn", "nsenter", "dpkg-buildpackage", "dh_python3", "lintian")
+PROGRAMS = (
+    "mmdebstrap",
+    "systemd-nspawn",
+    "nsenter",
+    "dpkg-buildpackage",
+    "dh_python3",
+    "lintian",
+    "gpg",
+)
 # What the packages rest on and a bare tree lacks: so that they are installed without any network.
 INCLUDE = ("systemd-sysv", "dbus", "python3", "procps")
 BUILD_TIMEOUT_S = 900.0
