@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, get_args
 
 from alprd.config import Settings
 from alprd.core.dedup import poll
@@ -29,12 +29,6 @@ STILL: Final = 10
 STILL_PX: Final = 2.0
 """Corners that moved by less have not moved."""
 
-MIN_AGREEING: Final = 2
-"""Where plates are dropped nothing is told of one that was read less often."""
-
-TEXTS: Final = 8
-"""Of what was read on a plate so many texts, the likeliest, are compared with those to drop."""
-
 AWAITED: Final = 1000
 """Ends that wait for their event's number; the oldest are told without."""
 
@@ -42,8 +36,16 @@ AWAITED: Final = 1000
 class Send(Protocol):
     """Takes messages; must not block."""
 
-    def __call__(self, message: Message, *, replaces: str | None = None) -> None:
-        """Send it if there is room; of those with the same key the newest is enough."""
+    def __call__(
+        self, message: Message, *, replaces: str | None = None, outdates: Sequence[str] = ()
+    ) -> None:
+        """Send it if there is room; of those with the same key the newest is enough.
+
+        Args:
+            message: with QoS 0.
+            replaces: its key.
+            outdates: keys of those that must not go any more.
+        """
 
 
 @dataclass(slots=True)
@@ -169,24 +171,22 @@ class TrackNews:
         """The pass as it stands and as it may be told; None for nothing."""
         policy, track = self._policy(), live.track
         event = live.event
+        if event is None and policy.drops:
+            # What is read may be a part or a misread of a plate that is dropped, which tells as
+            # much as the plate. What has an event has been judged.
+            return None
         # A car that stays goes on after its event; one that left is what its event says.
         if event is None or track.verdict is not None:
             found = track.verdict or poll(track)
             if found is None:
                 return None
-            if policy.drops and track.verdict is None:
-                # A misread of a plate that is dropped tells as much as the plate.
-                read = sorted(track.tally, key=lambda entry: -entry[2])[:TEXTS]
-                texts = {found.plate, found.published, *(text for text, _, _ in read)}
-                if track.count_of(found.plate) < MIN_AGREEING or policy.may_drop(texts):
-                    return None
             event = make_event(
                 track, found, camera_id=live.camera_id, new_event_id=lambda _: live.event_id
             )
         return policy.apply(_as_seen_last(event, track))
 
     def _put(self, live: _Live, payload: Mapping[str, Any]) -> None:
-        key = f"{live.event_id} {payload['kind']}"
+        kind = payload["kind"]
         self._send(
             Message(
                 topic=f"{self._prefix}/{live.camera_id}/tracks",
@@ -195,7 +195,10 @@ class TrackNews:
                 user={"schema": SCHEMA},
                 expiry_s=EXPIRY_S,
             ),
-            replaces=key,
+            replaces=_key(live, kind),
+            # Said after the end they would bring it back; and of a plate that is dropped after
+            # all, they would tell it.
+            outdates=[_key(live, each) for each in get_args(Kind)] if kind == "end" else (),
         )
 
 
@@ -241,6 +244,10 @@ class CameraNews:
             self._news.go_on(live)
 
 
+def _key(live: _Live, kind: Kind) -> str:
+    return f"{live.event_id} {kind}"
+
+
 def _as_seen_last(event: PlateEvent, track: Track) -> PlateEvent:
     """The pass with the plate, and the vehicle around it, where they were seen last."""
     last = track.last
@@ -257,8 +264,10 @@ def _is_still(before: Mapping[str, Any], now: Mapping[str, Any]) -> bool:
 
 def _near(a: object, b: object) -> bool:
     """Equal, numbers within STILL_PX."""
+    if isinstance(a, bool) or isinstance(b, bool):  # which Python takes for numbers
+        return a is b
     if isinstance(a, (int, float)) and isinstance(b, (int, float)):
-        return a is b or abs(a - b) < STILL_PX
+        return abs(a - b) < STILL_PX
     if isinstance(a, list) and isinstance(b, list):
         return len(a) == len(b) and all(map(_near, a, b))
     if isinstance(a, dict) and isinstance(b, dict):

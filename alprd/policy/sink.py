@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 from alprd.core.lists import PlateList, lists_of
@@ -40,15 +40,6 @@ class Policy:
             return None
         event = replace(event, lists=tuple(each.name for each in found))
         return event if self.key is None else without_plate(event, self.key)
-
-    def may_drop(self, texts: Iterable[str]) -> bool:
-        """Whether what was read so, perhaps wrongly, may turn out to be a plate that is dropped.
-
-        Args:
-            texts: what single reads gave.
-        """
-        unwanted = [replace(each, fuzzy=True) for each in self.lists() if each.drop]
-        return bool(unwanted) and any(lists_of(text, unwanted) for text in texts)
 
     @property
     def drops(self) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import math
 import threading
 from collections import OrderedDict, deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Final, Protocol
 
@@ -116,12 +116,21 @@ class SpareLane:
         """For health; callable from any thread."""
         return self._figures
 
-    def put(self, message: Message, *, replaces: str | None = None) -> None:
-        """Send it if the line is free soon; the newest of those with the same key is enough."""
+    def put(
+        self, message: Message, *, replaces: str | None = None, outdates: Sequence[str] = ()
+    ) -> None:
+        """Send it if the line is free soon.
+
+        Args:
+            message: with QoS 0.
+            replaces: its key; the newest of those with the same one is enough.
+            outdates: keys of those that must not go any more.
+        """
         with self._lock:
             self._count += 1
             key = replaces or f"#{self._count}"
-            lost = int(key in self._tracks)
+            lost = sum(self._tracks.pop(each, None) is not None for each in outdates)
+            lost += key in self._tracks
             self._tracks[key] = _Waiting(message, self._clock())  # in the place of the one before
             while len(self._tracks) > TRACKS:
                 self._tracks.popitem(last=False)
@@ -139,13 +148,17 @@ class SpareLane:
                 self._add(pictures_dropped=1)
         self._on_change()
 
-    def clear(self) -> None:
-        """A connection is new: what waited was for another moment."""
+    def forget(self) -> None:
+        """Nothing of what waits may go any more; callable from any thread."""
         with self._lock:
             self._add(tracks_dropped=len(self._tracks), pictures_dropped=len(self._pictures))
             self._tracks.clear()
             self._pictures.clear()
             self._pictures_bytes = 0
+
+    def clear(self) -> None:
+        """A connection is new: what waited was for another moment; by the publisher."""
+        self.forget()
         lost, self._on_the_way = self._on_the_way, None
         if lost is not None and lost.picture_bytes:
             # Nobody knows whether it had to do with it: should it have, it is not repeated soon.

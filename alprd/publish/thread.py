@@ -5,7 +5,7 @@ from __future__ import annotations
 import random as random_module
 import threading
 import time
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
 from typing import Any, Final
@@ -158,13 +158,19 @@ class PublisherThread:
         """Send something for the moment, in order; dropped when no broker is there."""
         self._post.put(message)
 
-    def send_track(self, message: Message, *, replaces: str | None = None) -> None:
-        """Send it while no event waits, else never; of those with the same key the newest."""
-        self._spare.put(message, replaces=replaces)
+    def send_track(
+        self, message: Message, *, replaces: str | None = None, outdates: Sequence[str] = ()
+    ) -> None:
+        """Send it while no event waits, else never; see `SpareLane.put`."""
+        self._spare.put(message, replaces=replaces, outdates=outdates)
 
     def send_picture(self, message: Message) -> None:
         """Send it over an idle line that is fast enough for it, else not at all."""
         self._spare.put_picture(message)
+
+    def forget_spare(self) -> None:
+        """Live tracks and pictures that wait must not go any more."""
+        self._spare.forget()
 
     def spare_figures(self) -> SpareFigures:
         """How many live tracks and pictures went out, and how many there was no room for."""

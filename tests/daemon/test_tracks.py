@@ -162,8 +162,9 @@ drop = true
     )
     assert daemon.stop()[0] == 0
     heard = subscriber.messages
-    assert set(told(heard)) == {event["event_id"] for event in events(heard)}
-    assert {t["plate"][:5] for t in tracks(heard)} == {"hmac:"}
+    # What was read before an event may be a misread of a plate that is dropped.
+    assert set(told(heard)) <= {event["event_id"] for event in events(heard)}
+    assert all(t["published"] and t["plate"].startswith("hmac:") for t in tracks(heard))
     assert problems(heard) == []
     for plate in PLATES:
         assert not [m.topic for m in heard if plate.encode() in m.payload]

@@ -21,6 +21,7 @@ from alprd.pipeline import CameraPipeline
 from alprd.policy.sink import Policy, PolicySink
 from alprd.ports import OutboxError
 from alprd.publish.message import Message
+from alprd.publish.spare import SpareLane
 from support.payloads import validator
 from support.plates_in_frames import START
 from support.replay import Rules, event_ids
@@ -74,6 +75,7 @@ class Gate:
         self.messages: list[Message] = []
         self.pictures: list[Message] = []
         self.disk = Disk()
+        self.lane = SpareLane(on_change=lambda: None, clock=lambda: 0.0)
         policy = Policy(lists=lambda: self.lists, drop_unlisted=drop_unlisted, key=key)
         self.policy = PolicySink(self.disk, policy)
         self._noise = event_ids()
@@ -121,8 +123,11 @@ class Gate:
         """Of the tracks so far."""
         return [payload["kind"] for payload in self.told]
 
-    def _send(self, message: Message, *, replaces: str | None = None) -> None:
+    def _send(
+        self, message: Message, *, replaces: str | None = None, outdates: Sequence[str] = ()
+    ) -> None:
         assert replaces is not None
+        self.lane.put(message, replaces=replaces, outdates=outdates)
         self.messages.append(message)
 
     def _settings(self, sections: Mapping[str, Any]) -> Settings:

@@ -106,6 +106,28 @@ def test_an_update_that_still_waits_is_replaced_by_the_next_one_in_its_place(lin
     assert line.lane.figures.tracks_sent == 3
 
 
+def test_an_end_takes_away_what_waits_of_its_track_and_comes_last(line: Line) -> None:
+    keys = ("1 new", "1 update", "1 end")
+    line.lane.put(track("bare end"), replaces="1 end", outdates=keys)
+    line.lane.put(track("new again"), replaces="1 new")
+    line.lane.put(track("other"), replaces="2 new")
+    line.lane.put(track("end"), replaces="1 end", outdates=keys)
+    assert line.turn() == ["other", "end"]
+    assert line.lane.figures.tracks_dropped == 2
+
+
+def test_what_waits_is_forgotten_where_it_may_not_go_any_more(line: Line) -> None:
+    line.lane.put(track("t"))
+    line.lane.put_picture(picture("p", 1000))
+    line.lane.forget()
+    assert line.turn() == []
+    assert line.passes(0.01) == []
+    assert (line.lane.figures.tracks_dropped, line.lane.figures.pictures_dropped) == (1, 1)
+    line.lane.put_picture(picture("q", 1000))
+    line.turn()
+    assert line.passes(0.01) == ["q"]
+
+
 def test_stale_tracks_are_dropped_and_their_number_is_bounded(line: Line) -> None:
     for k in range(TRACKS + 5):
         line.lane.put(track(f"t{k}", 1))
