@@ -98,7 +98,8 @@ class InferenceSettings(Section):
         default=0.9,
         ge=0.0,
         le=1.0,
-        description="a plate of lower reader quality is cut out and read in more ways; 0: never twice",
+        description="a plate of lower reader quality is cut out and read in more ways; 0: never "
+        "twice",
     )
     threads: int = Field(
         default=0, ge=0, le=64, description="CPU threads of ONNX Runtime; 0: one per core"

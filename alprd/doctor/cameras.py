@@ -13,6 +13,8 @@ from alprd.cameras.pictures import grey_of
 from alprd.cameras.sources import SourceKind, kind_of, open_source, path_of
 from alprd.config import CameraSettings, Settings
 from alprd.core.blindness import Picture, judge, look
+from alprd.core.calibration import measure_of
+from alprd.core.plate_size import COMMON_WIDTH_M, widest_plate_px
 from alprd.core.types import PLATE_LABEL, Frame
 from alprd.doctor.findings import Finding, ok, problem, warning
 from alprd.doctor.person import READ, WRITE, Person
@@ -110,7 +112,7 @@ def cameras(
         elif seen is None:
             yield problem(name, "hangs in its driver; restart the camera")
         else:
-            yield from _judged(name, camera, seen, settings, detector)
+            yield _judged(name, camera, seen, settings, detector)
 
 
 def _forbidden(camera: CameraSettings, who: Person) -> str | None:
@@ -138,13 +140,9 @@ def _judged(
     seen: Probe,
     settings: Settings,
     detector: Detector | None,
-) -> Iterator[Finding]:
-    if seen.error is not None and not seen.frames:
-        yield problem(name, seen.error)
-        return
+) -> Finding:
     if not seen.frames:
-        yield problem(name, "opened, but no picture came; check source")
-        return
+        return problem(name, seen.error or "opened, but no picture came; check source")
     height, width = seen.frames[-1].image.shape[:2]
     said = f"{width} x {height}"
     fps = _fps(camera, seen)
@@ -153,25 +151,28 @@ def _judged(
     if seen.opened_s is not None:
         said += f", first picture after {seen.opened_s:.1f} s"
     if seen.error is not None:
-        yield problem(name, f"{said}; then lost: {seen.error}")
-        return
-    verdicts = [judge(look(grey_of(frame.image))) for frame in seen.frames]
-    for verdict, meaning in _BLIND.items():
-        if verdicts.count(verdict) * 2 > len(verdicts):
-            yield problem(name, f"{said}; {meaning}")
-            return
+        return problem(name, f"{said}; then lost: {seen.error}")
+    blind = _blind(seen.frames)
+    if blind is not None:
+        return problem(name, f"{said}; {blind}")
     if camera.min_fps is not None and fps is not None and fps < camera.min_fps:
-        yield warning(
+        return warning(
             name,
             f"{said}; min_fps wants {camera.min_fps:g}: raise the camera's own frame rate, or give "
             "it light: many halve it in the dark",
         )
-        return
     if detector is None:
-        yield ok(name, said)
-        return
+        return ok(name, said)
     least = settings.tracking_of(camera).min_plate_width_px
-    yield _plates(name, said, least, _plate_widths(seen.frames, detector))
+    return _plates(name, said, least, _plate_widths(seen.frames, detector), camera, width)
+
+
+def _blind(frames: Sequence[Frame]) -> str | None:
+    """What most of the pictures suffer from."""
+    verdicts = [judge(look(grey_of(frame.image))) for frame in frames]
+    return next(
+        (text for name, text in _BLIND.items() if verdicts.count(name) * 2 > len(verdicts)), None
+    )
 
 
 def _fps(camera: CameraSettings, seen: Probe) -> float | None:
@@ -191,23 +192,44 @@ def _plate_widths(frames: Sequence[Frame], detector: Detector) -> list[float]:
     ]
 
 
-def _plates(name: str, said: str, least: float, widths: Sequence[float]) -> Finding:
-    if not widths:
+def _foretold_width(camera: CameraSettings, width: int) -> float | None:
+    """How wide plates get, pixels of a picture of this width; None without a calibration."""
+    if camera.speed is None:
+        return None
+    known_m = max(camera.speed.plate_widths_m or (), default=COMMON_WIDTH_M)
+    foretold = widest_plate_px(measure_of(camera.speed.calibration()), known_m)
+    return None if foretold is None else foretold * width / camera.speed.frame_size[0]
+
+
+def _plates(  # noqa: PLR0917 -- all of one line
+    name: str,
+    said: str,
+    least: float,
+    widths: Sequence[float],
+    camera: CameraSettings,
+    width: int,
+) -> Finding:
+    foretold = _foretold_width(camera, width)
+    if widths:
+        widest, said = max(widths), f"{said}; plates are"
+    elif foretold is not None:
+        widest, said = foretold, f"{said}; no plate in sight, by the calibration they get"
+    else:
         return ok(name, f"{said}; no plate in sight (they need {least:.0f} pixels in width)")
-    widest = max(widths)
+    said = f"{said} {widest:.0f} pixels wide"
     if widest < least:
         return problem(
             name,
-            f"{said}; plates are {widest:.0f} pixels wide, less than the {least:.0f} that they "
-            "need: zoom in, move the camera closer or raise its resolution",
+            f"{said}, less than the {least:.0f} that they need: zoom in, move the camera closer or "
+            "raise its resolution",
         )
     if widest < _COMFORTABLE * least:
         return warning(
             name,
-            f"{said}; plates are {widest:.0f} pixels wide, hardly more than the {least:.0f} that "
-            "they need: zoom in or raise the camera's resolution",
+            f"{said}, hardly more than the {least:.0f} that they need: zoom in or raise the "
+            "camera's resolution",
         )
-    return ok(name, f"{said}; plates up to {widest:.0f} pixels wide")
+    return ok(name, said)
 
 
 def cameras_of_daemon(settings: Settings, sample: Mapping[str, Any] | None) -> Iterator[Finding]:

@@ -32,13 +32,14 @@ PLATE = (200, 150, 428, 228)  # in a picture of 640 x 360
 pytestmark = pytest.mark.once
 
 
-def write_video(path: Path, damage: Damage | None = None) -> Path:
+def write_video(path: Path, damage: Damage | None = None, *, plate: bool = True) -> Path:
     """Two seconds of a street with a plate that the tiny models read, as a camera shows it."""
     random = np.random.default_rng(3)
 
     def picture(street: Picture) -> Picture:
         shown = street.copy()
-        draw_plate(shown, "AB12CDE", box_quad(*PLATE))
+        if plate:
+            draw_plate(shown, "AB12CDE", box_quad(*PLATE))
         return shown if damage is None else damage(shown, random)
 
     raw = b"".join(picture(street).tobytes() for street in rendered_streets(10))
@@ -117,7 +118,7 @@ def test_a_healthy_device_has_only_good_lines(patient: Patient) -> None:
         *("throttling", "memory", "disk", "clock", "outbox", "broker", "camera gate"),
     } <= lines.keys()
     assert "640 x 360, 5.0 frames per second" in lines["camera gate"]
-    assert "plates up to 2" in lines["camera gate"]
+    assert "plates are 2" in lines["camera gate"]
     assert "published and subscribed" in lines["broker"]
 
 
@@ -159,6 +160,18 @@ def test_a_camera_that_sees_nothing(
 def test_a_camera_whose_plates_are_too_small(patient: Patient) -> None:
     patient.extra = "[tracking]\nmin_plate_width_px = 500"
     assert_only(patient.findings(), "camera gate", "problem", "less than the 500", "zoom in")
+
+
+def test_a_calibrated_camera_without_a_plate_in_sight_is_judged_by_its_calibration(
+    patient: Patient, tmp_path: Path
+) -> None:
+    patient.camera["source"] = str(write_video(tmp_path / "road.mp4", plate=False))
+    patient.change = lambda text: (
+        text + "[cameras.speed]\nframe_size = [640, 360]\nplate_height_m = 0\n"
+        "points = [[300, 350], [340, 350], [330, 150], [310, 150]]\n"
+        "metres = [[0, 0], [4, 0], [4, 20], [0, 20]]\n"
+    )
+    assert_only(patient.findings(), "camera gate", "problem", "by the calibration", "zoom in")
 
 
 def test_a_camera_that_is_too_slow(patient: Patient) -> None:
