@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timezone
+from itertools import islice
 from pathlib import Path
 from typing import Final
 
@@ -34,7 +35,13 @@ EARLIEST: Final = datetime(2026, 1, 1, tzinfo=timezone.utc)
 
 FULL: Final = (errno.ENOSPC, errno.EDQUOT)
 A_TURN: Final = 200
-"""Pictures that are deleted at a time, so that a new one does not wait for long."""
+"""Pictures that are found or deleted at a time, so that a new one does not wait for long."""
+
+FAILURES: Final = 10
+"""After so many old ones that cannot be deleted a new one finds no room."""
+
+ASIDE_S: Final = 600.0
+"""A picture that could not be deleted is tried again after this long."""
 
 log = structlog.get_logger(__name__)
 
@@ -65,7 +72,7 @@ class _Kept:
 
 
 class ImageStore:
-    """Opened by the main thread before it is used, then used by one thread alone.
+    """Used by one thread alone, but for its figures and `bounds`.
 
     Args:
         folder: made when it is missing, but not the folders above it.
@@ -89,15 +96,26 @@ class ImageStore:
         self._clock = clock
         self._now = now
         self._kept: deque[_Kept] = deque()  # oldest first
-        self._cannot_delete = False
+        # What is there from before the start, until all of it is found; None from then on.
+        self._finding: Iterator[_Kept] | None = None
+        self._found: list[_Kept] = []
+        self._is_open = False
+        # Those that could not be deleted, with the time to try again, soonest first.
+        self._aside: deque[tuple[float, _Kept]] = deque()
+        self._lasting: set[Path] = set()  # folders whose entries are surely on the disk
 
     @property
     def files(self) -> int:
         """How many are kept."""
-        return len(self._kept)
+        return len(self._kept) + len(self._aside)
+
+    @property
+    def undeletable(self) -> int:
+        """How many of them should be gone and cannot be deleted."""
+        return len(self._aside)
 
     def open(self, *, writable: bool) -> None:
-        """Find what is there.
+        """Begin to find what is there; `maintain` goes on with it, a part at a time.
 
         Args:
             writable: whether pictures will be written; otherwise the old ones only age, and a
@@ -108,9 +126,9 @@ class ImageStore:
         """
         if writable:
             self._make_sure()
-        found = sorted(self._scan(), key=lambda kept: (kept.since_s, kept.name))
-        self._kept = deque(found)
-        self.bytes = sum(kept.size_bytes for kept in found)
+        if not self._is_open:
+            self._is_open = True
+            self._finding = self._scan()
 
     def write(self, camera_id: str, event_id: str, captured_at: datetime, data: bytes) -> str:
         """Keep a picture; its path below the folder. On return it is on the disk, all of it.
@@ -141,21 +159,54 @@ class ImageStore:
 
     def maintain(self) -> float:
         """Delete what is too old or too much; seconds until there is something to do again."""
+        if self._finding is not None:
+            self._find(self._finding)
+            return 0.0
+        self._try_again()
         for _ in range(A_TURN):
             if not self._kept:
                 return 60.0
-            oldest = self._kept[0]
-            age_s = self._clock() - oldest.since_s
+            age_s = self._clock() - self._kept[0].since_s
             if (
                 age_s < self.bounds.max_age_s
-                and len(self._kept) <= self.bounds.max_files
+                and self.files <= self.bounds.max_files
                 and self.bytes <= self.bounds.max_bytes
             ):
                 return min(60.0, max(0.05, self.bounds.max_age_s - age_s))
-            if not self._remove(oldest):
-                return 60.0
-            self._kept.popleft()
+            self._remove_oldest()
         return 0.0
+
+    def _find(self, finding: Iterator[_Kept]) -> None:
+        """Some of what is there from before; the last time all of it is kept from then on."""
+        more = list(islice(finding, A_TURN))
+        self._found += more
+        if len(more) == A_TURN:
+            return
+        since = {kept.name for kept in self._kept}  # written meanwhile
+        found = [kept for kept in self._found if kept.name not in since]
+        self.bytes += sum(kept.size_bytes for kept in found)
+        both = [*found, *self._kept]
+        self._kept = deque(sorted(both, key=lambda kept: (kept.since_s, kept.name)))
+        self._finding, self._found = None, []
+
+    def _remove_oldest(self) -> bool:
+        """Whether it is gone; one that cannot be deleted must not keep the others for ever."""
+        oldest = self._kept[0]
+        removed = self._remove(oldest)
+        self._kept.popleft()
+        if not removed:
+            self._aside.append((self._clock() + ASIDE_S, oldest))
+        return removed
+
+    def _try_again(self) -> None:
+        for _ in range(min(A_TURN, len(self._aside))):
+            again_at_s, kept = self._aside[0]
+            if self._clock() < again_at_s:
+                return
+            removed = self._remove(kept)
+            self._aside.popleft()
+            if not removed:
+                self._aside.append((self._clock() + ASIDE_S, kept))
 
     def _make_sure(self) -> None:
         """The folder is there and can be written to."""
@@ -174,7 +225,6 @@ class ImageStore:
             ) from error
 
     def _scan(self) -> Iterator[_Kept]:
-        now = self._now()
         for camera in _folders(self._folder, _CAMERA):
             for day in _folders(camera, _DAY):
                 for entry in _entries(day):
@@ -187,7 +237,7 @@ class ImageStore:
                             found = entry.stat(follow_symlinks=False)
                             if stat.S_ISREG(found.st_mode):
                                 name = f"{camera.name}/{day.name}/{entry.name}"
-                                since_s = self._clock() - self._age_s(path, found, now)
+                                since_s = self._clock() - self._age_s(path, found, self._now())
                                 yield _Kept(since_s, name, found.st_size)
 
     def _age_s(self, path: Path, found: os.stat_result, now: datetime) -> float:
@@ -207,13 +257,13 @@ class ImageStore:
             raise OSError(errno.ENOSPC, "less is free than images.min_free_bytes leaves")
 
     def _make_room(self, size_bytes: int) -> None:
-        while self._kept and (
-            len(self._kept) >= self.bounds.max_files
-            or self.bytes + size_bytes > self.bounds.max_bytes
+        failures = 0
+        while (
+            self.files >= self.bounds.max_files or self.bytes + size_bytes > self.bounds.max_bytes
         ):
-            if not self._remove(self._kept[0]):
+            if not self._kept or failures == FAILURES:
                 raise OSError(errno.EACCES, "old pictures cannot be deleted")
-            self._kept.popleft()
+            failures += not self._remove_oldest()
 
     def _put(self, name: str, data: bytes) -> None:
         path = self._folder / name
@@ -225,11 +275,17 @@ class ImageStore:
         try:
             _write_through(half, data)
             half.rename(path)
+            _sync(path.parent)
+            # A new folder may else be gone after a power cut, with all that is in it.
+            for folder in (path.parent, path.parent.parent):
+                if folder not in self._lasting:
+                    _sync(folder.parent)
+                    self._lasting.add(folder)
         except OSError:
-            with suppress(OSError):
-                half.unlink()
+            for left in (half, path):
+                with suppress(OSError):
+                    left.unlink()
             raise
-        _sync(path.parent)
 
     def _remove(self, kept: _Kept) -> bool:
         """Whether it is gone."""
@@ -239,21 +295,20 @@ class ImageStore:
         except FileNotFoundError:
             pass  # somebody else took it away
         except OSError as error:
-            if not self._cannot_delete:
+            if not self._aside:
                 log.error(
                     "images.cannot_delete",
                     folder=str(self._folder),
                     error=error.strerror,
                     remedy="let the daemon's user write there",
                 )
-            self._cannot_delete = True
             return False
-        self._cannot_delete = False
         self.bytes -= kept.size_bytes
         self.deleted += 1
         with suppress(OSError):  # only empty ones go
-            path.parent.rmdir()
-            path.parent.parent.rmdir()
+            for folder in (path.parent, path.parent.parent):
+                folder.rmdir()
+                self._lasting.discard(folder)
         return True
 
 

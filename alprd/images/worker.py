@@ -1,10 +1,11 @@
 """The thread that owns the folder of the pictures: encodes, writes, deletes.
 
 Inference waits for a picture, because its event names the file and its sha256 and is made durable
-with them; but never for longer than WAIT_S, whatever the disk does, and not at all for a while
-after one was late. So a disk that hangs or crawls costs pictures, and neither events nor the
-watchdog's keepalive: this thread has no heartbeat. In inference itself the same work would take the
-same time, and a hung disk would hang it for good.
+with them; but never for longer than WAIT_S, whatever the disk does, for all pictures together no
+more than a share of the time, and not at all for a while after one was late. So a disk that hangs
+or crawls costs pictures, and neither events nor the watchdog's keepalive: this thread has no
+heartbeat. In inference itself the same work would take the same time, and a hung disk would hang it
+for good.
 """
 
 from __future__ import annotations
@@ -27,9 +28,18 @@ from alprd.images.store import ImageBounds, ImageStore, NotKeptError
 from alprd.ports import Clock, ImageStoreError
 
 WAIT_S: Final = 1.0
+WAIT_SHARE: Final = 0.2
+"""Of all time no more is spent waiting, WAIT_S at once: a slow disk is paid for by every event."""
+
+WORTHWHILE: Final = 0.1
+"""Of WAIT_S; with less left nobody begins to wait."""
+
 JOIN_S: Final = 2.0
 RECOVER_S: Final = 10.0
 """After a picture that was late nobody waits for another one for so long."""
+
+OPEN_S: Final = 10.0
+"""For so long the start waits for the folder; a disk that hangs keeps no plate from being read."""
 
 COMPLAINT_INTERVAL_S: Final = 60.0
 
@@ -88,25 +98,38 @@ class _Batch:
 
 
 class ImageThread:
-    """A context manager: entering finds what is kept and starts the thread, leaving ends it.
+    """A context manager: entering makes sure of the folder and starts the thread, leaving ends it.
 
     Args:
         store: the folder; this thread's own from then on.
         writable: whether pictures will be written.
         clock: monotonic seconds.
         wait_s: how long a caller waits at most.
+        open_s: how long entering waits for the folder.
     """
 
     def __init__(
-        self, store: ImageStore, *, writable: bool, clock: Clock, wait_s: float = WAIT_S
+        self,
+        store: ImageStore,
+        *,
+        writable: bool,
+        clock: Clock,
+        wait_s: float = WAIT_S,
+        open_s: float = OPEN_S,
     ) -> None:
         self._store = store
         self._writable = writable
         self._clock = clock
         self._wait_s = wait_s
+        self._open_s = open_s
         self._waiting: queue.Queue[_Batch | str | None] = queue.Queue()
         self._newest: _Batch | None = None
         self._wait_again_at_s = -math.inf
+        self._left_s = wait_s  # may be waited still
+        self._left_at_s = clock()
+        self._opened = threading.Event()
+        self._refused: ImageStoreError | None = None
+        self._goes_without = False
         self._stop = threading.Event()
         self._missing: Counter[str] = Counter()
         self._missing_lock = threading.Lock()
@@ -116,9 +139,18 @@ class ImageThread:
         self._thread = threading.Thread(target=self._run, name="images", daemon=True)
 
     def __enter__(self) -> ImageThread:
-        """Raises ImageStoreError."""
-        self._store.open(writable=self._writable)
+        """Raises ImageStoreError: pictures are to be written and cannot be."""
         self._thread.start()
+        if not self._writable:
+            return self
+        if not self._opened.wait(self._open_s):
+            self._goes_without = True
+            log.error(
+                "images.folder_hangs", waited_s=self._open_s, remedy="check the disk of images.path"
+            )
+        elif self._refused is not None:
+            self.__exit__(None, None, None)
+            raise self._refused
         return self
 
     def __exit__(
@@ -145,14 +177,19 @@ class ImageThread:
 
         Never raises for a picture that could not be kept: that is counted.
         """
+        began_s = self._clock()
+        saved_s = WAIT_SHARE * (began_s - self._left_at_s)
+        self._left_s, self._left_at_s = min(self._wait_s, self._left_s + saved_s), began_s
         stuck = self._newest is not None and not self._newest.done.is_set()
-        if stuck or self._clock() < self._wait_again_at_s:
+        spent = self._left_s < WORTHWHILE * self._wait_s
+        if stuck or spent or began_s < self._wait_again_at_s:
             self.miss("late", len(orders))
             return {}
         self._newest = batch = _Batch(orders)
         self._waiting.put(batch)
-        batch.done.wait(self._wait_s)
+        batch.done.wait(self._left_s)
         found = batch.close()
+        self._left_s -= self._clock() - began_s
         late = 0 if batch.done.is_set() else len(orders) - len(found)
         if late:
             self.miss("late", late)
@@ -177,11 +214,13 @@ class ImageThread:
             "bytes": self._store.bytes,
             "written": self._written,
             "deleted": self._store.deleted,
+            "undeletable": self._store.undeletable,
             "missing": missing,
         }
 
     def _run(self) -> None:
         pause_s = 0.0
+        self._open()
         while not self._stop.is_set():
             try:
                 job = self._waiting.get(timeout=pause_s) if pause_s else self._waiting.get_nowait()
@@ -193,11 +232,23 @@ class ImageThread:
                 elif job is not None:
                     self._prepare_or_delete(job)
                 pause_s = self._store.maintain()
-            except Exception:  # a surprise in one picture must not end the retention of all
+            except Exception:  # a surprise must not end the retention for ever
                 log.error("images.failed", exc_info=True)
-                self.miss("failed")
                 pause_s = 1.0
         self._drain()
+
+    def _open(self) -> None:
+        """Here and not at the start: a folder on a disk that hangs may take for ever."""
+        try:
+            self._store.open(writable=self._writable)
+        except ImageStoreError as error:
+            self._refused = error
+            if self._goes_without:  # else the start says so
+                log.error("images.unusable", error=str(error))
+        except Exception:  # as for a single picture
+            log.error("images.failed", exc_info=True)
+        finally:
+            self._opened.set()
 
     def _drain(self) -> None:
         while True:
@@ -218,15 +269,17 @@ class ImageThread:
             log.error("images.unusable", error=str(error))
 
     def _serve(self, batch: _Batch) -> None:
-        try:
-            for order in batch.orders:
-                if batch.is_abandoned:
-                    break
+        for order in batch.orders:
+            if batch.is_abandoned:
+                break
+            try:
                 picture = self._make(order)
                 if picture is not None and not batch.deliver(order.event_id, picture):
                     self._store.delete(picture.image.file)  # its event went without it
-        finally:
-            batch.done.set()
+            except Exception:  # a surprise in one picture must not cost the others
+                log.error("images.failed", exc_info=True)
+                self.miss("failed")
+        batch.done.set()
 
     def _make(self, order: Order) -> Picture | None:
         try:

@@ -219,6 +219,7 @@ class InferenceThread:
         self._figures.count("events", len(events))
         with self._figures.timed("store", len(events)):
             self._unsaved.add(events)
+        self._beat()  # each camera of a batch may have to wait for the disk
 
     def _apply_replacement(self) -> None:
         with self._replacement_lock:

@@ -55,6 +55,7 @@ def pipeline(**values: object) -> dict[str, Any]:
                 "bytes": 90_000,
                 "written": 7,
                 "deleted": 2,
+                "undeletable": 0,
                 "missing": {"disk_full": 3},
             },
             "sent": {

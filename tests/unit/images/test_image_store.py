@@ -29,6 +29,8 @@ class World:
         """As after a start of the process."""
         store = ImageStore(self.folder, bounds, clock=lambda: self.t_s, now=lambda: self.now)
         store.open(writable=writable)
+        while store._finding is not None:
+            store.maintain()
         return store
 
     def keep(self, store: ImageStore, number: int, data: bytes = b"jpeg") -> str:
@@ -249,3 +251,92 @@ def test_a_folder_above_it_that_is_missing_is_not_made(tmp_path: Path) -> None:
 def test_nothing_is_made_where_no_pictures_are_wanted(world: World) -> None:
     assert maintain(world.store(writable=False)) == 60.0
     assert not world.folder.exists()
+
+
+def test_one_that_cannot_be_deleted_keeps_no_other_one(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = world.store(replace(WIDE, max_files=6))
+    names = [world.keep(store, number) for number in range(5)]
+    unlink = Path.unlink
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        if path.name == Path(names[0]).name:
+            raise PermissionError(1, "Operation not permitted")
+        unlink(path, missing_ok=missing_ok)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", refuse)
+        world.t_s = 1001.0
+        maintain(store)
+        assert world.files == names[:1]
+        assert (store.files, store.undeletable, store.deleted) == (1, 1, 4)
+        later = [world.keep(store, number) for number in range(10, 20)]
+        assert world.files == sorted([names[0], *later[-5:]]), "it counts, and others make room"
+    world.t_s += 599.0
+    maintain(store)
+    assert store.undeletable == 1
+    world.t_s += 2.0
+    maintain(store)
+    assert (world.files, store.undeletable) == (sorted(later[-5:]), 0)
+
+
+def test_where_nothing_can_be_deleted_the_bound_holds(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = world.store(replace(WIDE, max_files=3))
+    for number in range(3):
+        world.keep(store, number)
+
+    def refuse(path: Path, missing_ok: bool = False) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    with monkeypatch.context() as broken:
+        broken.setattr(Path, "unlink", refuse)
+        for number in range(3, 6):
+            with pytest.raises(NotKeptError) as refused:
+                world.keep(store, number)
+            assert refused.value.reason == "folder"
+    assert len(world.files) == store.files == 3
+
+
+def test_a_new_folder_lasts_before_its_first_picture_counts(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced: list[Path] = []
+    sync = os.fsync
+
+    def note(descriptor: int) -> None:
+        synced.append(Path(os.readlink(f"/proc/self/fd/{descriptor}")))
+        sync(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    store = world.store()
+    folders = [world.folder / "gate" / "2026-11-21", world.folder / "gate", world.folder]
+    world.keep(store, 1)
+    assert [path for path in synced if path.is_dir()] == folders
+    synced.clear()
+    world.keep(store, 2)
+    assert [path for path in synced if path.is_dir()] == folders[:1], "the others last already"
+    world.t_s = 1001.0
+    maintain(store)  # the empty folders go
+    synced.clear()
+    world.keep(store, 3)
+    assert [path for path in synced if path.is_dir()] == folders
+
+
+def test_what_is_there_is_found_a_part_at_a_time_while_new_ones_are_written(world: World) -> None:
+    before = world.store()
+    for number in range(450):
+        world.keep(before, number)
+    store = ImageStore(world.folder, WIDE, clock=lambda: world.t_s, now=lambda: world.now)
+    store.open(writable=True)
+    turns = 0
+    while store.files < 450:
+        assert store.maintain() == 0.0
+        world.keep(store, 1000 + turns)
+        turns += 1
+    maintain(store)
+    assert turns == 3
+    assert store.files == len(world.files) == 450 + turns
+    assert store.bytes == 4 * store.files

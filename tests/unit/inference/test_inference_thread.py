@@ -226,7 +226,7 @@ def test_the_thread_beats_while_nothing_comes() -> None:
 
     stage.play([], [], [])
 
-    assert stage.beats == 3
+    assert stage.beats == 3 + 1, "and after the events of the end"
     assert stage.networks.detect_calls == []
 
 
@@ -558,6 +558,17 @@ def test_the_thread_beats_between_the_stages_of_a_batch() -> None:
     stage.play([frame()])
 
     assert seen == [1, 2, 3]
+
+
+def test_the_thread_beats_after_every_cameras_events() -> None:
+    stage = Stage("gate", "ramp", "yard", per_frame=True)
+    seen: list[int] = []
+    add = stage.disk.add
+    stage.disk.add = lambda events: (seen.append(stage.beats), add(events))[1]  # type: ignore[method-assign]
+
+    stage.play([frame("gate"), frame("ramp"), frame("yard")])
+
+    assert seen[0] < seen[1] < seen[2], "each may have waited for the disk"
 
 
 def test_figures_count_frames_plates_and_events() -> None:
