@@ -44,7 +44,7 @@ LOOKS: Final[tuple[Callable[[Quad], Quad], ...]] = (
 MARGIN: Final = 0.05
 """A look that is surer by less than this does not outweigh the first one's text."""
 
-TRUSTED: Final = 0.3
+TRUSTED: Final = 0.1
 """From this quality on the corners that the reader sees are better than the detector's."""
 
 MOVED: Final = 0.03
