@@ -12,7 +12,7 @@ from alprd.core.events import SCHEMA as EVENT_SCHEMA
 from alprd.ports import Clock
 from alprd.publish import gaps
 from alprd.publish.board import Board, BoardMessage
-from alprd.publish.flight import Flight, Sent
+from alprd.publish.flight import Flight, MarkedLine, Sent
 from alprd.publish.gaps import Gap
 from alprd.publish.lanes import OLD_AFTER_S, Lanes
 from alprd.publish.message import TEXT, Inbound, Message, Refusal
@@ -91,6 +91,8 @@ class Courier:
         self._suspects = suspects
         self._limit = max(1, min(station.max_inflight, connection.receive_maximum))
         self._flight = Flight(clock=clock)
+        self._line = MarkedLine(connection, self._flight)
+        self._makes_way = False
         self._lanes = Lanes(shelf, share=station.backlog_share)
         self._gaps: list[Gap] = []
         self._exhausted = False
@@ -115,6 +117,7 @@ class Courier:
             and self._board.is_sent(self._suspects.forbids)
             and self._post.is_empty
             and self._shelf.is_settled
+            and not self._shelf.is_offering
         )
 
     @property
@@ -125,7 +128,7 @@ class Courier:
     @property
     def is_hurried(self) -> bool:
         """Whether something is to be done soon, although nothing comes from the broker."""
-        return self._shelf.kept_back > 0 or not self._looked_at_all
+        return self._shelf.is_hurried or not self._looked_at_all
 
     @property
     def waits_s(self) -> float:
@@ -143,9 +146,24 @@ class Courier:
         return self._flight.unanswered
 
     @property
+    def unproven(self) -> list[str]:
+        """Topics of messages with QoS 0 that the broker may not have seen."""
+        return self._flight.unproven
+
+    @property
     def _has_place(self) -> bool:
-        limit = 1 if self._suspects.one_by_one else self._limit
-        return self._connection.lost is None and not self.is_closing and len(self._flight) < limit
+        if self._connection.lost is not None or self.is_closing or self._makes_way:
+            return False
+        return len(self._flight) < (1 if self._suspects.one_by_one else self._limit)
+
+    def _is_held(self, topic: str) -> bool:
+        """Whether a message on it must wait; for one that is to be alone the others make way."""
+        if self._suspects.forbids(topic):
+            return True
+        if not self._flight or not self._suspects.watches(topic):
+            return False
+        self._makes_way = True
+        return True
 
     def announce(self, availability: str) -> None:
         """Say retained how the device is; does not wait for a free place."""
@@ -165,6 +183,7 @@ class Courier:
     def turn(self) -> None:
         """Take the broker's answers, then send what there is place for: state before events."""
         self.take_acks()
+        self._makes_way = self._makes_way and bool(self._flight)
         self._hand_on()
         self._say_availability()
         self._send_board()
@@ -172,11 +191,16 @@ class Courier:
         self._send_gaps()
         self._send_events()
         self._spare.send_over(
-            self._connection,
+            self._line,
             self._send,
             forbids=self._suspects.forbids,
-            may_send=lambda: self._exhausted and self._has_place,
+            may_send=self._may_send_over,
         )
+
+    def _may_send_over(self) -> bool:
+        if self._flight and self._suspects.watches_any:
+            return False
+        return self._exhausted and self._has_place
 
     def take_acks(self) -> None:
         """Let go of what the broker has taken."""
@@ -240,7 +264,7 @@ class Courier:
 
     def _send_board(self) -> None:
         for _ in range(MOST_PER_TURN):
-            message = self._board.take(self._suspects.forbids) if self._has_place else None
+            message = self._board.take(self._is_held) if self._has_place else None
             if message is None:
                 return
             self._send(self._board_message(message), is_state=True)
@@ -256,7 +280,10 @@ class Courier:
         )
 
     def _send_post(self) -> None:
-        while self._has_place and (message := self._post.take()) is not None:
+        def is_held(topic: str) -> bool:
+            return not self._suspects.forbids(topic) and self._is_held(topic)
+
+        while self._has_place and (message := self._post.take(is_held)) is not None:
             if not self._suspects.forbids(message.topic):
                 self._send(message)
 
@@ -323,8 +350,8 @@ class Courier:
     ) -> int | None:
         """Returns the message's id; None when it was not sent."""
         self._suspects.sends(message.topic)
-        if self._suspects.one_by_one and message.qos == 0:
-            message = replace(message, qos=1)  # else nobody knows when it is through
+        if message.qos == 0 and self._suspects.asks_for_answers:
+            message = replace(message, qos=1)
         sent = Sent(topic=message.topic, row=row, gap_id=gap_id, is_state=is_state)
         too_large = self._too_large(message)
         if too_large is not None:
@@ -334,4 +361,6 @@ class Courier:
         mid = self._connection.publish(message)
         if mid is not None and message.qos > 0:
             self._flight.add(mid, sent)
+        elif mid is not None:
+            self._flight.add_unasked(message.topic)
         return mid

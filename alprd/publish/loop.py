@@ -153,6 +153,8 @@ class PublishLoop:
     def turn(self, wait_s: float = IDLE_WAIT_S) -> None:
         """Wait for something to do, at most `wait_s`, and do it."""
         self._beat()
+        if self._shelf.is_hurried:
+            wait_s = min(wait_s, HURRIED_WAIT_S)
         if self._connection is None:
             self._dial(wait_s)
         else:
@@ -178,10 +180,17 @@ class PublishLoop:
                 self._courier.take_acks()
             connection.close("stopped")
             self._connection = self._courier = None
-        self._shelf.remove(())
+        self._let_go(give_up_at_s)
         self._homing.close()
         self._dialler.close()
         self._publish_stats(connected=False)
+
+    def _let_go(self, give_up_at_s: float) -> None:
+        """What the broker has taken is not to come again after the next start."""
+        self._shelf.remove(())
+        while self._shelf.is_hurried and self._shelf.kept_back and self._clock() < give_up_at_s:
+            self._beat()
+            self._shelf.remove(())
 
     def _new_connection(self, broker: Broker, *, protocol: Version) -> Connection:
         return Connection(
@@ -227,7 +236,7 @@ class PublishLoop:
             self._publish_stats(connected=False)
 
     def _suspect(self, courier: Courier) -> None:
-        topic = self._suspects.hung_up(courier.unanswered)
+        topic = self._suspects.hung_up(courier.unanswered, courier.unproven)
         if topic is not None:
             log.error(
                 "mqtt.topic_given_up",

@@ -228,22 +228,34 @@ class Outbox:
         # It gives no room back, but a full disk must not hold the queue up.
         return len(self.store.write(work, then=then, frees=True))
 
-    def unpark(self, *, everything: bool) -> int:
-        """Offer parked events again: all, or those whose time has come. Raises OutboxError."""
-
-        def due_s() -> float | None:
-            return None if everything else self.store.aged_s()
-
-        if not self.store.read(lambda db: parking.is_any_due(db, due_s())):
+    def unpark_due(self) -> int:
+        """Offer some parked events again whose time has come; 0: none is left. OutboxError."""
+        if not self.store.read(lambda db: parking.is_any_due(db, self.store.aged_s())):
             return 0
-        return self.store.write(lambda db: parking.unpark(db, due_s()))
+        return len(self.store.write(lambda db: parking.unpark_due(db, self.store.aged_s())))
+
+    def unpark(self, *, after_seq: int, upto_seq: int) -> list[int]:
+        """Offer some parked events again, whatever they were refused for. Raises OutboxError.
+
+        Args:
+            after_seq: those beyond this number only.
+            upto_seq: and none beyond this one.
+
+        Returns:
+            Their numbers, in order; none: none is left.
+        """
+        return self.store.write(lambda db: parking.unpark(db, after_seq, upto_seq))
+
+    def last_parked(self) -> int:
+        """The highest number of a parked event; 0: none is parked. Raises OutboxError."""
+        return self.store.read(parking.last_seq)
 
     def last_refusal(self) -> str | None:
         """Why the newest parked event was refused. Raises OutboxError."""
         return self.store.read(reading.last_refusal)
 
     def drop_aged(self) -> int:
-        """Drop what has waited too long; returns how many went. Raises OutboxError."""
+        """Drop some of what has waited too long; 0: none is left. Raises OutboxError."""
 
         def work(db: sqlite3.Connection) -> int:
             return drop_aged(
@@ -261,10 +273,7 @@ class Outbox:
         self.store.keep_reserve()
         if not self.store.read(is_due):
             return 0
-        dropped = 0
-        while some := self.store.write(work, frees=True):
-            dropped += some
-        return dropped
+        return self.store.write(work, frees=True)
 
     def take_gaps(
         self, limit: int, new_id: Callable[[], str], *, but: Collection[str] = ()

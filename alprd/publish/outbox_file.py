@@ -30,7 +30,7 @@ from alprd.publish.salvage import (
 from alprd.publish.seqmark import SeqMark
 
 APPLICATION_ID: Final = 0x616C7072  # "alpr": tells our file from somebody else's database
-SCHEMA_VERSION: Final = 2
+SCHEMA_VERSION: Final = 3
 BUSY_TIMEOUT_S: Final = 10.0
 ROOM_BYTES: Final = 8 * 1024 * 1024
 WAL_KEPT_BYTES: Final = 16 * 1024 * 1024
@@ -82,6 +82,12 @@ MIGRATIONS: Final[tuple[tuple[str, ...], ...]] = (
         "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL)",
         "INSERT INTO counter SELECT 'bytes', coalesce(sum(size), 0) FROM event",
         "INSERT INTO counter VALUES ('parked', 0), ('lost', 0), ('gaps', 0)",
+    ),
+    (
+        # All three are asked for all the time, and there can be a million rows.
+        "CREATE INDEX parked_due ON parked (retry_aged_s) WHERE retry_aged_s IS NOT NULL",
+        "CREATE INDEX gap_from ON gap (from_seq)",
+        "CREATE INDEX gap_named ON gap (gap_id) WHERE gap_id IS NOT NULL",
     ),
 )
 COUNTERS: Final = frozenset({"next_seq", "pending", "dropped", "bytes", "parked", "lost", "gaps"})

@@ -31,10 +31,16 @@ class Post:
             self._waiting.append(message)
         self._on_change()
 
-    def take(self) -> Message | None:
-        """The next one."""
+    def take(self, is_held: Callable[[str], bool] = lambda _: False) -> Message | None:
+        """The next one.
+
+        Args:
+            is_held: whether a topic's messages must wait, and all behind them; must return at once.
+        """
         with self._lock:
-            return self._waiting.popleft() if self._waiting else None
+            if not self._waiting or is_held(self._waiting[0].topic):
+                return None
+            return self._waiting.popleft()
 
     def clear(self) -> None:
         """A connection is new: what waited was for another moment."""

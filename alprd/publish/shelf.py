@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from itertools import islice
 from typing import Final, TypeVar
 
 import structlog
 
 from alprd.core.events import RANDOM_BYTES, uuid7
 from alprd.ports import Clock, OutboxError
+from alprd.publish.ballast import DELETE_ROWS
 from alprd.publish.gaps import Gap
 from alprd.publish.message import Refusal
 from alprd.publish.outbox import Outbox
@@ -32,11 +35,22 @@ _Answer = TypeVar("_Answer")
 log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True, kw_only=True)
+class _Offer:
+    """Parked events are being offered again: those after one number and up to another."""
+
+    after_seq: int = 0
+    upto_seq: int | None = None
+    """None: not known yet."""
+    events: int = 0
+
+
 class Shelf:
     """Owned by the publisher thread.
 
     What the broker has taken but the disk does not let go (it is full or read-only) is remembered
-    here, so that it is not sent again on the next connection.
+    here, so that it is not sent again on the next connection. However much there is to do, a turn
+    does a part of it: the inference thread waits for the file meanwhile, the watchdog for a turn.
     """
 
     def __init__(
@@ -60,6 +74,8 @@ class Shelf:
         self._taken_gaps: set[str] = set()
         self._gaps_out: set[str] = set()
         self._unwanted: dict[int, Unwanted] = {}
+        self._offer: _Offer | None = None
+        self._is_behind = False
         self.error: str | None = None
         """Why the outbox cannot be used at the moment."""
         self.published = 0
@@ -72,7 +88,19 @@ class Shelf:
     @property
     def kept_back(self) -> int:
         """Rows that the broker has answered and that a crash now would send again."""
-        return 0 if self.error is not None else len(self._taken) + len(self._unwanted)
+        return len(self._taken) + len(self._unwanted)
+
+    @property
+    def is_hurried(self) -> bool:
+        """Whether there is more to do at once, although nothing comes from the broker."""
+        if self._clock() < self._retry_at_s:
+            return False
+        return self.kept_back > 0 or self._is_behind or self._offer is not None
+
+    @property
+    def is_offering(self) -> bool:
+        """Whether parked events are still to be offered again."""
+        return self._offer is not None
 
     @property
     def is_settled(self) -> bool:
@@ -143,21 +171,26 @@ class Shelf:
             return
         try:
             if self._taken:
-                self._outbox.delete(sorted(self._taken))
+                some = sorted(islice(self._taken, DELETE_ROWS))
+                self._outbox.delete(some)
+                self._taken.difference_update(some)
             elif self.error is not None:
                 self._outbox.probe()
             if self._taken_gaps:
                 self._outbox.delete_gaps(sorted(self._taken_gaps))
+                self._taken_gaps.clear()
             if self._unwanted:
-                self._outbox.park(list(self._unwanted.values()))
+                unwanted = list(islice(self._unwanted.values(), DELETE_ROWS))
+                self._outbox.park(unwanted)
+                for seq, _, _ in unwanted:
+                    del self._unwanted[seq]
             self._outbox.give_space_back()
         except OutboxError as error:
             self.note(error)
             return
-        self._taken.clear()
+        if self._taken or self._unwanted:
+            return
         self._taken_since_s = None
-        self._taken_gaps.clear()
-        self._unwanted.clear()
         if self.error is not None:
             self.error = None
             log.info("outbox.usable_again")
@@ -183,25 +216,59 @@ class Shelf:
         )
 
     def offer_parked_again(self) -> None:
-        """All of them: the broker is another one, or somebody wants it tried."""
-        back = self._ask(lambda: self._outbox.unpark(everything=True), 0)
+        """All of them, in order: the broker is another one, or somebody wants it tried.
+
+        Those that it does not want this time either are not offered a second time.
+        """
+        self._offer = _Offer()
+        self._offer_some()
+
+    def _offer_some(self) -> None:
+        offer = self._offer
+        if offer is None or self._clock() < self._retry_at_s:
+            return
+        try:
+            if offer.upto_seq is None:
+                offer.upto_seq = self._outbox.last_parked()
+            back: list[int] = []
+            if offer.upto_seq > offer.after_seq:
+                back = self._outbox.unpark(after_seq=offer.after_seq, upto_seq=offer.upto_seq)
+        except OutboxError as error:
+            self.note(error)
+            return
         if back:
-            log.info("mqtt.parked_offered_again", events=back)
+            offer.after_seq = back[-1]
+            offer.events += len(back)
+            return
+        self._offer = None
+        if offer.events:
+            log.info("mqtt.parked_offered_again", events=offer.events)
 
     def maintain(self) -> None:
-        """Once in a while: drop what is too old, offer again what was refused for the moment."""
-        if self._clock() < max(self._maintain_at_s, self._retry_at_s):
+        """Go on with what is offered again, and once in a while look for what is due.
+
+        That is what is too old, what was refused for the moment, and a trouble that has passed.
+        """
+        self._offer_some()
+        if self._clock() < self._retry_at_s:
+            return
+        if self._clock() < self._maintain_at_s and not self._is_behind:
             return
         self._maintain_at_s = self._clock() + MAINTAIN_EVERY_S
+        self._is_behind = False
         try:
-            self._outbox.drop_aged()
+            done = self._outbox.drop_aged()
             if self._outbox.counts().parked:
-                self._outbox.unpark(everything=False)
+                done += self._outbox.unpark_due()
                 self.last_refusal = self._outbox.last_refusal()
             else:
                 self.last_refusal = None
         except OutboxError as error:
             self.note(error)
+            return
+        if not self.is_settled:
+            self.remove(())  # there may be no connection whose answers would bring this about
+        self._is_behind = done > 0 or self.kept_back > 0
 
     def note(self, error: OutboxError) -> None:
         """Remember a trouble with the file; the next try comes a little later.

@@ -106,7 +106,7 @@ LIFE: Final[Sequence[Step]] = (
     ("take gaps", lambda outbox, _: outbox.take_gaps(9, lambda: "the-gap")),
     ("delete gaps", lambda outbox, _: outbox.delete_gaps(["the-gap"])),
     ("park", lambda outbox, _: outbox.park([(8, "Not authorized", True)])),
-    ("unpark", lambda outbox, _: outbox.unpark(everything=True)),
+    ("unpark", lambda outbox, _: outbox.unpark(after_seq=0, upto_seq=9)),
     ("lose", lambda outbox, _: outbox.add_lost(2)),
     ("time passes", _age),
     ("drop aged", lambda outbox, _: outbox.drop_aged()),

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
+from alprd.publish.outbox import Outbox
 from support.outboxes import NOW, HandClock, gaps, open_outbox, rows, waiting
 
 
@@ -138,13 +140,13 @@ def test_a_refused_event_is_announced_once_and_comes_back_to_its_place(path: Pat
         outbox.park([(2, "Quota exceeded", True)])
         assert waiting(outbox) == [1, 3]
         assert outbox.last_refusal() == "alpr/gate/plates: Quota exceeded"
-        assert outbox.unpark(everything=False) == 0
+        assert outbox.unpark_due() == 0
         clock.seconds += 61.0
-        assert outbox.unpark(everything=False) == 1
+        assert outbox.unpark_due() == 1
         assert waiting(outbox) == [1, 2, 3]
         outbox.park([(2, "Quota exceeded", True)])
         clock.seconds += 61.0
-        assert outbox.unpark(everything=False) == 0  # the second pause is longer
+        assert outbox.unpark_due() == 0  # the second pause is longer
         assert gaps(outbox) == [(2, 2, "refused")]
         assert (outbox.counts().pending, outbox.counts().parked) == (2, 1)
 
@@ -156,9 +158,64 @@ def test_refused_for_good_is_offered_again_only_on_demand(path: Path) -> None:
         outbox.park([(1, "Not authorized", False)])
         outbox.park([(1, "Not authorized", False)])  # gone already: no error
         clock.seconds += 1e6
-        assert outbox.unpark(everything=False) == 0
-        assert outbox.unpark(everything=True) == 1
+        assert outbox.unpark_due() == 0
+        assert outbox.unpark(after_seq=0, upto_seq=9) == [1]
         assert waiting(outbox) == [1]
+
+
+def steps_of(outbox: Outbox, work: Callable[[], object]) -> int:
+    """How many times ten instructions of SQLite some work takes, about."""
+    counted = [0]
+    assert outbox.store.db is not None
+
+    def count() -> int:
+        counted[0] += 1
+        return 0
+
+    outbox.store.db.set_progress_handler(count, 10)
+    work()
+    outbox.store.db.set_progress_handler(None, 0)
+    return counted[0]
+
+
+def test_what_is_asked_every_second_does_not_look_at_all_that_is_parked_or_announced(
+    path: Path,
+) -> None:
+    clock = HandClock()
+    with open_outbox(path, max_events=10_000, boot_s=clock) as outbox:
+        outbox.add(rows(2000))
+        outbox.park([(seq, "Not authorized", False) for seq in range(1, 2001, 2)])
+        outbox.park([(seq, "Quota exceeded", True) for seq in range(2, 1000, 2)])
+        (first, *_) = outbox.take_gaps(1000, iter(map(str, range(1000))).__next__)
+        assert outbox.counts().gaps > 500
+        assert steps_of(outbox, outbox.unpark_due) < 20
+        assert steps_of(outbox, lambda: outbox.delete([2000])) < 50  # it asks for the first gap
+        assert steps_of(outbox, lambda: outbox.delete_gaps([first.gap_id])) < 20
+        clock.seconds += 61.0
+        assert steps_of(outbox, outbox.unpark_due) < 1000
+
+
+def test_however_much_there_is_to_do_one_transaction_does_a_part(path: Path) -> None:
+    clock = HandClock()
+    with open_outbox(path, max_age_s=500.0, boot_s=clock) as outbox:
+        outbox.add(rows(450))
+        outbox.park([(seq, "Quota exceeded", True) for seq in range(1, 451)])
+        clock.seconds += 61.0
+        assert outbox.unpark_due() == 100
+        assert outbox.unpark(after_seq=150, upto_seq=440) == list(range(151, 251))
+        assert outbox.unpark(after_seq=350, upto_seq=440) == list(range(351, 441))
+        assert outbox.unpark(after_seq=440, upto_seq=440) == []
+        assert (outbox.counts().pending, outbox.counts().parked) == (290, 160)
+        clock.seconds += 500.0
+        assert outbox.drop_aged() == 100
+        assert sum(iter(outbox.drop_aged, 0)) == 350
+
+
+def test_large_events_are_offered_again_in_smaller_parts(path: Path) -> None:
+    with open_outbox(path) as outbox:
+        outbox.add(rows(10, padding=40_000))
+        outbox.park([(seq, "Not authorized", False) for seq in range(1, 11)])
+        assert outbox.unpark(after_seq=0, upto_seq=10) == [1, 2, 3]
 
 
 def test_the_bound_first_takes_what_a_broker_has_refused_anyway(path: Path) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import pytest
 
 from alprd.publish.board import Board
 from alprd.publish.courier import MOST_PER_TURN, Courier, Station
+from alprd.publish.message import Message
 from alprd.publish.outbox import Outbox
 from alprd.publish.post import Post
 from alprd.publish.shelf import Shelf
@@ -33,6 +34,8 @@ class Bench:
         self.shelf = Shelf(outbox, clock=self.clock, now=lambda: NOW)
         self.board = Board(prefix="alpr", device_id="edge", now=lambda: NOW, on_change=_nothing)
         self.suspects = Suspects(clock=self.clock)
+        self.post = Post(on_change=_nothing)
+        self.spare = SpareLane(on_change=_nothing, clock=self.clock)
         self.wire, self.courier = self.connect()
 
     def connect(self, **wire: Any) -> tuple[Wire, Courier]:
@@ -50,8 +53,8 @@ class Bench:
             ),
             shelf=self.shelf,
             board=self.board,
-            post=Post(on_change=_nothing),
-            spare=SpareLane(on_change=_nothing, clock=self.clock),
+            post=self.post,
+            spare=self.spare,
             suspects=self.suspects,
             clock=self.clock,
         )
@@ -61,6 +64,28 @@ class Bench:
         """The broker hangs up at this topic."""
         self.suspects.refused(topic)
         assert self.suspects.hung_up([]) == topic
+
+    def hang_up(self) -> None:
+        """The broker ends the connection; some seconds later there is another one."""
+        self.courier.take_acks()
+        self.suspects.hung_up(self.courier.unanswered, self.courier.unproven)
+        self.clock.seconds += 5.0
+        self.connect()
+        self.courier.announce("online")
+
+    def live_through(self, seconds: float, *, forbidden: Collection[str]) -> int:
+        """Turns with a broker that hangs up at some topics; returns how many times it did."""
+        until_s, hang_ups, seen = self.clock.seconds + seconds, 0, 0
+        while self.clock.seconds < until_s:
+            self.courier.turn()
+            sent, seen = self.wire.sent[seen:], len(self.wire.sent)
+            self.clock.seconds += 0.2
+            if any(message.topic in forbidden for _, message in sent):
+                hang_ups, seen = hang_ups + 1, 0
+                self.hang_up()
+            else:
+                self.wire.answer()
+        return hang_ups
 
     def turns(self, count: int, *, seconds: float = 0.0) -> None:
         for _ in range(count):
@@ -269,3 +294,133 @@ def test_a_disk_that_stays_read_only_is_said_once_and_not_to_be_usable_in_betwee
     bench.turns(10, seconds=1.0)
     assert capsys.readouterr().out.count("outbox.usable_again") == 1
     assert bench.wire.topics == [GAPS]
+
+
+def track(camera_id: str = "gate", size: int = 500) -> Message:
+    return Message(topic=f"alpr/{camera_id}/tracks", payload=b"x" * size, qos=0)
+
+
+def picture(size: int) -> Message:
+    return Message(topic="alpr/gate/snapshot", payload=b"x" * size, qos=0, is_text=False)
+
+
+@pytest.mark.parametrize("states", [2, 8, 30])
+@pytest.mark.parametrize("every_s", [1.0, 120.0])
+def test_a_broker_that_hangs_up_at_live_tracks_is_found_out_however_rare_they_are(
+    bench: Bench, states: int, every_s: float
+) -> None:
+    for number in range(states):  # all sent again on every connection
+        bench.board.announce(f"alpr/cam{number}/status", b"{}")
+    forbidden = {"alpr/gate/tracks", "alpr/exit/tracks"}
+    hang_ups = 0
+    for _ in range(40):
+        bench.spare.put(track("exit"))  # the two take turns
+        bench.spare.put(track("gate"))
+        bench.spare.put(track("good"))
+        hang_ups += bench.live_through(every_s, forbidden=forbidden)
+    assert set(bench.suspects.given_up) == forbidden
+    assert hang_ups <= 22  # over an hour, with the probes of both
+    bench.spare.put(track("good"))
+    bench.outbox.add(rows(3))
+    assert bench.live_through(10.0, forbidden=forbidden) == 0
+    assert bench.wire.topics.count(PLATES) == 3
+    assert "alpr/good/tracks" in bench.wire.topics
+
+
+def test_a_broker_that_hangs_up_at_health_is_found_out_and_events_pass(bench: Bench) -> None:
+    health = "alpr/devices/edge/health"
+    hang_ups = 0
+    for number in range(60):
+        bench.board.device("health", {"n": number}, retain=True)
+        bench.outbox.add(rows(20, start=20 * number))
+        hang_ups += bench.live_through(10.0, forbidden={health})
+    assert bench.suspects.given_up == (health,)
+    assert hang_ups <= 9
+    assert bench.outbox.counts().pending == 0
+
+
+def test_an_answer_with_qos_0_at_which_the_broker_hung_up_is_alone_the_next_time(
+    bench: Bench,
+) -> None:
+    answer = Message(topic="ask/me", payload=b"{}", qos=0)
+    for _ in range(4):
+        bench.outbox.add(rows(2))
+        bench.post.put(answer)
+        bench.live_through(1.0, forbidden={"ask/me"})
+    assert bench.suspects.given_up == ("ask/me",)
+
+
+def test_a_topic_that_was_only_near_a_hang_up_is_asked_about_once(bench: Bench) -> None:
+    bench.spare.put(track())
+    bench.wire.passes_marks = False
+    bench.courier.turn()
+    assert bench.courier.unproven == ["alpr/gate/tracks"]
+    bench.hang_up()
+    for _ in range(2):
+        bench.outbox.add(rows(1))
+        bench.spare.put(track())
+        bench.live_through(2.0, forbidden=())
+    tracks = [message.qos for _, message in bench.wire.sent if message.topic.endswith("/tracks")]
+    assert tracks == [1, 0]
+    assert bench.suspects.given_up == ()
+
+
+def test_what_went_before_an_answer_or_a_mark_is_under_no_suspicion(bench: Bench) -> None:
+    bench.board.device("health", {}, retain=True)
+    bench.turns(2)
+    assert bench.courier.unproven == ["alpr/devices/edge/health"]
+    bench.outbox.add(rows(1))
+    bench.courier.turn()
+    bench.wire.answer()
+    bench.courier.turn()
+    assert bench.courier.unproven == []
+    bench.spare.put(track())
+    bench.turns(3)  # its mark has passed
+    assert bench.courier.unproven == []
+
+
+def test_pictures_that_are_through_do_not_lengthen_the_patience_with_an_event(
+    bench: Bench,
+) -> None:
+    for _ in range(20):
+        bench.spare.put_picture(picture(50_000))
+        bench.turns(4, seconds=0.25)
+    assert bench.spare.figures.pictures_sent > 10
+    bench.outbox.add(rows(1))
+    bench.turns(2)
+    bench.clock.seconds += 30.0
+    assert bench.courier.waits_s == pytest.approx(30.0)
+
+
+def test_a_day_of_health_without_an_event_does_not_lengthen_it_either(bench: Bench) -> None:
+    for number in range(8640):
+        bench.board.device("health", {"n": number, "more": "x" * 1500}, retain=True)
+        bench.turns(1, seconds=10.0)
+    bench.outbox.add(rows(1))
+    bench.turns(1)
+    bench.clock.seconds += 30.0
+    assert bench.courier.waits_s == pytest.approx(30.0)
+
+
+def test_an_event_behind_a_picture_on_a_slow_line_is_waited_for_from_when_it_was_through(
+    bench: Bench,
+) -> None:
+    bench.turns(1)
+    bench.wire.passes_marks = False
+    bench.spare.put_picture(picture(10_000))
+    bench.turns(2)
+    bench.wire.passes_marks = True
+    bench.turns(1)
+    bench.wire.passes_marks = False
+    bench.turns(1)
+    assert bench.wire.topics == ["alpr/gate/snapshot"]
+    bench.outbox.add(rows(1))
+    bench.turns(1)
+    bench.clock.seconds += 25.0
+    assert bench.courier.waits_s < 20.0
+    bench.wire.passes_marks = True
+    bench.turns(1)
+    assert bench.courier.waits_s == pytest.approx(0.0)
+    bench.clock.seconds += 21.0
+    bench.turns(1)
+    assert bench.courier.waits_s > 20.0

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from alprd.ports import OutboxError
-from support.outboxes import gaps, open_outbox, row, rows, waiting
+from support.outboxes import HandClock, gaps, open_outbox, peek, row, rows, waiting
 
 
 @pytest.fixture
@@ -257,6 +257,53 @@ def test_a_file_of_version_1_is_migrated_with_its_events_and_numbers(path: Path)
         assert outbox.add(rows(1)) == [8]
     with open_outbox(path) as again:
         assert waiting(again) == [6, 7, 8]
+
+
+VERSION_2 = """
+PRAGMA application_id = 0x616C7072; PRAGMA user_version = 2;
+CREATE TABLE counter (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT INTO counter VALUES ('next_seq', 5), ('pending', 1), ('dropped', 0), ('bytes', 9),
+ ('parked', 2), ('lost', 0), ('gaps', 1);
+CREATE TABLE event (seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, event_id TEXT NOT NULL,
+ payload BLOB NOT NULL, size INTEGER NOT NULL, added_at_s REAL NOT NULL,
+ aged_s REAL NOT NULL DEFAULT 0, crc INTEGER, tries INTEGER NOT NULL DEFAULT 0);
+INSERT INTO event VALUES (2, 't', 'b', x'7b7d', 3, 1.0, 1.0, NULL, 0);
+CREATE TABLE parked (seq INTEGER PRIMARY KEY, topic TEXT NOT NULL, event_id TEXT NOT NULL,
+ payload BLOB NOT NULL, size INTEGER NOT NULL, added_at_s REAL NOT NULL, aged_s REAL NOT NULL,
+ crc INTEGER, tries INTEGER NOT NULL, reason TEXT NOT NULL, retry_aged_s REAL);
+INSERT INTO parked VALUES (3, 't', 'c', x'7b7d', 3, 1.0, 1.0, NULL, 1, 'Quota exceeded', 61.0),
+ (4, 't', 'd', x'7b7d', 3, 1.0, 1.0, NULL, 1, 'Not authorized', NULL);
+CREATE TABLE gap (id INTEGER PRIMARY KEY, from_seq INTEGER NOT NULL, to_seq INTEGER NOT NULL,
+ reason TEXT NOT NULL, detail TEXT, at_s REAL NOT NULL, gap_id TEXT);
+INSERT INTO gap VALUES (1, 3, 4, 'refused', 'no', 1.0, NULL);
+CREATE TABLE anchor (id INTEGER PRIMARY KEY CHECK (id = 1), boot_id TEXT,
+ boot_s REAL NOT NULL, wall_s REAL NOT NULL, aged_s REAL NOT NULL);
+INSERT INTO anchor VALUES (1, 'this-boot', 900.0, 100.0, 100.0);
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL);
+"""
+
+
+def test_a_file_of_version_2_is_migrated_with_what_is_parked_and_announced(path: Path) -> None:
+    old = sqlite3.connect(path)
+    old.executescript(VERSION_2)
+    old.close()
+    with open_outbox(path, boot_s=HandClock(1000.0)) as outbox:
+        assert (outbox.counts().pending, outbox.counts().parked) == (1, 2)
+        assert gaps(outbox) == [(3, 4, "refused")]
+        assert outbox.unpark_due() == 1
+        assert waiting(outbox) == [2, 3]
+        assert outbox.unpark(after_seq=0, upto_seq=outbox.last_parked()) == [4]
+        assert outbox.add(rows(1)) == [5]
+    with open_outbox(path) as again:
+        assert again.set_aside is None
+        assert waiting(again) == [2, 3, 4, 5]
+    assert peek(path, "PRAGMA user_version") == [3]
+    # The same questions as in a new file are answered without looking at every row.
+    assert set(peek(path, "SELECT name FROM sqlite_master WHERE type = 'index'")) >= {
+        "parked_due",
+        "gap_from",
+        "gap_named",
+    }
 
 
 def test_a_second_damage_in_the_same_second_keeps_both_files(filled: Path) -> None:
