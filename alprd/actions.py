@@ -11,10 +11,13 @@ from alprd.camera_set import CameraBook
 from alprd.cameras.tap import FrameTap
 from alprd.config import Settings
 from alprd.core.events import format_time
+from alprd.core.types import PLATE_LABEL, Frame
 from alprd.errands import Errands
-from alprd.images.jpeg import JpegError, encode_jpeg
+from alprd.images.jpeg import Cut, JpegError, encode_cut
 from alprd.inference.models import Models
-from alprd.pictures import picture_message
+from alprd.inference.preprocess import ImageError
+from alprd.pictures import picture_message, plate_quad
+from alprd.policy.sink import Policy
 from alprd.ports import EngineError
 from alprd.publish.thread import PublisherThread
 from alprd.remote import Action, CommandFailedError
@@ -49,11 +52,12 @@ class Actions:
         daemon: the main thread's part.
         main: errands for the main thread.
         inference: errands for the inference thread, which alone may use the models.
-        models: what the self-test proves.
+        models: what the self-test proves, and what finds the plates to cover.
         publisher: takes pictures; says how delivery goes.
         tap: where frames come by.
         book: the cameras' states.
         stalled: names of the stages without progress.
+        policy: gives the one that events go by.
     """
 
     def __init__(
@@ -67,6 +71,7 @@ class Actions:
         tap: FrameTap,
         book: CameraBook,
         stalled: Callable[[], list[str]],
+        policy: Callable[[], Policy],
     ) -> None:
         self._daemon = daemon
         self._main = main
@@ -76,6 +81,7 @@ class Actions:
         self._tap = tap
         self._book = book
         self._stalled = stalled
+        self._policy = policy
 
     def table(self) -> Mapping[str, Action]:
         """Command -> what it does."""
@@ -153,12 +159,13 @@ class Actions:
                 "status message"
             )
         try:
-            payload = encode_jpeg(frame.image, JPEG_QUALITY)
-        except JpegError as error:
+            payload = self._jpeg(frame)
+        except (JpegError, ImageError) as error:
             raise CommandFailedError(f"{error}; see the camera's source") from error
         topic = f"{settings.mqtt.prefix}/{camera_id}/snapshot"
         captured_at = format_time(frame.captured_at)
-        self._publisher.send(picture_message(topic, payload, captured_at=captured_at))
+        # As the pictures of events: on a slow line it must not keep events waiting.
+        self._publisher.send_picture(picture_message(topic, payload, captured_at=captured_at))
         height, width = frame.image.shape[:2]
         return {
             "topic": topic,
@@ -167,3 +174,27 @@ class Actions:
             "height": int(height),
             "captured_at": captured_at,
         }
+
+    def _jpeg(self, frame: Frame) -> bytes:
+        """All of the picture; where plates are dropped, any that it shows may be one of them."""
+        hides = self._policy().drops
+        found = (
+            self._inference.ask(
+                lambda: self._models.detector.detect([frame.image])[0], SNAPSHOT_TIMEOUT_S
+            )
+            if hides
+            else ()
+        )
+        cut = Cut(
+            image=frame.image,
+            origin=(0, 0),
+            own=None,
+            plates=tuple(plate_quad(each) for each in found if each.label == PLATE_LABEL),
+            captured_at=frame.captured_at,
+        )
+        return encode_cut(
+            cut,
+            plates="covered" if hides else "shown",
+            max_width_px=frame.image.shape[1],
+            quality=JPEG_QUALITY,
+        ).data

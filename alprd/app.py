@@ -291,6 +291,7 @@ class _Daemon:
             tap=self._sight.tap,
             book=self._book,
             stalled=self._heartbeats.stalled,
+            policy=lambda: self._rules.policy,
         )
         return self._control.serving(actions.table())
 
@@ -358,9 +359,10 @@ class _Daemon:
             configure_logging(plan.settings.log)
         for name in plan.needs_restart:
             log.warning("config.needs_restart", setting=name, remedy="systemctl restart alprd")
-        self._sight.change(plan)
+        # First: what is hidden from now on must not show while cameras are closed and opened.
         self._rules.use(plan.settings)
         self._extras.use(plan.settings)
+        self._sight.change(plan)
         self._control.use(plan.settings)
         self._publisher.keep(retained_topics(plan.settings))
         self._wellbeing.use(plan.settings)

@@ -15,6 +15,7 @@ from alprd.images.store import ImageBounds, ImageStore
 from alprd.images.worker import ImageThread
 from alprd.live_tracks import TrackNews
 from alprd.observed import ObservedPipeline
+from alprd.onlookers import PICTURES, TRACKS, Onlookers
 from alprd.pictures import Album
 from alprd.pipelines import new_event_id, new_pipeline
 from alprd.policy.sink import Policy
@@ -47,6 +48,8 @@ class Extras:
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
         self._publisher = publisher
+        self._settings = settings
+        self._onlookers = Onlookers()
         store = ImageStore(settings.images_path, _bounds(settings), clock=clock, now=now)
         self._worker = ImageThread(store, writable=_writes(settings), clock=clock)
         self._album = Album(settings, self._worker, policy=policy, send=publisher.send_picture)
@@ -59,29 +62,38 @@ class Extras:
             new_event_id=new_event_id,
             news=self._news.camera(camera.id),
             album=self._album.camera(camera.id),
+            onlookers=self._onlookers,
         )
 
     def behind_policy(self, sink: EventSink) -> EventSink:
         """For the events that the policy lets pass, on their way to the outbox."""
-        return self._album.guard(sink)
+        return self._album.guard(sink, self._onlookers)
 
     def in_front(self, sink: EventSink) -> EventSink:
         """For all events, on their way to the policy."""
-        return FrontSink(sink, self._news, self._album)
+        return FrontSink(sink, self._news, self._album, self._onlookers)
 
     def stored(self, event_id: str, seq: int) -> None:
         """An event is durable and has its number."""
-        self._news.stored(event_id, seq)
+        with self._onlookers.look(TRACKS):
+            self._news.stored(event_id, seq)
 
     def use(self, settings: Settings) -> None:
-        """Go by other settings from the next frame on."""
+        """Go by other settings from the next frame on, when the policy has changed already."""
+        before, self._settings = self._settings, settings
+        if (settings.privacy, settings.lists) != (before.privacy, before.lists):
+            self._publisher.forget_spare()  # it may show what is not shown any more
         self._worker.use(_bounds(settings), writable=_writes(settings))
         self._album.use(settings)
         self._news.use(settings)
 
     def figures(self) -> dict[str, Any]:
         """For health; callable from any thread."""
-        return {"images": self._worker.figures(), "sent": asdict(self._publisher.spare_figures())}
+        return {
+            "images": self._worker.figures(),
+            "sent": asdict(self._publisher.spare_figures()),
+            "failed": self._onlookers.failed,
+        }
 
     def __enter__(self) -> Extras:
         """Raises ImageStoreError."""
@@ -100,10 +112,13 @@ class Extras:
 class FrontSink:
     """An `EventSink` in front of all others: after it is known what they made of the events."""
 
-    def __init__(self, sink: EventSink, news: TrackNews, album: Album) -> None:
+    def __init__(
+        self, sink: EventSink, news: TrackNews, album: Album, onlookers: Onlookers
+    ) -> None:
         self._sink = sink
         self._news = news
         self._album = album
+        self._onlookers = onlookers
 
     def add(self, events: Sequence[PlateEvent]) -> None:
         """As the sink behind it."""
@@ -111,10 +126,13 @@ class FrontSink:
         try:
             self._sink.add(events)
         except OutboxError:
-            self._news.settle(ids)  # who left has left, whether the disk takes its event or not
+            with self._onlookers.look(TRACKS):
+                self._news.settle(ids)  # who left has left, whether the disk takes its event or not
             raise
-        self._album.settle(ids)
-        self._news.settle(ids)
+        with self._onlookers.look(PICTURES):
+            self._album.settle(ids)
+        with self._onlookers.look(TRACKS):
+            self._news.settle(ids)
 
     def add_lost(self, count: int) -> None:
         """As the sink behind it."""

@@ -13,6 +13,7 @@ from alprd.core.counting import LineCount
 from alprd.core.tracking import Track
 from alprd.core.types import Detection, Frame, PlateEvent, PlateRead
 from alprd.live_tracks import CameraNews
+from alprd.onlookers import PICTURES, TRACKS, Onlookers
 from alprd.pictures import CameraAlbum, Passing
 from alprd.pipeline import CameraPipeline, NamePass
 
@@ -25,6 +26,7 @@ class ObservedPipeline:
         new_event_id: gives a pass its id, from the wall time of its first read.
         news: tells of its tracks.
         album: keeps what may become a picture.
+        onlookers: how those two do.
     """
 
     def __init__(
@@ -34,12 +36,14 @@ class ObservedPipeline:
         new_event_id: Callable[[datetime], str],
         news: CameraNews,
         album: CameraAlbum,
+        onlookers: Onlookers,
     ) -> None:
         self.line = build(self._name)
         """The pipeline."""
         self._new_event_id = new_event_id
         self._news = news
         self._album = album
+        self._onlookers = onlookers
         # Ids of the tracks that are told of and have no event, and what became an event just now.
         self._ids: dict[int, str] = {}
         self._made: dict[str, Passing] = {}
@@ -81,13 +85,16 @@ class ObservedPipeline:
         made = [(e, self._made[e.event_id]) for e in events if e.event_id in self._made]
         self._made.clear()
         tracks = self.line.tracks
-        self._album.look(frame, detections, tracks=tracks, vehicles=self.line.vehicles, events=made)
+        vehicles = self.line.vehicles
+        with self._onlookers.look(PICTURES):
+            self._album.look(frame, detections, tracks=tracks, vehicles=vehicles, events=made)
         became = {
             passing.id: event
             for event, passing in made
             if isinstance(passing, Track) and event.continues is None
         }
-        self._news.look(tracks, self._id_of, became)
+        with self._onlookers.look(TRACKS):
+            self._news.look(tracks, self._id_of, became)
         followed = {track.id for track in tracks}
         self._ids = {known: name for known, name in self._ids.items() if known in followed}
         return events

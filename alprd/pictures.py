@@ -7,7 +7,7 @@ to the thread of the pictures. A picture is made only of an event that the polic
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from collections import Counter, OrderedDict
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Final
@@ -22,6 +22,7 @@ from alprd.core.vehicles import VehicleSeen, VehicleTrack
 from alprd.core.voting import read_weight
 from alprd.images.jpeg import Cut, cut_out
 from alprd.images.worker import ImageThread, Order
+from alprd.onlookers import PICTURES, Onlookers
 from alprd.policy.sink import Policy
 from alprd.ports import EventSink
 from alprd.publish.message import Message
@@ -38,6 +39,9 @@ WAITING: Final = 64
 REMEMBERED: Final = 25_000
 EXPIRY_S: Final = 60
 JPEG: Final = "image/jpeg"
+HIDING: Final = ("shown", "own", "covered")
+"""Which plates of a picture can be read, all of them first."""
+
 
 Seen = Observation | VehicleSeen
 Passing = Track | VehicleTrack
@@ -80,6 +84,8 @@ class Album:
         self._policy = policy
         self._send = send
         self._memory_bytes = 0
+        # Plates in one frame of which all is shown share its memory: id of an image -> its cuts.
+        self._cuts_of: Counter[int] = Counter()
         self._held: OrderedDict[Seen, CameraAlbum] = OrderedDict()
         self._chosen: OrderedDict[str, Cut] = OrderedDict()
         # What an event that the disk has not taken yet has; by its id.
@@ -100,9 +106,9 @@ class Album:
         """The pictures of one camera."""
         return CameraAlbum(self, camera_id)
 
-    def guard(self, sink: EventSink) -> EventSink:
+    def guard(self, sink: EventSink, onlookers: Onlookers) -> EventSink:
         """Behind the policy: gives the events that it lets pass their pictures."""
-        return _PictureSink(self, sink)
+        return _PictureSink(self, sink, onlookers)
 
     def wants(self, camera_id: str) -> bool:
         """Whether this camera's events have pictures."""
@@ -126,7 +132,9 @@ class Album:
 
     def hold(self, seen: Seen, cut: Cut, owner: CameraAlbum) -> None:
         """A cut is kept. Where memory is short the oldest make room: signs are there for hours."""
-        self._memory_bytes += cut.image.nbytes
+        self._cuts_of[id(cut.image)] += 1
+        if self._cuts_of[id(cut.image)] == 1:
+            self._memory_bytes += cut.image.nbytes
         self._held[seen] = owner
         while self._memory_bytes > MEMORY_BYTES and self._held:
             oldest, its_owner = next(iter(self._held.items()))
@@ -138,7 +146,10 @@ class Album:
 
     def let_go(self, cut: Cut) -> None:
         """A cut is not kept any more."""
-        self._memory_bytes -= cut.image.nbytes
+        self._cuts_of[id(cut.image)] -= 1
+        if not self._cuts_of[id(cut.image)]:
+            del self._cuts_of[id(cut.image)]
+            self._memory_bytes -= cut.image.nbytes
 
     def choose(self, event_id: str, cut: Cut) -> None:
         """This one is the event's; the album lets go of it."""
@@ -150,6 +161,12 @@ class Album:
         self, events: Sequence[PlateEvent]
     ) -> tuple[list[PlateEvent], dict[str, bytes]]:
         """The events with their pictures, and those that were just made, by their events' ids."""
+        for event in events:
+            before = self._made.get(event.event_id)
+            if before is not None and not self._may_show(before):
+                self._made[event.event_id] = None  # made before a reload, and shows too much
+                self._worker.delete(before.file)
+                self._worker.miss("privacy")
         data = self._make([event for event in events if event.event_id not in self._made])
         done = [replace(event, image=self._made[event.event_id]) for event in events]
         while len(self._made) > max(REMEMBERED, len(events)):
@@ -193,6 +210,10 @@ class Album:
             return "covered"
         return "own" if settings.plates == "shown" and policy.drops else settings.plates
 
+    def _may_show(self, image: EventImage) -> bool:
+        """Whether one that was made before hides as much as one that is made now."""
+        return HIDING.index(image.plates) >= HIDING.index(self._plates())
+
     def _make(self, events: Sequence[PlateEvent]) -> dict[str, bytes]:
         settings, plates = self._settings, self._plates()
         orders = []
@@ -201,7 +222,7 @@ class Album:
             cut = self._chosen.pop(event.event_id, None)
             if cut is None:
                 before = self._lately.get(event.continues or "")
-                if before is not None:  # the same pass
+                if before is not None and self._may_show(before):  # the same pass
                     self._made[event.event_id] = replace(before, topic=None)
                 elif self.wants(event.camera_id):
                     self._worker.miss("no_frame")
@@ -284,7 +305,7 @@ class CameraAlbum:
         new = [s for s in needed if s.captured_at is frame.captured_at and s not in self._cuts]
         if not new:
             return
-        plates = [_quad(found) for found in detections if found.label == PLATE_LABEL]
+        plates = [plate_quad(found) for found in detections if found.label == PLATE_LABEL]
         for seen in new:
             self._cuts[seen] = cut = self._album.cut(frame, seen, plates)
             self._album.hold(seen, cut, self)
@@ -328,7 +349,8 @@ def _fits(seen: Seen, event: PlateEvent) -> tuple[bool, bool, float]:
     return same, seen.read.text == event.plate, read_weight(seen.read, seen.width_px)
 
 
-def _quad(found: Detection) -> Quad:
+def plate_quad(found: Detection) -> Quad:
+    """Its corners, those of its box where it has none."""
     if found.quad is None or found.quad.shape != (4, 2):
         return box_quad(found.box)
     a, b, c, d = ((float(x), float(y)) for x, y in found.quad)
@@ -338,15 +360,19 @@ def _quad(found: Detection) -> Quad:
 class _PictureSink:
     """An `EventSink` behind the policy."""
 
-    def __init__(self, album: Album, sink: EventSink) -> None:
+    def __init__(self, album: Album, sink: EventSink, onlookers: Onlookers) -> None:
         self._album = album
         self._sink = sink
+        self._onlookers = onlookers
 
     def add(self, events: Sequence[PlateEvent]) -> None:
         """As the sink behind it, which gets the events with their pictures."""
-        done, data = self._album.with_pictures(events)
+        done, data = list(events), dict[str, bytes]()
+        with self._onlookers.look(PICTURES):
+            done, data = self._album.with_pictures(events)
         self._sink.add(done)
-        self._album.stored(done, data)
+        with self._onlookers.look(PICTURES):
+            self._album.stored(done, data)
 
     def add_lost(self, count: int) -> None:
         """As the sink behind it."""

@@ -64,6 +64,7 @@ def pipeline(**values: object) -> dict[str, Any]:
                 "pictures_sent": 6,
                 "pictures_dropped": 1,
             },
+            "failed": 0,
         },
         "outbox": {"pending": 4, "oldest_age_s": 30.0, "parked": 1, "gaps": 2},
         "delivery": {

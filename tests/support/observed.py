@@ -16,6 +16,7 @@ from alprd.images.store import ImageBounds, ImageStore
 from alprd.images.worker import ImageThread
 from alprd.live_tracks import TrackNews
 from alprd.observed import ObservedPipeline
+from alprd.onlookers import Onlookers
 from alprd.pictures import Album
 from alprd.pipeline import CameraPipeline
 from alprd.policy.sink import Policy, PolicySink
@@ -93,9 +94,10 @@ class Gate:
             made, self.worker, policy=lambda: self.policy.policy, send=self.pictures.append
         )
         self.disk.listeners.append(self.news.stored)
-        kept = PolicySink(self.album.guard(self.disk), policy)
+        self.onlookers = Onlookers()
+        kept = PolicySink(self.album.guard(self.disk, self.onlookers), policy)
         self.policy = kept
-        self.sink = FrontSink(kept, self.news, self.album)
+        self.sink = FrontSink(kept, self.news, self.album, self.onlookers)
         self.lines = {camera: self._line(camera) for camera in cameras}
         self.line = self.lines[cameras[0]]
 
@@ -145,4 +147,5 @@ class Gate:
             new_event_id=self._new_id,
             news=self.news.camera(camera_id),
             album=self.album.camera(camera_id),
+            onlookers=self.onlookers,
         )

@@ -269,3 +269,55 @@ def test_a_later_event_of_the_same_pass_names_the_same_picture(gate: Gate, folde
     again = gate.disk.events[-1].image
     assert again == event.image
     assert len(list(folder.rglob("*.jpg"))) == 1
+
+
+def test_plates_in_one_frame_share_its_memory(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_frame = 720 * 1280 * 3
+    monkeypatch.setattr(alprd.pictures, "MEMORY_BYTES", 4 * a_frame)
+    gate = Gate(folder, ON)
+    texts = ("LS15EBC", "AB12CDE", "K7XLS99", "ZZ9PZAA", "MN44OPQ", "GH77JKL")
+    with gate.worker:
+        street = Street(gate)
+        for k, t in enumerate(times(0.0, 2.0, 5.0)):
+            width = 130.0 if k == 0 else 100.0  # all are read best in the same frame
+            street.show(
+                t,
+                *(
+                    (make_plate(150 + 170 * n, 100 + 90 * n + 4 * k, width), make_read(text))
+                    for n, text in enumerate(texts)
+                ),
+            )
+        for t in times(2.0, 6.0, 5.0):
+            street.show(t)
+    assert len(gate.disk.events) == len(texts)
+    assert [event.plate for event in gate.disk.events if event.image is None] == []
+    assert (gate.album._memory_bytes, dict(gate.album._cuts_of)) == (0, {})
+
+
+def test_a_picture_that_waits_for_the_disk_shows_no_more_than_a_reload_allows(
+    folder: Path,
+) -> None:
+    gate = Gate(folder, ON)
+    with gate.worker:
+        gate.disk.full = True
+        with pytest.raises(OutboxError):
+            Street(gate).drive("LS15EBC")
+        (event_id,) = gate.album._made
+        gate.disk.full = False
+        gate.policy.use(replace(gate.policy.policy, key=b"k" * 32))
+        gate.store([replace(plate_event(1), event_id=event_id, plate="LS15EBC")])
+    (event,) = gate.disk.events
+    assert event.image is None
+    assert list(folder.rglob("*.jpg")) == []
+    assert gate.worker.figures()["missing"] == {"privacy": 1}
+
+
+def test_a_later_event_does_not_name_a_picture_that_shows_more_than_it(gate: Gate) -> None:
+    Street(gate).drive()
+    (event,) = gate.disk.events
+    gate.policy.use(replace(gate.policy.policy, key=b"k" * 32))
+    gate.store([replace(plate_event(2), continues=event.event_id)])
+    assert event.image is not None
+    assert gate.disk.events[-1].image is None
