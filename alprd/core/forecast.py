@@ -66,10 +66,7 @@ def slopes(path: Sequence[PathPoint]) -> tuple[float, float, float] | None:
 
     None for a single point, and for several of one time.
     """
-    newest = path[-1]
-    points = [p for p in path[-VELOCITY_POINTS:] if newest.t_s - p.t_s <= VELOCITY_WINDOW_S]
-    if len(points) < 2:
-        points = list(path[-2:])
+    points = newest_of(path)
     mean = sum(p.t_s for p in points) / len(points)
     times = [p.t_s - mean for p in points]
     spread = sum(t * t for t in times)
@@ -81,3 +78,10 @@ def slopes(path: Sequence[PathPoint]) -> tuple[float, float, float] | None:
         y += t * p.y_px
         growth += t * math.log(p.width_px)
     return x / spread, y / spread, growth / spread
+
+
+def newest_of(path: Sequence[PathPoint]) -> Sequence[PathPoint]:
+    """The newest points, which tell how it moves now; both of the last two if they lie apart."""
+    newest = path[-1]
+    points = [p for p in path[-VELOCITY_POINTS:] if newest.t_s - p.t_s <= VELOCITY_WINDOW_S]
+    return points if len(points) >= 2 else path[-2:]

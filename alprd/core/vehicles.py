@@ -15,6 +15,7 @@ from typing import Final
 
 import numpy as np
 
+from alprd.core.edges import comes_in_again, cut_sides
 from alprd.core.forecast import slopes
 from alprd.core.geometry import iou
 from alprd.core.matching import FEW_PAIRS
@@ -57,10 +58,6 @@ TURN_SIZES: Final = 0.3
 TREND: Final = 0.25
 """Out of sight a vehicle that came so much nearer (logarithm of its size) is not far away again."""
 
-EDGE_PX: Final = 2.0
-EDGE_OFF: Final = 0.03
-"""A box that ends so near to the picture's edge, or by this share of it, is cut off there."""
-
 EDGE_SHARE: Final = 0.25
 """A vehicle whose box ended nearer to the picture's edge than this share of it has gone out."""
 
@@ -94,9 +91,7 @@ class VehicleSeen:
     @property
     def is_whole(self) -> bool:
         """Whether the box is not cut off by the picture's edge."""
-        (x1, y1, x2, y2), (width, height) = self.detection.box, self.frame_size
-        across, down = (max(EDGE_PX, EDGE_OFF * side) for side in self.size)
-        return across < x1 and x2 < width - across and down < y1 and y2 < height - down
+        return not any(cut_sides(self.detection.box, self.frame_size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -297,6 +292,8 @@ def _cost(track: VehicleTrack, ahead: _Forecast, seen: VehicleSeen) -> float | N
     if ahead.dt_s > LOST_S and (other_kind or _comes_again(track, seen)):
         return None
     if _turns_back((ahead.vx_px_s, ahead.vy_px_s), newest, seen):
+        return None
+    if comes_in_again(track.path, seen.frame_size, seen.detection.box):
         return None
     unlike = SCALE_COST * (abs(wider) + abs(higher)) + KIND_COST * other_kind
     return distance_px / gate_px + unlike

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import timedelta
 
+import pytest
+
 from alprd.core.types import Detection
 from alprd.core.vehicles import (
     VehicleSeen,
@@ -75,6 +77,33 @@ def test_the_next_car_does_not_inherit_a_vehicle_that_has_left() -> None:
 def test_a_vehicle_that_came_near_is_not_far_away_after_a_moment() -> None:
     comes = [(i / 10, [car(600.0, 400.0, 100.0 * 1.1**i)]) for i in range(9)]
     assert follow([*comes, (1.8, [car(600.0, 400.0, 100.0)])])[-1] == [2]
+
+
+def at(*box: float) -> Detection:
+    """A car whose box is cut off where the picture ends."""
+    x1, y1, x2, y2 = box
+    return Detection(label="car", score=0.8, box=(max(0.0, x1), max(0.0, y1), x2, min(720.0, y2)))
+
+
+@pytest.mark.parametrize("turned", [False, True])
+def test_a_vehicle_that_goes_out_does_not_come_in_again_nearer(*, turned: bool) -> None:
+    goes = [(i / 10, at(180.0 - 60.0 * i, 40.0, 700.0 - 60.0 * i, 500.0)) for i in range(9)]
+    comes = (1.2, at(-300.0, 220.0, 400.0, 800.0))
+    told = [(t_s, [_turned(car) if turned else car]) for t_s, car in (*goes, comes)]
+    assert follow(told) == [*[[1]] * 9, [2]]
+
+
+def test_a_car_that_stands_at_the_edge_is_itself_again_once_another_has_passed_before_it() -> None:
+    # What drives past hides it from the right to the left, and its box ends there.
+    hidden = [(i / 10, at(0.0, 200.0, 400.0 - 60.0 * max(0, i), 520.0)) for i in range(-5, 4)]
+    frames = [(t_s, [car]) for t_s, car in [*hidden, (0.6, at(0.0, 200.0, 400.0, 520.0))]]
+    assert follow(frames) == [[1]] * 10
+
+
+def _turned(car: Detection) -> Detection:
+    """The same at the top edge instead of the left, in a picture as wide as it is high."""
+    x1, y1, x2, y2 = car.box
+    return Detection(label=car.label, score=car.score, box=(y1, x1, y2, x2))
 
 
 def test_a_vehicle_found_as_car_and_truck_is_one() -> None:
