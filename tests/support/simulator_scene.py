@@ -43,6 +43,7 @@ class Flaws:
         box_noise: of a vehicle's box, as a share of its sides.
         width_bias: of a plate's size, the same in all of a vehicle's pictures: plates have rims and
             frames, and a detector its own idea of where they end.
+        width_off: of the size of all plates; above 0 for a detector that sees them too wide.
     """
 
     noise_px: float = 1.5
@@ -52,6 +53,7 @@ class Flaws:
     misreads: float = 0.04
     box_noise: float = 0.02
     width_bias: float = 0.02
+    width_off: float = 0.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -259,7 +261,7 @@ def _plate(vehicle: SimVehicle, truth: Truth, flaws: Flaws, rng: random.Random) 
     # The height of a plate 20 px wide is 4 px: no detector is off by half of that.
     flat = min(corner, 0.05 * truth.width_px)
     own = random.Random(f"{vehicle.id} {vehicle.plate}")  # noqa: S311 - the same in every run
-    size = 1.0 + own.gauss(0.0, flaws.width_bias)
+    size = 1.0 + own.gauss(flaws.width_off, flaws.width_bias)
     corners_px = truth.centre_px + size * (truth.quad_px - truth.centre_px)
     quad = tuple(
         (
