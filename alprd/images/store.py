@@ -271,6 +271,7 @@ class ImageStore:
             # Not the folder of all: where its disk is not mounted, pictures belong nowhere.
             with suppress(FileExistsError):
                 folder.mkdir(mode=0o750)
+                self._lasting.discard(folder)  # somebody else took the one before away
         half = path.with_name(f".{path.stem}.tmp")
         try:
             _write_through(half, data)
