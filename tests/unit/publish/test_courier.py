@@ -424,3 +424,26 @@ def test_an_event_behind_a_picture_on_a_slow_line_is_waited_for_from_when_it_was
     bench.clock.seconds += 21.0
     bench.turns(1)
     assert bench.courier.waits_s > 20.0
+
+
+def test_events_make_way_for_what_has_to_be_alone_however_many_wait(bench: Bench) -> None:
+    health = "alpr/devices/edge/health"
+    bench.board.device("health", {}, retain=True)
+    bench.turns(1)
+    bench.hang_up()
+    bench.outbox.add(rows(500))
+    for _ in range(8):
+        bench.courier.turn()
+        if health in bench.wire.topics:
+            break
+        # Answers come one after the other, so that events alone would never leave a gap.
+        in_flight = len(bench.courier.unanswered)
+        oldest = len(bench.wire.sent) - in_flight + 1
+        for mid in range(oldest, oldest + min(8, in_flight)):
+            bench.wire.answer_one(mid)
+    assert bench.courier.unanswered == [(health, None)]
+    bench.turns(3)
+    assert bench.courier.unanswered == [(health, None)]
+    bench.wire.answer()
+    bench.turns(1)
+    assert len(bench.courier.unanswered) == 16

@@ -110,3 +110,51 @@ def test_nothing_is_held_against_another_broker(suspects: Suspects) -> None:
     suspects.forget()
     assert not suspects.forbids(A[0])
     assert not suspects.one_by_one
+
+
+TRACKS, OTHER = ("alpr/a/tracks", None), ("alpr/b/tracks", None)
+
+
+def alone(suspects: Suspects, message: tuple[str, None]) -> str | None:
+    suspects.sends(message[0])
+    return suspects.hung_up([message])
+
+
+def test_of_what_asked_for_no_answer_each_topic_is_found_out_by_itself(
+    suspects: Suspects, clock: HandClock
+) -> None:
+    assert suspects.hung_up([], [TRACKS[0], OTHER[0]]) is None
+    assert suspects.asks_for_answers
+    assert not suspects.one_by_one  # nothing speaks against the events
+    for expected in (None, None, "given up"):
+        for message in (TRACKS, OTHER):
+            clock.seconds += 1200.0
+            assert alone(suspects, message) == (expected and message[0])
+    clock.seconds += 31.0
+    assert alone(suspects, TRACKS) == TRACKS[0]  # a probe
+    clock.seconds += 61.0
+    suspects.sends(TRACKS[0])
+    assert suspects.taken(TRACKS[0])
+    assert not suspects.watches(TRACKS[0])
+    assert suspects.watches(OTHER[0])
+
+
+def test_one_alone_is_not_accused_while_something_before_it_may_have_been_at_fault(
+    suspects: Suspects,
+) -> None:
+    suspects.hung_up([A])
+    suspects.hung_up([A])
+    for _ in range(5):
+        assert suspects.hung_up([A], [TRACKS[0]]) is None
+
+
+def test_a_topic_is_not_watched_for_ever(suspects: Suspects, clock: HandClock) -> None:
+    suspects.hung_up([], [TRACKS[0]])
+    clock.seconds += 3599.0
+    assert suspects.watches_any
+    clock.seconds += 1.0
+    assert not suspects.watches_any
+    assert not suspects.watches(TRACKS[0])
+    suspects.hung_up([], [TRACKS[0]])
+    suspects.forget()
+    assert not suspects.asks_for_answers
