@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from alprd.core.types import ALPHABET, PlateRead
@@ -144,6 +144,7 @@ READS = st.lists(
 )
 
 
+@settings(deadline=None)  # the machine may be busy
 @given(READS)
 def test_any_vote_is_a_probability_over_its_own_text(
     reads: list[tuple[str, float, float | None, float]],
