@@ -23,6 +23,7 @@ ACROSS = LineSettings(name="middle", points=((0.0, 0.5), (1.0, 0.5)), inwards="d
 
 pytestmark = [
     pytest.mark.once,
+    pytest.mark.timeout(600),  # for a core that many others use
     pytest.mark.skipif(not CLIPS.is_dir(), reason="the real clips (shared/data) are not here"),
     pytest.mark.slow,
 ]
