@@ -1,7 +1,7 @@
 """Alerts: a bad state that lasts becomes one, and only a good state that lasts ends it.
 
 Between the limit that raises an alert and the one that clears it, and while a figure is unknown,
-everything stays as it is.
+everything stays as it is: what has lasted so far neither counts on nor is forgotten.
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ KINDS: Final = (
 )
 """What alerts there are; each has a topic of its own."""
 
+SENSOR_GONE_S: Final = 300.0
+"""What no source has mentioned for so long no longer exists."""
+
+# Sensors come and go with the program that reports them; a camera that is gone was removed.
+_FLICKERING: Final = frozenset({"over_temperature"})
+_EPSILON_S: Final = 1e-6
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
@@ -53,11 +60,23 @@ class Finding:
 
 @dataclass(slots=True)
 class _Case:
-    """One (kind, subject): the newest finding and since when it differs from what is said."""
+    """One (kind, subject).
+
+    Attributes:
+        finding: the newest that says what is bad.
+        looked_s: when it was looked at last,
+        state: and what was seen: bad, good, or neither.
+        mentioned_s: when a finding was last about it.
+        turned_s: how long it has been otherwise than is said, less the time that it was not.
+        raised_at: since when there is an alert.
+    """
 
     finding: Finding
+    looked_s: float
+    mentioned_s: float
+    state: bool | None = None
+    turned_s: float = 0.0
     raised_at: datetime | None = None
-    turning_since_s: float | None = None
 
 
 class AlertBook:
@@ -74,11 +93,12 @@ class AlertBook:
         *,
         raise_after_s: float,
         clear_after_s: float,
+        gone_after_s: float = SENSOR_GONE_S,
     ) -> frozenset[str]:
         """Take a look into account.
 
         What the findings do not mention no longer exists (a camera that was removed): its alert
-        ends at once.
+        ends at once; a sensor's only after a while, in which it is taken for unknown.
 
         Args:
             now_s: monotonic seconds.
@@ -86,6 +106,7 @@ class AlertBook:
             findings: of everything that there is now.
             raise_after_s: a bad state must last so long.
             clear_after_s: a good state must last so long.
+            gone_after_s: a sensor that is not mentioned for so long no longer exists.
 
         Returns:
             The kinds of which an alert was raised or ended.
@@ -94,12 +115,17 @@ class AlertBook:
         cases: dict[tuple[str, str], _Case] = {}
         for finding in findings:
             key = (finding.kind, finding.subject or "")
-            case = self._cases.pop(key, None) or _Case(finding)
+            case = self._cases.pop(key, None) or _Case(finding, now_s, now_s)
+            case.mentioned_s = now_s
             patience_s = raise_after_s if case.raised_at is None else clear_after_s
             if _turn(case, finding, now_s, patience_s):
                 case.raised_at = at if case.raised_at is None else None
                 changed.add(finding.kind)
             cases[key] = case
+        for key, case in list(self._cases.items()):
+            if key[0] in _FLICKERING and now_s - case.mentioned_s < gone_after_s:
+                _turn(case, None, now_s, raise_after_s)
+                cases[key] = self._cases.pop(key)
         changed |= {kind for (kind, _), gone in self._cases.items() if gone.raised_at is not None}
         self._cases = cases
         return frozenset(changed)
@@ -111,6 +137,14 @@ class AlertBook:
             for _, case in sorted(self._cases.items(), key=lambda item: item[0])
             if case.raised_at is not None
         ]
+
+    def is_quiet(self, kind: str) -> bool:
+        """Whether there is no such alert, and nothing on the way to one."""
+        return not any(
+            case.raised_at is not None or case.state or case.turned_s > 0.0
+            for (name, _), case in self._cases.items()
+            if name == kind
+        )
 
     def payload(self, kind: str) -> Mapping[str, Any] | None:
         """The message about a kind; None while there is no such alert."""
@@ -125,19 +159,29 @@ class AlertBook:
         }
 
 
-def _turn(case: _Case, finding: Finding, now_s: float, patience_s: float) -> bool:
-    """Follow one case; True when the other state has lasted long enough."""
+def _turn(case: _Case, finding: Finding | None, now_s: float, patience_s: float) -> bool:
+    """Follow one case; True when the other state has lasted long enough.
+
+    The time between two looks counts for what the first of them saw. What the other state has
+    lasted is taken back as slowly as it came: a camera that comes back for a moment now and then
+    is stalled all the same, and one look just past a limit does not put off the end of an alert.
+    """
     is_raised = case.raised_at is not None
+    if case.state is not None:
+        passed_s = now_s - case.looked_s
+        case.turned_s += passed_s if case.state is not is_raised else -passed_s
+        case.turned_s = min(max(case.turned_s, 0.0), patience_s)
+    case.looked_s = now_s
+    case.state = None if finding is None else finding.bad
+    if finding is None:
+        return False
     if finding.bad or not is_raised:  # an alert goes on saying what was bad
         case.finding = finding
     if finding.bad is None or finding.bad is is_raised:
-        case.turning_since_s = None
         return False
-    if case.turning_since_s is None:
-        case.turning_since_s = now_s
-    if now_s - case.turning_since_s < patience_s:
+    if case.turned_s < patience_s - _EPSILON_S:
         return False
-    case.turning_since_s = None
+    case.turned_s = 0.0
     return True
 
 

@@ -18,7 +18,10 @@ Sample = Mapping[str, Any]
 _COOLER_C: Final = 5.0
 _MORE_ROOM: Final = 1.25
 _LESS_WAIT: Final = 0.5
+# Frames counted over some seconds are one more or less: a camera that keeps to its target gives
+# now a little more and now a little less than it.
 _FPS_TOLERANCE: Final = 0.9
+_FPS_ENOUGH: Final = 0.95
 
 _ROUND = 3
 
@@ -75,6 +78,11 @@ def _low(value: float | None, limit: float, enough: float) -> bool | None:
     return value < limit
 
 
+def _enough(limit: float) -> float:
+    """The free share that ends an alert; more than the limit, and never more than there is."""
+    return min(limit * _MORE_ROOM, (1.0 + limit) / 2)
+
+
 def _temperatures(sample: Sample, limits: Limits) -> Iterator[Finding]:
     for zone in _unique(sample["temperatures"] or ()):
         celsius = zone["c"]
@@ -124,7 +132,7 @@ def _memory(sample: Sample, limits: Limits) -> Finding:
     limit = limits.memory_free_share
     return Finding(
         kind="low_memory",
-        bad=_low(share, limit, limit * _MORE_ROOM),
+        bad=_low(share, limit, _enough(limit)),
         message=f"{_percent(share)} of the memory is free; stop other programs or use "
         "fewer cameras",
         value=None if share is None else round(share, _ROUND),
@@ -140,7 +148,7 @@ def _disk(sample: Sample, limits: Limits) -> Finding:
     limit = limits.disk_free_share
     return Finding(
         kind="disk_nearly_full",
-        bad=_low(share, limit, limit * _MORE_ROOM),
+        bad=_low(share, limit, _enough(limit)),
         message=f"{_percent(share)} of the outbox's disk is free; make room or set outbox.path to "
         "another disk",
         value=None if share is None else round(share, _ROUND),
@@ -215,7 +223,9 @@ def _cameras(sample: Sample, limits: Limits) -> Iterator[Finding]:
                 kind="fps_below_target",
                 subject=name,
                 # A camera that gives nothing at all has an alert of its own.
-                bad=None if state != "online" else _low(fps, least * _FPS_TOLERANCE, least),
+                bad=None
+                if state != "online"
+                else _low(fps, least * _FPS_TOLERANCE, least * _FPS_ENOUGH),
                 message=f"{name} is looked at {fps} times per second, wanted are {least:g}; lower "
                 "the camera's resolution, set max_fps or use fewer cameras",
                 value=fps,
