@@ -13,6 +13,8 @@ from pathlib import Path
 
 # A block that is off, or a sensor that is not fitted, reports a temperature that cannot be.
 _PLAUSIBLE_C = (-100.0, 250.0)
+# A Jetson's PMIC-Die reports 100 degrees, whatever it has.
+_CONSTANT = "pmic"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,8 +70,9 @@ def temperatures_c(root: Path) -> list[tuple[str, float]]:
 
 def _thermal_zones(root: Path) -> Iterator[tuple[str, float]]:
     for zone in _sorted(root / "sys/class/thermal", "thermal_zone"):
-        name = _text(zone / "type") or zone.name
-        celsius = _celsius(zone / "temp")
+        # As the health message calls what tegrastats says: an alert lives on when one source goes.
+        name = (_text(zone / "type") or zone.name).lower()
+        celsius = None if name.startswith(_CONSTANT) else _celsius(zone / "temp")
         if celsius is not None:
             yield name.removesuffix("-thermal").removesuffix("-therm"), celsius
 

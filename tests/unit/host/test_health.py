@@ -123,6 +123,19 @@ def test_hardware_monitors_are_read_where_there_are_no_zones(tmp_path: Path) -> 
     assert proc.temperatures_c(root) == [("k10temp Tctl", 55.125)]
 
 
+def test_a_jetsons_zones_are_named_as_tegrastats_names_them_and_its_constant_is_none(
+    tmp_path: Path,
+) -> None:
+    for number, (kind, millidegrees) in enumerate(
+        [("CPU-therm", 41000), ("PMIC-Die", 100000), ("GPU-thermal", 42000)]
+    ):
+        folder = tmp_path / f"sys/class/thermal/thermal_zone{number}"
+        folder.mkdir(parents=True)
+        (folder / "type").write_text(f"{kind}\n")
+        (folder / "temp").write_text(f"{millidegrees}\n")
+    assert proc.temperatures_c(tmp_path) == [("cpu", 41.0), ("gpu", 42.0)]
+
+
 def test_a_machine_that_tells_nothing_gives_null_everywhere_and_no_zero(tmp_path: Path) -> None:
     sample = sample_of(HostMeter(tmp_path, clock_state=lambda: None), folder=tmp_path / "none")
     assert {name: sample[name] for name in FIGURES} == dict.fromkeys(FIGURES)
