@@ -38,3 +38,18 @@ def test_counters_that_disagree_for_a_moment_make_no_age_up() -> None:
     meter = WaitMeter()
     meter.look(0.0, waiting=5, left=0)
     assert meter.look(10.0, waiting=5, left=5) == 0.0  # those that left were still counted
+
+
+def test_the_age_is_right_for_days_in_a_queue_that_only_grows_and_then_drains() -> None:
+    meter = WaitMeter()
+    looks = 20_000
+    came = range(1, looks + 1)
+    for n in came:
+        age = meter.look(n * 5.0, waiting=n, left=0)
+        assert age == (n - 1) * 5.0
+    now_s = looks * 5.0
+    for left in range(0, looks, 97):
+        age = meter.look(now_s, waiting=looks - left, left=left)
+        truth_s = (looks - left - 1) * 5.0
+        assert age is not None
+        assert truth_s - 0.001 * now_s <= age <= truth_s
