@@ -1,4 +1,7 @@
-"""Turns samples into alerts and tells them: retained messages, taken away when it is over."""
+"""Turns samples into alerts and tells them: retained messages, taken away when it is over.
+
+What an earlier run left stays until this one knows better: an update must not look like a cure.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ from typing import Any
 import structlog
 
 from alprd.config.wellbeing import AlertsSettings
-from alprd.core.alerts import KINDS, AlertBook
+from alprd.core.alerts import KINDS, SENSOR_GONE_S, AlertBook
 from alprd.core.judging import Limits, findings
 from alprd.ports import Clock
 
 log = structlog.get_logger(__name__)
+
+_REPEAT_S = 60.0
 
 Say = Callable[[str, Mapping[str, Any] | None], None]
 """Publishes the message about a kind, retained; None takes it away."""
@@ -50,6 +55,8 @@ class Alarm:
         self._book = AlertBook()
         self.use(settings, min_fps)
         self._unsaid = set(KINDS)  # an earlier run may have left something
+        self._first_s: float | None = None
+        self._told: dict[str, tuple[float, Mapping[str, Any]]] = {}
 
     def use(self, settings: AlertsSettings, min_fps: Mapping[str, float]) -> None:
         """Judge by other limits; for the time when nobody calls `judge`.
@@ -70,20 +77,46 @@ class Alarm:
     def judge(self, sample: dict[str, Any]) -> bool:
         """Write the alerts into the sample and tell what changed; True when something did."""
         before = {(a["kind"], a["subject"]): a for a in self._book.raised()}
+        now_s = self._clock()
+        enabled = self._settings.enabled
         changed = self._book.note(
-            self._clock(),
+            now_s,
             self._now(),
-            findings(sample, self._limits) if self._settings.enabled else (),
+            findings(sample, self._limits) if enabled else (),
             raise_after_s=self._settings.raise_after_s,
             clear_after_s=self._settings.clear_after_s,
+            gone_after_s=SENSOR_GONE_S if enabled else 0.0,
         )
         if changed:
             self._log(before)
         sample["alerts"] = self._book.raised()
-        for kind in sorted(changed | self._unsaid):
-            self._say(kind, self._book.payload(kind))
-        self._unsaid.clear()
+        for kind in sorted(changed | self._known_to_be_over(now_s) | self._out_of_date(now_s)):
+            self._tell(kind, now_s)
         return bool(changed)
+
+    def _known_to_be_over(self, now_s: float) -> set[str]:
+        """What an earlier run may have left although it would have been raised by now."""
+        if self._first_s is None:
+            self._first_s = now_s
+        if now_s - self._first_s < self._settings.raise_after_s and self._settings.enabled:
+            return set()
+        return {kind for kind in self._unsaid if self._book.is_quiet(kind)}
+
+    def _out_of_date(self, now_s: float) -> set[str]:
+        """The alerts that say other figures by now; not at every look."""
+        return {
+            kind
+            for kind, (told_s, payload) in self._told.items()
+            if now_s - told_s >= _REPEAT_S and self._book.payload(kind) != payload
+        }
+
+    def _tell(self, kind: str, now_s: float) -> None:
+        payload = self._book.payload(kind)
+        self._say(kind, payload)
+        self._unsaid.discard(kind)
+        self._told.pop(kind, None)
+        if payload is not None:
+            self._told[kind] = now_s, payload
 
     def _log(self, before: Mapping[tuple[str, str | None], Mapping[str, Any]]) -> None:
         after = {(a["kind"], a["subject"]): a for a in self._book.raised()}

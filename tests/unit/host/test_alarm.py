@@ -41,12 +41,47 @@ class Heard:
         return self.alarm.judge(made)
 
 
-def test_what_an_earlier_run_left_is_taken_away_by_the_first_look(tmp_path: Path) -> None:
+def test_what_an_earlier_run_left_is_taken_away_when_it_would_have_been_raised_by_now(
+    tmp_path: Path,
+) -> None:
     heard = Heard()
-    assert not heard.at(0.0, sample(tmp_path))
+    for now_s in (0.0, 5.0):
+        assert not heard.at(now_s, sample(tmp_path))
+        assert heard.said == []
+    assert not heard.at(10.0, sample(tmp_path))
     assert heard.said == [(kind, None) for kind in sorted(KINDS)]
-    heard.at(1.0, sample(tmp_path))
+    heard.at(11.0, sample(tmp_path))
     assert heard.said == []
+
+
+def test_an_alert_that_goes_on_over_a_restart_is_not_taken_away_in_between(tmp_path: Path) -> None:
+    heard = Heard()
+    hot = sample(tmp_path, temperatures=[{"name": "cpu", "c": 95.0, "max_c": None}])
+    heard.at(0.0, sample(tmp_path))
+    told = []
+    for now_s in (4.0, 10.0, 14.0, 60.0):
+        heard.at(now_s, hot)
+        told += [payload for kind, payload in heard.said if kind == "over_temperature"]
+    assert [payload is not None for payload in told] == [True]
+
+
+def test_an_alert_says_the_newest_figure_once_a_minute(tmp_path: Path) -> None:
+    heard = Heard()
+
+    def hot(celsius: float) -> dict[str, Any]:
+        zone = {"name": "cpu", "c": celsius, "max_c": None}
+        return sample(tmp_path, temperatures=[zone])
+
+    heard.at(0.0, hot(95.0))
+    heard.at(10.0, hot(95.0))
+    first = dict(heard.said)["over_temperature"]
+    told = {}
+    for now_s, celsius in ((15.0, 96.0), (69.0, 97.0), (70.0, 98.0), (130.0, 98.0)):
+        assert not heard.at(now_s, hot(celsius))
+        told[now_s] = [payload["alerts"][0]["value"] for _, payload in heard.said if payload]
+    assert told == {15.0: [], 69.0: [], 70.0: [98.0], 130.0: []}
+    assert first is not None
+    assert first["alerts"][0]["value"] == 95.0
 
 
 def test_a_machine_that_slows_down_and_a_clock_that_is_lost_are_told_and_taken_back(
@@ -68,7 +103,7 @@ def test_a_machine_that_slows_down_and_a_clock_that_is_lost_are_told_and_taken_b
     heard.at(0.0, now())
     with capture_logs() as lines:
         assert heard.at(10.0, now())
-        told = dict(heard.said)
+        told = {kind: payload for kind, payload in heard.said if payload is not None}
         assert set(told) == {"throttled", "clock_not_synchronised"}
         (device / "cur_state").write_text("0\n")
         synchronised[0] = True
