@@ -26,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 MAX_LINE_BYTES = 16_384
 _POLL_S = 0.5
+_LATE_LINES = 3
 _TERMINATE_S = 2.0
 # A program that writes without pause fills its pipe and waits, instead of keeping a core busy.
 _BREATH_S = 0.1
@@ -74,6 +75,7 @@ class TegrastatsReader:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="tegrastats", daemon=True)
         self._newest: tuple[float, str] | None = None
+        self._heard_s = clock()
         self._starts = 0
         self._last_error: str | None = None
 
@@ -90,7 +92,13 @@ class TegrastatsReader:
     @property
     def last_error(self) -> str | None:
         """Why there is no current line; None while all is well."""
-        return self._last_error
+        if self._last_error is not None or not self.available:
+            return self._last_error
+        # Also of one that hangs in the kernel, which cannot be ended.
+        silent_s = self._clock() - self._heard_s
+        if silent_s <= _LATE_LINES * self._interval_s:
+            return None
+        return f"{self._path} has been silent for {silent_s:.0f} s"
 
     def latest(self, max_age_s: float) -> TegraSample | None:
         """What the newest line says; None when it is older than this, or there is none."""
@@ -179,6 +187,7 @@ class TegrastatsReader:
 
     def _take(self, line: bytes, now_s: float) -> None:
         self._newest = now_s, line.decode("utf-8", "replace")
+        self._heard_s = now_s
         self._last_error = None
 
 

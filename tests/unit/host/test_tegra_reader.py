@@ -77,6 +77,18 @@ def test_the_newest_line_is_at_hand_until_it_is_too_old(program: Program) -> Non
         assert reader.latest(3.0) is None
 
 
+def test_a_program_that_says_nothing_is_reported_before_it_is_started_again(
+    program: Program,
+) -> None:
+    now_s = [0.0]
+    with TegrastatsReader(
+        program("exec sleep 60"), silence_s=1e9, clock=lambda: now_s[0]
+    ) as reader:
+        assert reader.last_error is None
+        now_s[0] = 8.0
+        assert str(reader.last_error).endswith("tegrastats has been silent for 8 s")
+
+
 def test_the_interval_is_handed_to_the_program(program: Program, tmp_path: Path) -> None:
     path = program(f'echo "$@" > {tmp_path}/arguments; exec sleep 60')
     with TegrastatsReader(path, interval_s=2.0):
