@@ -5,12 +5,14 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import ExitStack
+from datetime import datetime
 from typing import Any
 
 import structlog
 
 from alprd import __version__
 from alprd.config.wellbeing import MetricsSettings
+from alprd.host.metrics_http import FiguresServer
 
 log = structlog.get_logger(__name__)
 
@@ -23,7 +25,7 @@ _KIB = 1024
 
 
 class MetricsServer:
-    """A context manager: entering starts to listen, in a thread of the library's own.
+    """A context manager: entering starts to listen, in a thread of its own.
 
     A port that is taken, or a library that is missing, is said in the log and stops nothing.
 
@@ -54,7 +56,7 @@ class MetricsServer:
         registry = library.CollectorRegistry()
         registry.register(_Collector(core, self._newest))
         try:
-            server, thread = library.start_http_server(port, addr=host, registry=registry)
+            server = FiguresServer(host, port, library.make_wsgi_app(registry))
         except OSError as error:
             log.error(
                 "metrics.unavailable",
@@ -62,10 +64,8 @@ class MetricsServer:
                 remedy="set metrics.port to a free one, metrics.host to an address of this machine",
             )
             return self
-        self.port = server.server_port
-        self._running.callback(thread.join)
-        self._running.callback(server.server_close)
-        self._running.callback(server.shutdown)
+        self.port = server.port
+        self._running.callback(server.close)
         log.info("metrics.listening", host=host, port=self.port)
         return self
 
@@ -119,6 +119,9 @@ def rows(sample: Mapping[str, Any]) -> Iterator[Row]:
         },
         1,
     )
+    # When this stands still, all the other figures are old.
+    at_s = datetime.fromisoformat(sample["at"].replace("Z", "+00:00")).timestamp()
+    yield _gauge("health_sample_timestamp_seconds", "When the figures were taken.", at_s)
     yield from _machine(sample)
     yield from _pipeline(sample["pipeline"])
     for alert in sample["alerts"]:
@@ -198,7 +201,7 @@ def _pipeline(pipeline: Mapping[str, Any]) -> Iterator[Row]:
     age_s = 0.0 if outbox["pending"] == 0 else outbox["oldest_age_s"]
     yield _gauge("outbox_oldest_event_age_seconds", "How long it has waited.", age_s)
     yield _gauge("outbox_parked_events", "Refused by a broker.", outbox["parked"])
-    yield _gauge("outbox_gap_numbers", "Numbers that will not come.", outbox["gaps"])
+    yield _counter("outbox_gap_numbers", "That will not come, since it was made.", outbox["gaps"])
     yield _gauge("broker_connected", "1: a broker has accepted us.", delivery["connected"])
     yield _counter("broker_connects", "Sessions since start.", delivery["connects"])
     yield _counter("events_published", "Taken by a broker.", delivery["published"])

@@ -8,6 +8,8 @@ import shutil
 import socket
 import subprocess
 import sys
+import threading
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -16,7 +18,9 @@ import pytest
 from structlog.testing import capture_logs
 
 from alprd.config import MetricsSettings
+from alprd.host import metrics_http
 from alprd.host.metrics import MetricsServer, rows
+from alprd.host.metrics_http import MOST_CONNECTIONS
 from support.health import camera, pipeline, sample
 from support.payloads import validator
 
@@ -114,6 +118,38 @@ def test_no_name_and_labels_come_twice(tmp_path: Path) -> None:
         (name, tuple(sorted(labels.items()))) for _, name, _, labels, _ in rows(sample(tmp_path))
     ]
     assert len(seen) == len(set(seen))
+
+
+def test_a_scrape_says_when_the_figures_were_taken(tmp_path: Path) -> None:
+    made = sample(tmp_path, at="1970-01-01T00:01:00.500Z")
+    assert "alprd_health_sample_timestamp_seconds 60.5" in scraped(made).splitlines()
+
+
+def test_what_only_grows_is_a_counter(tmp_path: Path) -> None:
+    kinds = {name: kind for kind, name, *_ in rows(sample(tmp_path))}
+    assert kinds["alprd_outbox_gap_numbers"] == "counter"
+    counted = re.findall(r"(?:increase|rate)\((\w+)", RULES.read_text() + DASHBOARD.read_text())
+    assert counted
+    assert [name for name in counted if not name.endswith("_total")] == []
+
+
+def test_who_says_nothing_takes_few_places_and_not_for_long(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pytest.importorskip("prometheus_client")
+    monkeypatch.setattr(metrics_http._Handler, "timeout", 0.3)
+    settings = MetricsSettings(enabled=True, port=free_port())
+    with MetricsServer(settings, lambda: None) as server, ExitStack() as silent:
+        before = threading.active_count()
+        place = ("127.0.0.1", settings.port)
+        crowd = [silent.enter_context(socket.create_connection(place, 5.0)) for _ in range(40)]
+        # Each is closed by the server: most at once, for lack of a place, the others later.
+        assert [one.recv(1) for one in crowd[MOST_CONNECTIONS:]] == [b""] * 32
+        assert threading.active_count() <= before + MOST_CONNECTIONS
+        assert [one.recv(1) for one in crowd[:MOST_CONNECTIONS]] == [b""] * MOST_CONNECTIONS
+        with urlopen(f"http://127.0.0.1:{server.port}/metrics", timeout=5) as answer:
+            assert answer.status == 200
+    assert capsys.readouterr().err == ""
 
 
 def test_a_port_that_is_taken_is_said_and_stops_nothing() -> None:
