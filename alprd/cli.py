@@ -40,7 +40,6 @@ try:
   alprd check-config               is /etc/alprd/alprd.toml right?
   alprd run                        be the daemon
   alprd doctor                     what is wrong with this device?
-  alprd doctor                     what is wrong with this device?
   alprd watch                      see the events as they arrive
 
 exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration
