@@ -39,6 +39,7 @@ def test_the_unit_is_sound_and_exposes_little(boot_machine: BootMachine) -> None
     assert machine.property("UnitFileState") == "disabled"  # no camera is configured yet
 
 
+@pytest.mark.soak
 def test_two_builds_give_the_same_bytes(packages: list[Path], tmp_path: Path) -> None:
     def digests(files: list[Path]) -> dict[str, str]:
         return {file.name: hashlib.sha256(file.read_bytes()).hexdigest() for file in files}
