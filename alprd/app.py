@@ -159,6 +159,7 @@ class _Daemon:
                     on_failure=lambda error: self._fail("publisher", error),
                     subscriptions=self._control.subscriptions,
                     on_message=self._control.on_message,
+                    in_force=lambda: self._settings,
                 )
             )
             delivery.callback(self._flush)
@@ -202,7 +203,6 @@ class _Daemon:
                 failed_files = self._book.failures() if until_end else {}
                 self._begin_stop()
             self._sight.expect_nothing()
-            self._heartbeats.remove("health")
             if until_end:
                 log.info("outbox.emptying", events=outbox.counts().pending)
                 self._supervise(lambda: outbox.counts().pending == 0, _nothing_to_reload)
@@ -303,7 +303,6 @@ class _Daemon:
             book=self._book,
             sight=self._sight,
             figures=self._telling.figures,
-            beat=self._beater("health"),
         )
 
     def _beater(self, stage: str) -> Callable[[], None]:

@@ -7,6 +7,7 @@ from datetime import datetime
 from typing import Any
 
 from alprd.config import Settings
+from alprd.core.alerts import KINDS
 from alprd.ports import Beat
 from alprd.publish.courier import Subscriptions
 from alprd.publish.discovery import discovery_topic
@@ -49,8 +50,9 @@ def new_publisher(
     on_failure: Callable[[Exception], None],
     subscriptions: Subscriptions = frozenset,
     on_message: Callable[[Inbound], None] | None = None,
+    in_force: Callable[[], Settings] | None = None,
 ) -> PublisherThread:
-    """What empties the outbox."""
+    """What empties the outbox; `in_force` tells the settings of now where they may change."""
     return PublisherThread(
         settings.mqtt,
         outbox=outbox,
@@ -60,7 +62,13 @@ def new_publisher(
         backlog_share=settings.outbox.backlog_share,
         subscriptions=subscriptions,
         on_message=on_message,
+        health_expiry_s=lambda: health_expiry_s(in_force() if in_force else settings),
     )
+
+
+def health_expiry_s(settings: Settings) -> int:
+    """A health message outlives two that are missing, and not for much longer."""
+    return max(60, round(3.0 * settings.health.interval_s))
 
 
 def new_sink(
@@ -85,9 +93,10 @@ def new_sink(
 
 
 def retained_topics(settings: Settings) -> frozenset[str]:
-    """Where this configuration leaves messages on the broker; alerts end by themselves."""
+    """Where this configuration leaves messages on the broker."""
     device = f"{settings.mqtt.prefix}/devices/{settings.device_id}"
     topics = {f"{device}/{name}" for name in ("availability", "info", "health")}
+    topics |= {f"{device}/alerts/{kind}" for kind in KINDS}
     topics |= {f"{settings.mqtt.prefix}/{camera.id}/status" for camera in settings.cameras}
     if settings.homeassistant.enabled:
         topics.add(discovery_topic(settings.homeassistant.prefix, settings.device_id))

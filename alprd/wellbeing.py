@@ -5,6 +5,7 @@ The health thread calls `figures` and `judge`; everything else belongs to the ma
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import ExitStack
@@ -19,8 +20,9 @@ from alprd.core.types import CameraStatus
 from alprd.host.alarm import Alarm
 from alprd.host.health import HealthThread
 from alprd.host.local_sample import write_sample
+from alprd.host.machine import Machine
 from alprd.host.metrics import MetricsServer
-from alprd.ports import Beat, Clock, StateBoard
+from alprd.ports import Clock, StateBoard
 from alprd.publish.thread import PublisherThread
 from alprd.sight import Sight
 
@@ -40,7 +42,6 @@ class Wellbeing:
         book: the cameras' states.
         sight: what inference looks at.
         figures: the daemon's own figures but for the cameras'; called in the health thread.
-        beat: the health thread's sign of life.
         clock: monotonic seconds.
     """
 
@@ -53,7 +54,6 @@ class Wellbeing:
         book: CameraBook,
         sight: Sight,
         figures: Callable[[], Mapping[str, Any]],
-        beat: Beat,
         clock: Clock = time.monotonic,
     ) -> None:
         self._settings = settings
@@ -61,12 +61,22 @@ class Wellbeing:
         self._publisher = publisher
         self._sight = sight
         self._figures = figures
-        self._beat = beat
         self._cameras = CameraFigures(book, sight, clock)
         self._alarm = Alarm(settings.alerts, self._say, min_fps=_min_fps(settings), clock=clock)
+        self._machine = Machine(settings.outbox.path.absolute().parent)
+        self._turn = threading.Lock()
         self._running = ExitStack()
 
     def __enter__(self) -> Wellbeing:
+        self._machine.__enter__()
+        self._start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._running.close()
+        self._machine.__exit__()
+
+    def _start(self) -> None:
         settings = self._settings
         pictures = None
         if settings.alerts.enabled:
@@ -78,29 +88,25 @@ class Wellbeing:
                 settings.health,
                 self._board,
                 device_id=settings.device_id,
-                disk_folder=settings.outbox.path.absolute().parent,
+                machine=self._machine,
                 pipeline_figures=lambda: {
                     **self._figures(),
                     "cameras": self._cameras.look(ids, pictures),
                 },
                 judge=self._judge,
-                beat=self._beat,
+                turn=self._turn,
             )
         )
         if settings.metrics.enabled:
             self._running.enter_context(MetricsServer(settings.metrics, lambda: health.newest))
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._running.close()
 
     def use(self, settings: Settings) -> None:
         """Go by other settings: what watches is built anew where it depends on them."""
         before, self._settings = self._settings, settings
         if _watched(before) != _watched(settings):
-            self.__exit__()
+            self._running.close()
             self._alarm.use(settings.alerts, _min_fps(settings))
-            self.__enter__()
+            self._start()
 
     def _judge(self, sample: dict[str, Any]) -> bool:
         news = self._alarm.judge(sample)

@@ -1,4 +1,8 @@
-"""The health thread: a sample of the machine and the daemon every interval, judged more often."""
+"""The health thread: a sample of the machine and the daemon every interval, judged more often.
+
+The watchdog does not wait for it: a sensor, disk or driver that hangs is no reason for a restart,
+which would not end the hang.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from datetime import datetime, timezone
-from pathlib import Path
 from types import TracebackType
 from typing import Any
 
@@ -14,16 +17,18 @@ import structlog
 
 from alprd.config.models import HealthSettings
 from alprd.core.events import format_time
-from alprd.host.nvml import GpuMeter
-from alprd.host.sample import HostMeter, health_sample
+from alprd.host.machine import Machine
+from alprd.host.sample import health_sample
 from alprd.host.tegra_reader import TegrastatsReader
-from alprd.ports import Beat, Clock, StateBoard
+from alprd.ports import Clock, StateBoard
 from alprd.threads import show_name
 
 log = structlog.get_logger(__name__)
 
-_BEAT_S = 0.5
 _LOOK_S = 5.0
+# Two intervals of tegrastats itself, and one line that came late.
+_LINE_AGE_S = 3.0
+_TURN_S = 0.5
 _JOIN_S = 2.0
 
 
@@ -40,13 +45,12 @@ class HealthThread:
         settings: [health].
         board: where the sample goes.
         device_id: this device's name in topics.
-        disk_folder: the outbox's folder.
+        machine: is measured; stays the owner's.
         pipeline_figures: the daemon's own figures, for the sample's "pipeline"; called in this
             thread, must not block.
         judge: writes the sample's alerts into it and tells them; True when one began or ended.
-        beat: this thread's sign of life.
-        gpus: asks the driver of discrete GPUs; left to this thread.
-        root: of the file system.
+        turn: held while it runs, by which one waits for a thread before it that hangs.
+        tegrastats: the program's reader, entered and left with this thread.
         clock: monotonic seconds.
         now: aware wall time.
     """
@@ -57,12 +61,11 @@ class HealthThread:
         board: StateBoard,
         *,
         device_id: str,
-        disk_folder: Path,
+        machine: Machine,
         pipeline_figures: Callable[[], Mapping[str, Any]],
         judge: Callable[[dict[str, Any]], bool],
-        beat: Beat,
-        gpus: Callable[[], GpuMeter] = GpuMeter,
-        root: Path = Path("/"),
+        turn: threading.Lock,
+        tegrastats: TegrastatsReader | None = None,
         clock: Clock = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
     ) -> None:
@@ -70,16 +73,13 @@ class HealthThread:
         self._board = board
         self._device_id = device_id
         self._judge = judge
-        self._make_gpus = gpus
-        self._gpus: GpuMeter | None = None
         self._newest: Mapping[str, Any] | None = None
-        self._disk_folder = disk_folder
+        self._machine = machine
         self._pipeline_figures = pipeline_figures
-        self._beat = beat
+        self._turn = turn
         self._clock = clock
         self._now = now
-        self._meter = HostMeter(root)
-        self._tegrastats = TegrastatsReader(settings.tegrastats)
+        self._tegrastats = tegrastats or TegrastatsReader(settings.tegrastats)
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="health", daemon=True)
 
@@ -105,8 +105,8 @@ class HealthThread:
 
     def sample(self) -> dict[str, Any]:
         """One sample, now, without alerts."""
-        # Two intervals of tegrastats itself, and one line that came late.
-        tegra = self._tegrastats.latest(max_age_s=max(3.0, self._interval_s))
+        machine = self._machine
+        tegra = self._tegrastats.latest(max_age_s=_LINE_AGE_S)
         state = None
         if self._tegrastats.available:
             state = {
@@ -118,12 +118,14 @@ class HealthThread:
         return health_sample(
             at=format_time(self._now()),
             device_id=self._device_id,
-            meter=self._meter,
+            meter=machine.meter,
             tegra=tegra,
             tegrastats=state,
-            gpus={} if self._gpus is None else self._gpus.figures(),
-            disk_folder=self._disk_folder,
+            # On a Jetson tegrastats says more.
+            gpus={} if self._tegrastats.available else machine.gpus(),
+            disk_folder=machine.disk_folder,
             pipeline=self._pipeline_figures(),
+            disk_bytes=lambda _: machine.disk_bytes(),
         )
 
     def _look(self, *, is_due: bool) -> None:
@@ -138,18 +140,19 @@ class HealthThread:
 
     def _run(self) -> None:
         show_name()
-        # NVIDIA's library is asked by this thread alone; on a Jetson tegrastats says more.
-        self._gpus = None if self._tegrastats.available else self._make_gpus()
+        if not self._turn.acquire(blocking=False):
+            log.error("health.failed", error="the thread before a reload hangs; this one waits")
+            while not self._turn.acquire(timeout=_TURN_S):
+                if self._stop.is_set():
+                    return
         try:
             self._serve()
         finally:
-            if self._gpus is not None:
-                self._gpus.close()
+            self._turn.release()
 
     def _serve(self) -> None:
         next_s = due_s = self._clock()
         while not self._stop.is_set():
-            self._beat()
             now_s = self._clock()
             if now_s >= next_s:
                 is_due = now_s >= due_s
@@ -157,7 +160,7 @@ class HealthThread:
                 next_s = _after(next_s, now_s, min(self._interval_s, _LOOK_S))
                 if is_due:
                     due_s = _after(due_s, now_s, self._interval_s)
-            self._stop.wait(min(_BEAT_S, max(next_s - now_s, 0.0)))
+            self._stop.wait(max(next_s - now_s, 0.0))
 
 
 def _after(last_s: float, now_s: float, interval_s: float) -> float:

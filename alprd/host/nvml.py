@@ -6,17 +6,22 @@ The Python package and the driver are both optional. What the driver does not te
 from __future__ import annotations
 
 import importlib
+import time
 from collections.abc import Callable
 from types import ModuleType
 from typing import Any, TypeVar
 
 import structlog
 
+from alprd.ports import Clock
+
 log = structlog.get_logger(__name__)
 
 _Found = TypeVar("_Found")
 
 Figures = dict[str, Any]
+
+_RETRY_S = 60.0
 
 # Slowdowns that somebody should look into; a power cap that does its work is none of them.
 _SLOWDOWNS = {
@@ -117,6 +122,46 @@ class GpuMeter:
         if tells_reasons:
             found["throttling"] = {"active": bool(reasons), "reasons": sorted(reasons)}
         return found
+
+
+class PatientGpuMeter:
+    """Figures of a driver that may be loaded late or exchanged; used by one thread.
+
+    Args:
+        make: asks the driver.
+        clock: monotonic seconds.
+    """
+
+    def __init__(
+        self, make: Callable[[], GpuMeter] = GpuMeter, *, clock: Clock = time.monotonic
+    ) -> None:
+        self._make = make
+        self._clock = clock
+        self._meter: GpuMeter | None = None
+        self._next_s = clock()
+
+    def figures(self) -> Figures:
+        """What the GPUs say; nothing while no driver answers, which is tried again."""
+        if self._meter is None:
+            now_s = self._clock()
+            if now_s < self._next_s:
+                return {}
+            self._next_s = now_s + _RETRY_S
+            self._meter = self._make()
+        # Whatever goes wrong, the driver is opened anew.
+        meter, self._meter = self._meter, None
+        figures = meter.figures()
+        if figures:
+            self._meter = meter
+        else:
+            meter.close()
+        return figures
+
+    def close(self) -> None:
+        """Let go of the driver."""
+        meter, self._meter = self._meter, None
+        if meter is not None:
+            meter.close()
 
 
 def _asked(

@@ -183,6 +183,7 @@ def health_sample(
     gpus: Mapping[str, Any],
     disk_folder: Path,
     pipeline: Mapping[str, Any],
+    disk_bytes: Callable[[Path], tuple[int, int] | None] = proc.disk_bytes,
 ) -> Figures:
     """The whole message, before anybody judged it.
 
@@ -195,6 +196,7 @@ def health_sample(
         gpus: what the driver of discrete GPUs says.
         disk_folder: where the outbox lies.
         pipeline: the daemon's own figures.
+        disk_bytes: (free, total) of the file system that holds a folder.
     """
     known: dict[str, tuple[Any, str]] = {
         name: (value, "kernel")
@@ -213,7 +215,7 @@ def health_sample(
         known[name] = _joined(known[name], value) if name in known else (value, "nvml")
     if tegra is not None:
         known |= {name: (value, "tegrastats") for name, value in tegra_figures(tegra).items()}
-    disk = proc.disk_bytes(disk_folder)
+    disk = disk_bytes(disk_folder)
     return {
         "schema": SCHEMA,
         "device_id": device_id,

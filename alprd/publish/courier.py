@@ -48,7 +48,7 @@ class Station:
         device_id: the device's name in topics.
         max_inflight: messages without an answer, at most.
         backlog_share: of the messages, for old events while new ones wait.
-        health_expiry_s: the broker forgets QoS 0 state after this long.
+        health_expiry_s: tells after how long the broker forgets QoS 0 state; it may change.
         subscriptions: gives the topic filters for `on_message`; they may change at any time.
         on_message: gets what others send; must return at once and never raise.
     """
@@ -57,7 +57,7 @@ class Station:
     device_id: str
     max_inflight: int
     backlog_share: float
-    health_expiry_s: int
+    health_expiry_s: Callable[[], int]
     subscriptions: Subscriptions = frozenset
     on_message: Callable[[Inbound], None] | None = None
 
@@ -276,7 +276,7 @@ class Courier:
             qos=message.qos,
             retain=message.retain,
             user={"schema": message.schema} if message.schema else {},
-            expiry_s=None if message.qos else self._station.health_expiry_s,
+            expiry_s=None if message.qos else self._station.health_expiry_s(),
         )
 
     def _send_post(self) -> None:

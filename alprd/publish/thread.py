@@ -58,7 +58,7 @@ class PublisherThread:
         subscriptions: Subscriptions = frozenset,
         on_message: Callable[[Inbound], None] | None = None,
         flush_timeout_s: float = 5.0,
-        health_expiry_s: int = 60,
+        health_expiry_s: Callable[[], int] = lambda: 60,
         retry_min_s: float = 1.0,
         clock: Clock = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
@@ -77,7 +77,8 @@ class PublisherThread:
                 call `wake`.
             on_message: called in the publisher thread; must return at once and never raise.
             flush_timeout_s: on leaving, without an earlier `flush`: send for at most this long.
-            health_expiry_s: the broker forgets health messages after this long.
+            health_expiry_s: tells after how long the broker forgets health messages; it may
+                change, and is asked in the publisher thread.
             retry_min_s: the first pause after a failed connect.
             clock: monotonic seconds.
             now: aware wall time.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import importlib
 import json
 import queue
-from collections.abc import Iterator, Mapping
+import threading
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -18,8 +19,10 @@ from alprd.core.tegrastats import parse_line
 from alprd.core.types import CameraStatus
 from alprd.host import proc
 from alprd.host.health import HealthThread
+from alprd.host.machine import Machine
 from alprd.host.nvml import GpuMeter
 from alprd.host.sample import FIGURES, HostMeter, health_sample, tegra_figures
+from alprd.host.tegra_reader import TegrastatsReader
 
 NOON = datetime(2026, 11, 21, 12, 0, tzinfo=timezone.utc)
 EXECUTABLE = 0o755
@@ -193,80 +196,148 @@ def test_a_line_that_says_nothing_adds_no_figure() -> None:
     assert tegra_figures(parse_line("FUTURE 1")) == {}
 
 
-def test_the_thread_puts_a_retained_sample_on_the_board_at_once_and_again(tmp_path: Path) -> None:
-    board = Board()
-    beats: queue.Queue[None] = queue.Queue()
+def health_of(
+    measured: Machine,
+    board: Board,
+    *,
+    figures: Callable[[], Mapping[str, Any]] = dict,
+    tegrastats: str = "",
+    turn: threading.Lock | None = None,
+) -> HealthThread:
+    """A health thread that looks every second, with a clock of wall times of its own."""
     times = iter(NOON + timedelta(seconds=n) for n in range(100))
-    thread = HealthThread(
-        HealthSettings(interval_s=1.0, tegrastats=""),
+    return HealthThread(
+        HealthSettings(interval_s=1.0, tegrastats=tegrastats),
         board,
-        disk_folder=tmp_path,
-        pipeline_figures=lambda: {"inference_fps": 12.5},
         device_id="edge-07",
+        machine=measured,
+        pipeline_figures=figures,
         judge=quiet,
-        gpus=no_gpus,
-        beat=lambda: beats.put(None),
-        root=machine(tmp_path),
+        turn=turn or threading.Lock(),
         now=lambda: next(times),
     )
-    with thread:
+
+
+@pytest.fixture
+def measured(tmp_path: Path) -> Iterator[Machine]:
+    """A small machine without GPUs."""
+    with Machine(tmp_path, gpus=no_gpus, root=machine(tmp_path)) as made:
+        yield made
+
+
+def test_the_thread_puts_a_retained_sample_on_the_board_at_once_and_again(
+    measured: Machine,
+) -> None:
+    board = Board()
+    with health_of(measured, board, figures=lambda: {"inference_fps": 12.5}):
         name, first, retain = board.messages.get(timeout=5)
         _, second, _ = board.messages.get(timeout=5)
-        for _ in range(3):
-            beats.get(timeout=5)
     assert (name, retain, first["schema"]) == ("health", True, "alprd.health/1")
     assert (first["at"], second["at"]) == ("2026-11-21T12:00:00.000Z", "2026-11-21T12:00:01.000Z")
     assert first["pipeline"] == {"inference_fps": 12.5}
     assert first["tegrastats"] is None
+    assert first["disk"]["free_bytes"] > 0
     json.dumps(first, allow_nan=False)
 
 
-def test_a_figure_that_fails_is_logged_and_the_next_sample_comes(tmp_path: Path) -> None:
+def test_a_figure_that_fails_is_logged_and_the_next_sample_comes(measured: Machine) -> None:
     board = Board()
-    figures: Iterator[dict[str, int]] = iter([{"events": 2}])
 
     def fail_once() -> dict[str, int]:
         if not failed:
             failed.append("once")
             raise ZeroDivisionError("surprise")
-        return next(figures, {})
+        return {"events": 2}
 
     failed: list[str] = []
-    with (
-        capture_logs() as lines,
-        HealthThread(
-            HealthSettings(interval_s=1.0, tegrastats=""),
-            board,
-            disk_folder=tmp_path,
-            pipeline_figures=fail_once,
-            device_id="edge-07",
-            judge=quiet,
-            gpus=no_gpus,
-            beat=lambda: None,
-            root=machine(tmp_path),
-        ),
-    ):
+    with capture_logs() as lines, health_of(measured, board, figures=fail_once):
         sample = board.messages.get(timeout=5)[1]
     assert sample["pipeline"] == {"events": 2}
     assert [line["error"] for line in lines if line["event"] == "health.failed"] == ["surprise"]
 
 
-def test_the_thread_reports_a_jetson_through_its_program(tmp_path: Path) -> None:
+@pytest.fixture
+def released() -> Iterator[threading.Event]:
+    """Ends what hangs, at the end of the test at the latest."""
+    event = threading.Event()
+    yield event
+    event.set()
+
+
+def test_a_driver_and_a_disk_that_hang_are_null_and_samples_go_on(
+    tmp_path: Path, released: threading.Event
+) -> None:
+    def hang() -> GpuMeter:
+        released.wait(30)
+        return no_gpus()
+
+    def hang_too(folder: Path) -> tuple[int, int] | None:
+        released.wait(30)
+        return proc.disk_bytes(folder)
+
+    board = Board()
+    with (
+        capture_logs() as lines,
+        Machine(
+            tmp_path, gpus=hang, disk_bytes=hang_too, root=machine(tmp_path), patience_s=0.02
+        ) as hanging,
+        health_of(hanging, board),
+    ):
+        samples = [board.messages.get(timeout=5)[1] for _ in range(2)]
+        released.set()
+        after = board.messages.get(timeout=5)[1]
+    assert [(sample["gpu"], sample["disk"]) for sample in samples] == [(None, None)] * 2
+    assert samples[1]["memory"] is not None
+    assert after["disk"]["free_bytes"] > 0
+    assert [
+        (line["part"], line["error"]) for line in lines if line["event"] == "health.failed"
+    ] == [(part, "hangs in the kernel or in its driver") for part in ("gpus", "disk")]
+
+
+def test_a_library_that_surprises_ends_nothing(tmp_path: Path) -> None:
+    def surprise() -> GpuMeter:
+        raise AttributeError("undefined symbol")
+
+    board = Board()
+    with (
+        capture_logs() as lines,
+        Machine(tmp_path, gpus=surprise, root=machine(tmp_path)) as surprising,
+        health_of(surprising, board),
+    ):
+        samples = [board.messages.get(timeout=5)[1] for _ in range(2)]
+    assert [sample["gpu"] for sample in samples] == [None, None]
+    assert [line["error"] for line in lines if line["event"] == "health.failed"] == [
+        "AttributeError: undefined symbol"
+    ]
+
+
+def test_a_second_thread_waits_for_a_first_that_hangs(
+    measured: Machine, released: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("alprd.host.health._JOIN_S", 0.02)
+    turn, inside = threading.Lock(), threading.Event()
+
+    def hang() -> dict[str, int]:
+        inside.set()
+        released.wait(30)
+        return {"of": 1}
+
+    board = Board()
+    with health_of(measured, board, figures=hang, turn=turn):
+        assert inside.wait(5)
+    with health_of(measured, board, figures=lambda: {"of": 2}, turn=turn):
+        with pytest.raises(queue.Empty):
+            board.messages.get(timeout=0.1)
+        released.set()
+        assert [board.messages.get(timeout=5)[1]["pipeline"]["of"] for _ in range(2)] == [1, 2]
+
+
+def test_the_thread_reports_a_jetson_through_its_program(tmp_path: Path, measured: Machine) -> None:
     program = tmp_path / "tegrastats"
     program.write_text('#!/bin/sh\nwhile echo "CPU [7%@729] NEW 1"; do sleep 0.05; done\n')
     program.chmod(EXECUTABLE)
     board = Board()
-    with HealthThread(
-        HealthSettings(interval_s=1.0, tegrastats=str(program)),
-        board,
-        disk_folder=tmp_path,
-        pipeline_figures=dict,
-        device_id="edge-07",
-        judge=quiet,
-        gpus=no_gpus,
-        beat=lambda: None,
-        root=machine(tmp_path),
-    ):
+    with health_of(measured, board, tegrastats=str(program)):
         for _ in range(5):
             sample = board.messages.get(timeout=5)[1]
             if sample["tegrastats"]["coverage"] is not None:
@@ -275,3 +346,31 @@ def test_the_thread_reports_a_jetson_through_its_program(tmp_path: Path) -> None
     assert sample["tegrastats"]["unknown"] == ["NEW", "1"]
     assert sample["tegrastats"]["restarts"] == 0
     assert sample["sources"]["cpu"] == "tegrastats"
+
+
+def test_a_line_of_a_program_that_has_fallen_silent_is_not_taken_for_current(
+    tmp_path: Path, measured: Machine
+) -> None:
+    program = tmp_path / "tegrastats"
+    program.write_text('#!/bin/sh\necho "CPU [7%@729] tj@99C"\nexec sleep 60\n')
+    program.chmod(EXECUTABLE)
+    now_s = [0.0]
+    with TegrastatsReader(str(program), clock=lambda: now_s[0]) as reader:
+        health = HealthThread(
+            HealthSettings(interval_s=3600.0, tegrastats=""),
+            Board(),
+            device_id="edge-07",
+            machine=measured,
+            pipeline_figures=dict,
+            judge=quiet,
+            turn=threading.Lock(),
+            tegrastats=reader,
+        )
+        pause = threading.Event()
+        while reader.latest(3.0) is None:
+            pause.wait(0.01)
+        assert health.sample()["sources"]["cpu"] == "tegrastats"
+        now_s[0] = 8.0
+        sample = health.sample()
+    assert sample["sources"]["cpu"] == "kernel"
+    assert sample["tegrastats"]["last_error"].endswith("has been silent for 8 s")

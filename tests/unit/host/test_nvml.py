@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from alprd.host.nvml import GpuMeter
+from alprd.host.nvml import GpuMeter, PatientGpuMeter
 
 
 class _Error(Exception):
@@ -94,3 +94,37 @@ def test_a_driver_that_is_gone_gives_nothing() -> None:
     meter = GpuMeter(lambda: library(deaf=gone))
     assert meter.figures() == {}
     meter.close()
+
+
+def test_a_driver_that_is_loaded_late_or_goes_and_comes_back_is_found() -> None:
+    now_s, answers = [0.0], [False]
+    made: list[float] = []
+
+    def make() -> GpuMeter:
+        made.append(now_s[0])
+        return GpuMeter(lambda: library(driver=answers[0]))
+
+    meter = PatientGpuMeter(make, clock=lambda: now_s[0])
+    for at_s in (0.0, 5.0, 59.0):
+        now_s[0] = at_s
+        assert meter.figures() == {}
+    answers[0] = True
+    assert meter.figures() == {}
+    now_s[0] = 60.0
+    assert "gpu" in meter.figures()
+    now_s[0] = 65.0
+    assert "gpu" in meter.figures()
+    assert made == [0.0, 60.0]
+    meter.close()
+
+
+def test_a_driver_whose_library_surprised_is_opened_anew_a_minute_later() -> None:
+    now_s = [0.0]
+    libraries = [library(), library()]
+    meter = PatientGpuMeter(lambda: GpuMeter(lambda: libraries.pop(0)), clock=lambda: now_s[0])
+    del libraries[0].nvmlDeviceGetName
+    with pytest.raises(AttributeError):
+        meter.figures()
+    assert meter.figures() == {}
+    now_s[0] = 60.0
+    assert "gpu" in meter.figures()

@@ -30,6 +30,7 @@ class Bench:
 
     def __init__(self, outbox: Outbox) -> None:
         self.clock = HandClock()
+        self.expiry_s = 60
         self.outbox = outbox
         self.shelf = Shelf(outbox, clock=self.clock, now=lambda: NOW)
         self.board = Board(prefix="alpr", device_id="edge", now=lambda: NOW, on_change=_nothing)
@@ -49,7 +50,7 @@ class Bench:
                 device_id="edge",
                 max_inflight=16,
                 backlog_share=1.0,
-                health_expiry_s=60,
+                health_expiry_s=lambda: self.expiry_s,
             ),
             shelf=self.shelf,
             board=self.board,
@@ -447,3 +448,15 @@ def test_events_make_way_for_what_has_to_be_alone_however_many_wait(bench: Bench
     bench.wire.answer()
     bench.turns(1)
     assert len(bench.courier.unanswered) == 16
+
+
+def test_health_expires_by_the_interval_of_now_and_events_never(bench: Bench) -> None:
+    for expiry_s in (60, 10_800):
+        bench.expiry_s = expiry_s
+        bench.board.device("health", {"n": expiry_s}, retain=True)
+        bench.outbox.add(rows(1))
+        bench.turns(2)
+        bench.wire.answer()
+    expiries = [(message.topic.split("/")[-1], message.expiry_s) for _, message in bench.wire.sent]
+    assert [e for name, e in expiries if name == "health"] == [60, 10_800]
+    assert {e for name, e in expiries if name == "plates"} == {None}
