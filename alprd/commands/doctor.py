@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 from collections.abc import Iterable, Iterator
 
 from alprd.commands.common import (
@@ -17,7 +18,8 @@ from alprd.commands.common import (
     quiet_native_libraries,
     write_line,
 )
-from alprd.doctor.findings import Finding, problem, report, worst
+from alprd.doctor.credentials import NOTHING, as_the_daemon_has_them, handed
+from alprd.doctor.findings import Finding, problem, report, warning, worst
 from alprd.doctor.person import person
 
 
@@ -53,13 +55,24 @@ def run(arguments: argparse.Namespace) -> int:
         LogSettings,
         load_settings,
     )
+    from alprd.config.load import DEFAULT_PATH, main_file  # noqa: PLC0415
     from alprd.logs import configure_logging  # noqa: PLC0415
 
     configure_logging(LogSettings(level="error"))  # what matters stands in the findings
+    # Passwords are handed to the daemon alone: without them a broker that works would refuse us.
+    is_the_daemons = main_file(arguments.config) == DEFAULT_PATH
+    given = handed() if is_the_daemons else NOTHING
     try:
-        settings = load_settings(arguments.config)
+        with as_the_daemon_has_them(given, os.environ) as environ:
+            settings = load_settings(arguments.config, environ=environ)
     except ConfigError as error:
-        _show([problem("configuration", text) for text in error.problems], as_json=arguments.json)
+        found = [problem("configuration", text) for text in error.problems]
+        if given.unreadable:
+            text = (
+                "systemd hands some to the daemon that root alone may read; run the doctor as root"
+            )
+            found.append(warning("secrets", text))
+        _show(found, as_json=arguments.json)
         return EXIT_BAD_CONFIG
     from alprd.cameras import prepare_opencv  # noqa: PLC0415 -- OpenCV reads the environment
     from alprd.doctor.visit import Surroundings, visit  # noqa: PLC0415
@@ -70,7 +83,7 @@ def run(arguments: argparse.Namespace) -> int:
         raise CommandError(f"there is no user {arguments.user}", EXIT_USAGE) from error
     prepare_opencv()
     found = _show(
-        visit(settings, Surroundings(who=who), open_cameras=arguments.open_cameras),
+        visit(settings, Surroundings(who=who, handed=given), open_cameras=arguments.open_cameras),
         as_json=arguments.json,
     )
     return EXIT_FAILED if worst(found) == "problem" else EXIT_DONE

@@ -91,15 +91,18 @@ def cameras(
     """
     probes: dict[str, Probe] = {}
     threads = []
+    give_up_at_s = time.monotonic()
     for camera in settings.cameras:
         if camera.enabled and not _forbidden(camera, who):
             thread = threading.Thread(
-                target=lambda c=camera: probes.__setitem__(c.id, probe(c)), daemon=True
+                target=_note_probe, args=(probes, camera), name=f"doctor-{camera.id}", daemon=True
             )
             thread.start()
-            threads.append((camera, thread))
-    for camera, thread in threads:
-        thread.join(camera.open_timeout_s + camera.read_timeout_s + LOOK_S + _HANG_S)
+            threads.append(thread)
+            longest_s = camera.open_timeout_s + camera.read_timeout_s + LOOK_S + _HANG_S
+            give_up_at_s = max(give_up_at_s, time.monotonic() + longest_s)
+    for thread in threads:
+        thread.join(max(0.0, give_up_at_s - time.monotonic()))
     for camera in settings.cameras:
         name = f"camera {camera.id}"
         if not camera.enabled:
@@ -113,6 +116,14 @@ def cameras(
             yield problem(name, "hangs in its driver; restart the camera")
         else:
             yield _judged(name, camera, seen, settings, detector)
+
+
+def _note_probe(probes: dict[str, Probe], camera: CameraSettings) -> None:
+    try:
+        probes[camera.id] = probe(camera)
+    except Exception as error:  # noqa: BLE001 -- a surprise must not pass for a hanging driver
+        text = f"could not be looked at: {type(error).__name__}: {error}"
+        probes[camera.id] = Probe(error=text)
 
 
 def _forbidden(camera: CameraSettings, who: Person) -> str | None:
@@ -230,6 +241,20 @@ def _plates(  # noqa: PLR0917 -- all of one line
             "camera's resolution",
         )
     return ok(name, said)
+
+
+def cameras_unseen(settings: Settings) -> Iterator[Finding]:
+    """Nobody knows whether a daemon has them open, so they are left alone."""
+    for camera in settings.cameras:
+        name = f"camera {camera.id}"
+        if camera.enabled:
+            yield warning(
+                name,
+                "not opened, because a daemon may have it; run the doctor as root, or with "
+                "--open-cameras",
+            )
+        else:
+            yield ok(name, "disabled")
 
 
 def cameras_of_daemon(settings: Settings, sample: Mapping[str, Any] | None) -> Iterator[Finding]:

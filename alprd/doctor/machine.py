@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from importlib import metadata
 from importlib.util import find_spec
 from pathlib import Path
@@ -12,7 +13,7 @@ from alprd.core.alerts import Finding as Judged
 from alprd.core.judging import Limits, machine_findings
 from alprd.doctor.findings import Finding, ok, problem, warning
 from alprd.doctor.person import READ, WRITE, Person
-from alprd.host.nvml import GpuMeter
+from alprd.host.nvml import Figures, GpuMeter
 from alprd.host.sample import HostMeter, health_sample
 
 _GPU_NODES = (
@@ -20,7 +21,6 @@ _GPU_NODES = (
     "dev/nvhost-gpu",
     "dev/nvgpu/igpu0/ctrl",
     "dev/nvmap",
-    "dev/dri/renderD*",
 )
 _JETSON = "etc/nv_tegra_release"
 # What each judged figure is called here, and what its absence means.
@@ -33,27 +33,54 @@ _NAMES = {
 }
 
 
-def gpu(who: Person, *, gpus: GpuMeter, root: Path = Path("/")) -> Iterator[Finding]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """What the GPUs' driver said.
+
+    Attributes:
+        available: whether it can be asked.
+        figures: by their name in the health message.
+        hangs: it was asked and did not answer in time.
+    """
+
+    available: bool = False
+    figures: Figures = field(default_factory=dict)
+    hangs: bool = False
+
+
+def answers(meter: Callable[[], GpuMeter]) -> Answers:
+    """Ask the driver; takes as long as it likes."""
+    gpus = meter()
+    try:
+        return Answers(available=gpus.available, figures=gpus.figures())
+    finally:
+        gpus.close()
+
+
+def gpu(who: Person, *, gpus: Answers, root: Path = Path("/")) -> Iterator[Finding]:
     """GPU, driver and what TensorRT needs.
 
     Args:
         who: must be allowed to use its nodes.
-        gpus: the driver's answers.
+        gpus: the driver's.
         root: of the file system.
     """
-    nodes = sorted(path for pattern in _GPU_NODES for path in root.glob(pattern))
+    nvidia = sorted(path for pattern in _GPU_NODES for path in root.glob(pattern))
     is_jetson = (root / _JETSON).exists()
-    nvidia = [node for node in nodes if "dri" not in node.parts]
     for node in nvidia:
         if not who.may(node, READ | WRITE):
             group = who.group_that_may(node)
             remedy = f"usermod -aG {group} {who.name}" if group else f"check the mode of {node}"
             yield problem("gpu", f"{who.name} may not use {node}; {remedy}")
             return
-    if not nvidia:
+    if gpus.hangs:
+        yield problem(
+            "gpu", "the NVIDIA driver does not answer at all; see dmesg, and start the machine anew"
+        )
+    elif not nvidia:
         yield ok("gpu", "no NVIDIA GPU; models run on the CPU")
     elif gpus.available:
-        names = ", ".join(unit["name"] for unit in gpus.figures().get("gpu", []))
+        names = ", ".join(unit["name"] for unit in gpus.figures.get("gpu", []))
         yield ok("gpu", f"{names or 'NVIDIA'}; the driver answers")
     elif is_jetson:
         yield ok("gpu", "a Jetson's GPU")
@@ -92,7 +119,7 @@ def figures(
     disk_folder: Path,
     *,
     meter: HostMeter,
-    gpus: GpuMeter,
+    gpus: Answers,
 ) -> Iterator[Finding]:
     """Judge the machine as the daemon's alerts do.
 
@@ -100,7 +127,7 @@ def figures(
         settings: [alerts].
         disk_folder: the outbox's.
         meter: of the machine.
-        gpus: the driver's answers.
+        gpus: the driver's.
     """
     sample = health_sample(
         at="",
@@ -108,7 +135,7 @@ def figures(
         meter=meter,
         tegra=None,
         tegrastats=None,
-        gpus=gpus.figures(),
+        gpus=gpus.figures,
         disk_folder=disk_folder,
         pipeline={},
     )
@@ -145,4 +172,5 @@ def _said(name: str, judged: list[Judged]) -> Finding:
         return ok(name, f"{100.0 * values[0]:.0f} % free")
     if not judged or all(finding.bad is None for finding in judged):
         return ok(name, "this machine does not tell")
-    return ok(name, "well")
+    # Slowdowns are counted: this says nothing of the time before the doctor came.
+    return ok(name, "none while the doctor looked" if name == "throttling" else "well")

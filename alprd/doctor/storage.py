@@ -14,27 +14,36 @@ from alprd.doctor.person import ENTER, READ, WRITE, Person
 _MAGIC = b"SQLite format 3\0"
 
 
-def daemon_runs(outbox: Path) -> bool:
-    """Whether a daemon holds this outbox."""
+def daemon_runs(outbox: Path) -> bool | None:
+    """Whether a daemon holds this outbox; None where we are not allowed to look.
+
+    The look is a shared lock of a few microseconds: a daemon that starts within them is refused
+    the outbox, and systemd starts it again.
+    """
     try:
         with outbox.with_name(f"{outbox.name}.lock").open("rb") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
             except BlockingIOError:
                 return True
+    except (FileNotFoundError, NotADirectoryError):
+        return False
     except OSError:
-        pass  # there is none, or it is not ours to look at
+        return None
     return False
 
 
-def outbox(path: Path, who: Person, *, is_running: bool) -> Iterator[Finding]:
+def outbox(path: Path, who: Person, *, is_running: bool | None) -> Iterator[Finding]:
     """Whether events can be kept.
 
     Args:
         path: outbox.path.
         who: the daemon's user.
-        is_running: a daemon uses it: the file is left alone.
+        is_running: a daemon uses it: the file is left alone. None: nobody knows, so it is, too.
     """
+    if is_running is None:
+        yield warning("outbox", f"{path} is not for this user to see; run the doctor as root")
+        return
     folder = path.absolute().parent
     try:
         may_write = who.may(folder, READ | WRITE | ENTER)
@@ -75,7 +84,12 @@ def _file(path: Path, who: Person) -> Iterator[Finding]:
         yield problem("outbox", f"{path} is no outbox; move it away, or set outbox.path")
         return
     try:
-        with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True)) as db:
+        # Without a log beside it the file is all there is, and SQLite need not make one: nobody
+        # would take that away again.
+        mode = "mode=ro" if path.with_name(f"{path.name}-wal").exists() else "immutable=1"
+        with contextlib.closing(
+            sqlite3.connect(f"{path.absolute().as_uri()}?{mode}", uri=True)
+        ) as db:
             (verdict,) = db.execute("PRAGMA quick_check(1)").fetchone()
             waiting = db.execute("SELECT count(*) FROM event").fetchone()[0] if head else 0
     except sqlite3.Error as error:

@@ -51,6 +51,8 @@ class _Handler(WSGIRequestHandler):
 
 class _Server(ThreadingMixIn, WSGIServer):
     daemon_threads = True
+    # Whoever finds no place is told at once, and not by the kernel seconds later.
+    request_queue_size = 32
 
     def __init__(self, *arguments: Any, **named: Any) -> None:  # noqa: ANN401 -- the library's
         self._places = threading.BoundedSemaphore(MOST_CONNECTIONS)

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
+import sqlite3
+import threading
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +15,8 @@ import numpy as np
 import pytest
 
 from alprd.config import load_settings
+from alprd.doctor import cameras, storage
+from alprd.doctor.credentials import NOTHING, Handed
 from alprd.doctor.findings import Finding, worst
 from alprd.doctor.person import Person
 from alprd.doctor.visit import Surroundings, visit
@@ -75,6 +80,9 @@ class Patient:
         self.extra = ""
         self.url: str | None = None
         self.change = lambda text: text
+        self.handed = NOTHING
+        self.gpus: Callable[[], GpuMeter] = no_driver
+        self.patience_s = 15.0
 
     def findings(self) -> list[Finding]:
         path = self.folder / "alprd.toml"
@@ -84,8 +92,10 @@ class Patient:
             who=self.who,
             root=self.root,
             clock_state=lambda: {"synchronised": self.synchronised, "max_error_s": 0.01},
-            gpus=no_driver,
+            gpus=self.gpus,
             environ={},
+            handed=self.handed,
+            patience_s=self.patience_s,
         )
         return list(visit(load_settings(path), around, open_cameras=False))
 
@@ -119,7 +129,7 @@ def test_a_healthy_device_has_only_good_lines(patient: Patient) -> None:
     } <= lines.keys()
     assert "640 x 360, 5.0 frames per second" in lines["camera gate"]
     assert "plates are 2" in lines["camera gate"]
-    assert "published and subscribed" in lines["broker"]
+    assert "subscribed to commands; not tried" in lines["broker"]
 
 
 # -- the camera ----------------------------------------------------------------------------------
@@ -194,17 +204,26 @@ def test_one_of_several_brokers_that_does_not_run(patient: Patient, broker: Brok
     assert_only(patient.findings(), "broker 1", "warning", "nobody listens there")
 
 
-@pytest.fixture
-def strict_broker(make_broker: Callable[..., Broker], tmp_path: Path) -> Broker:
-    """One that knows one user, who may nearly nothing."""
-    passwords, access = tmp_path / "passwords", tmp_path / "acl"
-    passwords.write_text(password_line("edge", "right"))
-    access.write_text("user edge\ntopic read elsewhere\n")
-    for path in (passwords, access):
-        path.chmod(0o644)
-    broker = make_broker(config=f"password_file {passwords}\nacl_file {access}\n")
+def started(broker: Broker, lines: str, **files: str) -> Broker:
+    """With files that its configuration names as {name}; it sees no other folder than its own."""
+    paths = {name: broker.folder / name for name in files}
+    for name, path in paths.items():
+        path.write_text(files[name])
+        path.chmod(0o600)
+    broker.configure(lines.format(**paths))
     broker.start()
     return broker
+
+
+@pytest.fixture
+def strict_broker(make_broker: Callable[..., Broker]) -> Broker:
+    """One that knows one user, who may nearly nothing."""
+    return started(
+        make_broker(),
+        "password_file {passwords}\nacl_file {access}\n",
+        passwords=password_line("edge", "right"),
+        access="user edge\ntopic read elsewhere\n",
+    )
 
 
 @pytest.mark.parametrize(
@@ -222,6 +241,23 @@ def test_a_broker_that_does_not_let_us(
         "[outbox]", f'username = "edge"\npassword = "{password}"\n[outbox]', 1
     )
     assert_only(patient.findings(), "broker", "problem", words)
+
+
+def test_a_broker_that_lets_us_answer_but_not_alert(
+    patient: Patient, make_broker: Callable[..., Broker]
+) -> None:
+    broker = started(
+        make_broker(),
+        "allow_anonymous true\nacl_file {access}\n",
+        access="topic write +/devices/+/res/+\ntopic write +/+/res/+\n",
+    )
+    patient.url = broker.url
+    assert_only(patient.findings(), "broker", "problem", "/alerts/doctor", "access list")
+
+
+def test_a_broker_whose_password_only_systemd_hands_over(patient: Patient) -> None:
+    patient.handed = Handed(sources={}, unreadable=frozenset({"mqtt.password"}))
+    assert_only(patient.findings(), "broker", "warning", "not tried", "run the doctor as root")
 
 
 def test_a_broker_whose_certificate_cannot_be_checked(patient: Patient, broker: Broker) -> None:
@@ -244,6 +280,30 @@ def test_an_outbox_that_the_daemon_may_not_write(patient: Patient) -> None:
     patient.who = NOBODY
     patient.folder.chmod(0o755)
     assert_only(patient.findings(), "outbox", "problem", "alprd may not write", "chown alprd")
+
+
+def test_an_outbox_that_this_user_may_not_look_at_leaves_the_cameras_alone(
+    patient: Patient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(storage, "daemon_runs", lambda _: None)
+    monkeypatch.setattr(cameras, "probe", lambda _: pytest.fail("a camera was opened"))
+    bad = {f.check: f for f in patient.findings() if f.level != "ok"}
+    assert set(bad) == {"daemon", "outbox", "camera gate"}
+    assert {f.level for f in bad.values()} == {"warning"}
+    assert "--open-cameras" in bad["camera gate"].text
+
+
+def test_an_outbox_that_is_looked_at_stays_as_it_was(patient: Patient) -> None:
+    path = patient.folder / "outbox.sqlite"
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("CREATE TABLE event (seq INTEGER)")
+        db.execute("INSERT INTO event VALUES (1)")
+        db.commit()
+    before = {entry.name for entry in patient.folder.glob("outbox.sqlite*")}
+    lines = {finding.check: finding.text for finding in patient.findings()}
+    assert "1 events wait" in lines["outbox"]
+    assert {entry.name for entry in patient.folder.glob("outbox.sqlite*")} == before
 
 
 def test_an_outbox_that_is_something_else(patient: Patient) -> None:
@@ -330,6 +390,47 @@ def test_a_gpu_whose_driver_does_not_answer(patient: Patient) -> None:
     found = [f for f in patient.findings() if f.check == "gpu"]
     assert [f.level for f in found] == ["problem"]
     assert "nvidia-smi" in found[0].text
+
+
+def test_a_driver_that_hangs(patient: Patient) -> None:
+    hung = threading.Event()
+
+    def hang() -> GpuMeter:
+        hung.wait(60.0)
+        return no_driver()
+
+    patient.gpus, patient.patience_s = hang, 1.0
+    try:
+        assert_only(patient.findings(), "gpu", "problem", "does not answer at all", "dmesg")
+    finally:
+        hung.set()
+
+
+def test_a_driver_whose_library_is_strange_is_none(patient: Patient) -> None:
+    def strange() -> GpuMeter:
+        raise AttributeError("nvmlInit")
+
+    patient.gpus = strange
+    assert worst(patient.findings()) == "ok"
+
+
+def test_a_password_that_systemd_hands_over_may_be_roots_alone(patient: Patient) -> None:
+    secret = patient.folder / "mqtt.password"
+    secret.write_text("hush-file\n")
+    secret.chmod(0o600)
+    patient.change = lambda text: text.replace(
+        "[outbox]", f'username = "edge"\npassword_file = "{secret}"\n[outbox]', 1
+    )
+    patient.who = NOBODY
+
+    def said() -> list[str]:
+        return [f.line() for f in patient.findings() if f.check == "secrets"]
+
+    assert said() == [f"problem  secrets: alprd may not read {secret}; chown alprd {secret}"]
+    patient.handed = Handed(sources={"mqtt.password": secret})
+    assert said() == ["ok       secrets: 1 files, for the daemon alone"]
+    secret.chmod(0o644)
+    assert said() == [f"warning  secrets: everybody can read {secret}; chmod 600 {secret}"]
 
 
 def test_a_password_that_everybody_can_read(patient: Patient) -> None:
