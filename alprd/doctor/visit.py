@@ -27,6 +27,10 @@ _LARGE_FILE = 8
 """So many times the patience: an outbox of gigabytes is read as a whole."""
 
 
+class _HangError(Exception):
+    """Somebody was asked and has not answered in time."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Surroundings:
     """What the doctor looks at beside the configuration; tests put something else there.
@@ -139,14 +143,14 @@ def _delivery(stats: Mapping[str, Any]) -> Iterator[Finding]:
 def _is_held(outbox: Path, limit_s: float) -> bool | None:
     try:
         return _within(limit_s, lambda: storage.daemon_runs(outbox))
-    except TimeoutError:
+    except _HangError:
         return None  # the outbox's own line says what is wrong
 
 
 def _asked(around: Surroundings) -> machine.Answers:
     try:
         return _within(around.patience_s, lambda: machine.answers(around.gpus))
-    except TimeoutError:
+    except _HangError:
         return machine.Answers(hangs=True)
     except Exception:  # noqa: BLE001 -- a library's surprise: the driver cannot be asked
         return machine.Answers()
@@ -195,14 +199,14 @@ def _guarded(
     """
     try:
         yield from look() if limit_s is None else _within(limit_s, lambda: list(look()))
-    except TimeoutError:
+    except _HangError:
         yield problem(name, "does not answer; a disk or a driver hangs: see dmesg")
     except Exception as error:  # noqa: BLE001 -- one check's surprise must not hide the others
         yield problem(name, f"could not be checked: {type(error).__name__}: {error}")
 
 
 def _within(limit_s: float, ask: Callable[[], _Found]) -> _Found:
-    """The answer, or TimeoutError: whoever hangs in the kernel is left behind."""
+    """The answer, or _HangError: whoever hangs in the kernel is left behind."""
     answer: Future[_Found] = Future()
 
     def tell() -> None:
@@ -214,5 +218,7 @@ def _within(limit_s: float, ask: Callable[[], _Found]) -> _Found:
     threading.Thread(target=tell, name="doctor", daemon=True).start()
     try:
         return answer.result(limit_s)
-    except FutureTimeoutError as error:  # another class than TimeoutError before Python 3.11
-        raise TimeoutError from error
+    except FutureTimeoutError:
+        if answer.done():  # it did not hang: what was asked gave up by itself
+            raise
+        raise _HangError from None

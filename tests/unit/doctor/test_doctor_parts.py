@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import fcntl
 import threading
 import time
@@ -12,7 +13,10 @@ from typing import Any
 
 import pytest
 
-from alprd.config import load_settings
+import alprd.cameras
+from alprd import logs
+from alprd.commands import doctor as command
+from alprd.config import Settings, load, load_settings
 from alprd.doctor import cameras, visit
 from alprd.doctor.credentials import NOTHING, Handed, as_the_daemon_has_them, handed
 from alprd.doctor.findings import Finding
@@ -110,6 +114,15 @@ def test_what_hangs_is_left_behind_and_said(hanging: threading.Event) -> None:
     assert "does not answer" in found.text
 
 
+def test_who_gives_up_by_itself_does_not_hang() -> None:
+    def look() -> list[Finding]:
+        raise TimeoutError("no answer")
+
+    for limit_s in (None, 5.0):
+        (found,) = visit._guarded("disk", look, limit_s=limit_s)
+        assert found.text == "could not be checked: TimeoutError: no answer"
+
+
 def test_the_running_daemon_tells_of_the_topics_that_no_test_may_go_to() -> None:
     well = {"connected": True, "last_error": None}
     assert list(visit._delivery(well)) == []
@@ -166,3 +179,33 @@ def test_the_doctor_reads_the_configuration_with_the_daemons_credentials(tmp_pat
     assert settings.mqtt.password.get_secret_value() == "hush"
     assert not Path(environ["CREDENTIALS_DIRECTORY"]).exists()
     assert password.exists()
+
+
+@pytest.mark.parametrize("is_the_daemons", [True, False])
+def test_only_the_daemons_own_configuration_gets_its_credentials(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, *, is_the_daemons: bool
+) -> None:
+    config = write(
+        tmp_path / "alprd.toml",
+        '[mqtt]\nusername = "edge"\n[[cameras]]\nid = "gate"\nsource = "rtsp://10.0.0.7/main"\n',
+    )
+    given = Handed(sources={"mqtt.password": write(tmp_path / "mqtt.password", "hush\n")})
+    seen: list[tuple[Settings, visit.Surroundings]] = []
+
+    def visited(settings: Settings, around: visit.Surroundings, **_: object) -> list[Finding]:
+        seen.append((settings, around))
+        return []
+
+    # What is set for the whole process would stay for the tests after this one.
+    monkeypatch.setattr(command, "quiet_native_libraries", lambda: None)
+    monkeypatch.setattr(logs, "configure_logging", lambda _: None)
+    monkeypatch.setattr(alprd.cameras, "prepare_opencv", lambda: None)
+    monkeypatch.setattr(command, "handed", lambda: given)
+    monkeypatch.setattr(visit, "visit", visited)
+    if is_the_daemons:
+        monkeypatch.setattr(load, "DEFAULT_PATH", config)
+    asked = argparse.Namespace(config=config, json=True, user=None, open_cameras=False)
+    assert command.run(asked) == 0
+    ((settings, around),) = seen
+    assert (settings.mqtt.password is not None) == is_the_daemons
+    assert around.handed == (given if is_the_daemons else NOTHING)
