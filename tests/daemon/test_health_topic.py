@@ -112,6 +112,31 @@ def test_four_cameras_give_valid_health_messages_for_a_minute(
     assert daemon.stop()[0] == 0
 
 
+def test_a_gpu_driver_that_hangs_costs_its_figures_and_nothing_else(
+    make_config: MakeConfig,
+    make_daemon: MakeDaemon,
+    subscriber: Subscriber,
+    street_clip: Path,
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "library"
+    folder.mkdir()
+    (folder / "pynvml.py").write_text(
+        "import time\nclass NVMLError(Exception): ...\ndef nvmlInit(): time.sleep(600)\n"
+    )
+    more = QUICK.format(program="", more="")
+    camera = {"id": "gate", "source": str(street_clip), "realtime": True, "loop": True}
+    daemon = make_daemon(make_config(camera, extra=more), environ={"PYTHONPATH": str(folder)})
+    daemon.start()
+    subscriber.wait_until(lambda seen: len(samples(seen)) >= 3)
+    seen = samples(subscriber.messages)
+    assert [sample["gpu"] for sample in seen] == [None] * len(seen)
+    assert seen[-1]["disk"] is not None
+    failed = [e["part"] for e in daemon.log_events if e["event"] == "health.failed"]
+    assert failed == ["gpus"]
+    assert daemon.stop()[0] == 0
+
+
 class Alerts:
     """What stands on the topics of the alerts."""
 
