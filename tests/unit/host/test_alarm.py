@@ -57,10 +57,9 @@ def test_what_an_earlier_run_left_is_taken_away_when_it_would_have_been_raised_b
 def test_an_alert_that_goes_on_over_a_restart_is_not_taken_away_in_between(tmp_path: Path) -> None:
     heard = Heard()
     hot = sample(tmp_path, temperatures=[{"name": "cpu", "c": 95.0, "max_c": None}])
-    heard.at(0.0, sample(tmp_path))
     told = []
-    for now_s in (4.0, 10.0, 14.0, 60.0):
-        heard.at(now_s, hot)
+    for now_s in (0.0, 4.0, 10.0, 14.0, 60.0):
+        heard.at(now_s, hot if now_s else sample(tmp_path))
         told += [payload for kind, payload in heard.said if kind == "over_temperature"]
     assert [payload is not None for payload in told] == [True]
 
