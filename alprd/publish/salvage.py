@@ -151,7 +151,8 @@ def carry_over(
     if anchor is not None:
         db.execute("INSERT INTO anchor VALUES (1, ?, ?, ?, ?)", anchor)
     # A time that makes no sense must not make an event look old, nor young for ever.
-    db.execute("UPDATE event SET aged_s = ?1 WHERE aged_s > ?1", (anchor[3] if anchor else 0.0,))
+    now_s = anchor[3] if anchor else 0.0
+    db.execute("UPDATE event SET aged_s = ? WHERE aged_s > ?", (now_s, now_s))
     db.executemany("INSERT OR REPLACE INTO meta VALUES (?, ?)", left.notes().items())
     db.execute("INSERT OR REPLACE INTO meta VALUES ('set_aside', ?)", (str(aside),))
     for name, value in (
