@@ -14,8 +14,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
-import numpy as np
-
 from alprd.core.calibration import Calibration, measure_of
 from alprd.core.plate_sizes import widths_of
 from alprd.core.strip import over_lines
@@ -93,8 +91,9 @@ class SpeedMeter:
         except Refused as reason:
             self._on_refused(str(reason))
             return None
-        except np.linalg.LinAlgError:
-            # A pass whose numbers no solver takes must not end the thread that serves all cameras.
+        except (ValueError, ArithmeticError):
+            # A pass whose numbers no solver takes (LinAlgError is a ValueError) goes without a
+            # speed: it must not end the thread that serves all cameras.
             self._on_refused("its path cannot be solved for")
             return None
         return _speed(found, self._measure.name, self._rules)

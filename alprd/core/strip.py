@@ -23,6 +23,10 @@ MAX_SLANT: Final = 0.2
 MAX_RATIO: Final = 4.0
 """Ends of lines that lie opposite each other anyhow bend the scale between them by less."""
 
+MIN_BETWEEN: Final = 6
+"""Of fewer places between the lines a chord is taken for the path, which perspective bends: the
+crossings come too close together, and the speed up to 5 % too high."""
+
 USUAL_PLATE_M: Final = 0.52
 NEAREST: Final = 3
 ROUGH_PX: Final = 3.0
@@ -89,6 +93,8 @@ def _refuse_detours(
         The slant of the way: its share aside of that from line to line.
     """
     ahead = seen.only(to_depth(strip, seen.points_px) > 0.0)
+    if len(ahead.t_s) < MIN_POINTS:  # beyond where the lines meet, which it crossed only drawn out
+        raise Refused("it passed beside the ends of a line")
     aside, along = to_metres(strip, ahead.points_px).T
     at = [float(np.interp(t_s, ahead.t_s, aside)) for t_s in crossed_s]
     if not all(-BESIDE <= place <= 1.0 + BESIDE for place in at):
@@ -98,8 +104,8 @@ def _refuse_detours(
     slant = wide * (at[1] - at[0])
     if abs(slant) > MAX_SLANT:
         raise Refused("it crossed the lines aslant, or their ends do not lie opposite each other")
-    if not between.any():
-        return slant
+    if np.count_nonzero(between) < MIN_BETWEEN:
+        raise Refused("too few pictures of it between the lines; draw them farther apart")
     share = (ahead.t_s[between] - crossed_s[0]) / (crossed_s[1] - crossed_s[0])
     # The longer way in the picture of one pixel of noise, as a share of the strip's length.
     noise = ROUGH_PX * seen.scale / _strip_length_px(measure)

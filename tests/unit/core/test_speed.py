@@ -301,6 +301,46 @@ PATHS = st.lists(
 )
 
 
+def test_a_pass_beyond_where_two_lines_meet_has_no_speed() -> None:
+    told: list[str] = []
+    slanting = Calibration(
+        frame_size=(1920, 1080),
+        lines=(((200.0, 800.0), (900.0, 760.0)), ((250.0, 500.0), (900.0, 650.0))),
+        distance_m=10.0,
+        camera_height_m=5.0,
+    )
+    other_lane = [
+        PathPoint(
+            t_s=i / 25, x_px=1400.0 + 2 * i, y_px=300.0 + 20 * i, width_px=120.0, height_px=30.0
+        )
+        for i in range(38)
+    ]
+    made = SpeedMeter(slanting, SpeedRules(), on_refused=told.append)
+    assert made.speed_of(other_lane, (1920, 1080)) is None
+    assert told == ["it passed beside the ends of a line"]
+
+
+PLACES = st.tuples(st.floats(0.0, 1280.0), st.floats(0.0, 720.0))
+
+
+@settings(max_examples=60, deadline=None)
+@given(PATHS, st.tuples(PLACES, PLACES), st.tuples(PLACES, PLACES))
+def test_no_lines_whatever_raise(
+    path: list[PathPoint],
+    first: tuple[tuple[float, float], tuple[float, float]],
+    second: tuple[tuple[float, float], tuple[float, float]],
+) -> None:
+    lines = Calibration(
+        frame_size=CAMERA.size, lines=(first, second), distance_m=10.0, camera_height_m=5.0
+    )
+    try:
+        made = SpeedMeter(lines, SpeedRules())
+    except CalibrationError:
+        return
+    speed = made.speed_of(path, CAMERA.size)
+    assert speed is None or math.isfinite(speed.kmh)
+
+
 @settings(max_examples=60, deadline=None)
 @given(PATHS)
 def test_no_path_whatever_raises(path: list[PathPoint]) -> None:

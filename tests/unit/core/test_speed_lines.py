@@ -102,7 +102,13 @@ def swerving(t_s: float) -> Place:
     return -2.3 + 4.0 * np.sin(np.pi * np.clip((y - 12.6) / 9.0, 0.0, 1.0)), y
 
 
-@pytest.mark.parametrize("kmh", [10.0, 36.0, 90.0])
+def test_of_few_pictures_between_the_lines_no_speed_is_told() -> None:
+    speed, reason = told(seen(lambda t: straight(t, kmh=60.0), fps=8.0))
+    assert speed is None
+    assert reason.startswith("too few pictures of it between the lines")
+
+
+@pytest.mark.parametrize("kmh", [10.0, 36.0, 72.0])
 @pytest.mark.parametrize("x", [-2.6, -1.7, 2.0])
 def test_who_drives_straight_and_steadily_is_timed(kmh: float, x: float) -> None:
     speed, reason = told(seen(lambda t: straight(t, x=x, kmh=kmh)))
