@@ -377,7 +377,7 @@ class CameraPipeline:
             places=self._places,
             speed=None
             if meter is None
-            else meter.speed_of(track.path, last.frame_size, found.region),
+            else meter.speed_of(track.path, last.frame_size, found.region_seen),
             continues=continues,
         )
 

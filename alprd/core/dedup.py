@@ -85,7 +85,7 @@ def vote_on(reads: Iterable[Observation]) -> Vote | None:
     """What some observations' reads add up to."""
     return vote(
         [
-            Ballot(read=o.read, weight=read_weight(o.read, o.width_px))
+            Ballot(read=o.read, weight=read_weight(o.read, o.width_px), expected=o.expected)
             for o in reads
             if o.read is not None
         ]

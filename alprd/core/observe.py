@@ -28,7 +28,6 @@ from alprd.core.geometry import (
     quad_size,
 )
 from alprd.core.plates import MAX_CHARS, MIN_CHARS, SHORT_CHARS, is_sure_and_short
-from alprd.core.regions import sharpened
 from alprd.core.types import (
     ALPHABET,
     BLANK,
@@ -82,6 +81,7 @@ class Observation:
         score: the detector's.
         attempted: whether the plate was worth reading.
         read: what was read; None if nothing usable was.
+        expected: regions whose plates are expected there; no part of what was read.
         vehicle: the vehicle that the plate sits on, if the detector saw one.
         vehicle_id: that vehicle's track, see `core.vehicles`.
         carriers: all vehicles that it may sit on, the smallest first.
@@ -99,6 +99,7 @@ class Observation:
     since_s: float = math.inf
     attempted: bool = False
     read: PlateRead | None = None
+    expected: Collection[str] = ()
     vehicle: Detection | None = None
     vehicle_id: int | None = None
     carriers: tuple[Carrier, ...] = ()
@@ -165,11 +166,10 @@ def observed(
         vehicles: those of the frame.
         t_s: its time, which never goes back.
         since_s: as in `Observation`.
-        expected: regions whose plates are expected here.
+        expected: as in `Observation`.
     """
     usable = None if read is None else usable_read(read)
     if usable is not None:
-        usable = replace(usable, regions=sharpened(usable.regions, expected))
         plate = as_read(plate, usable)
     held_by = carriers(plate.centre, vehicles)
     return Observation(
@@ -185,6 +185,7 @@ def observed(
         score=min(1.0, plate.detection.score),
         attempted=read is not None,
         read=usable,
+        expected=expected,
         vehicle=held_by[0].detection if held_by else None,
         vehicle_id=held_by[0].id if held_by else None,
         carriers=held_by,

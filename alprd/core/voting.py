@@ -17,7 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.plates import MAX_CHARS, clearly_different, edit_distance, rank_by_format
-from alprd.core.regions import choose_region, region_posterior
+from alprd.core.regions import choose_region, region_posterior, sharpened
 from alprd.core.twins import settle_twins
 from alprd.core.types import ALPHABET, BLANK, Candidate, PlateRead, Region
 
@@ -51,10 +51,17 @@ Posteriors = NDArray[np.float64]
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Ballot:
-    """One read and how much it counts (any positive scale, the same for all ballots)."""
+    """One read and how much it counts.
+
+    Attributes:
+        read: what was read.
+        weight: any positive scale, the same for all ballots.
+        expected: regions whose plates are expected where it was read.
+    """
 
     read: PlateRead
     weight: float
+    expected: Collection[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +80,7 @@ class Vote:
         confidence: probability that all of `published` is right, 0..1.
         candidates: most probable texts, best first; the first is `published`.
         region: None when the reader has no such output or is not sure.
+        region_seen: the same by the reads alone, whatever is expected.
     """
 
     plate: str
@@ -82,6 +90,7 @@ class Vote:
     confidence: float
     candidates: tuple[Candidate, ...]
     region: Region | None
+    region_seen: Region | None
 
 
 def read_weight(read: PlateRead, width_px: float) -> float:
@@ -112,8 +121,10 @@ def vote(ballots: Sequence[Ballot]) -> Vote | None:
     columns = _pool(ballots, weights, reference)
     found = _best_texts(columns)
     as_read = [Candidate(plate=text, confidence=p) for text, (p, _) in found.items()]
-    seen = [ballot.read.regions for ballot in ballots]
-    regions = region_posterior(seen, weights.tolist(), as_read)
+    seen = [b.read.regions for b in ballots]
+    likely = [sharpened(b.read.regions, b.expected) for b in ballots]
+    by_reads = region_posterior(seen, weights.tolist(), as_read)
+    regions = region_posterior(likely, weights.tolist(), as_read) if likely != seen else by_reads
     ranked = rank_by_format(settle_twins(as_read), regions)
     if not ranked:
         return None
@@ -139,6 +150,7 @@ def vote(ballots: Sequence[Ballot]) -> Vote | None:
             if i == 0 or c.confidence * scale >= CANDIDATE_MIN
         ),
         region=choose_region(regions),
+        region_seen=choose_region(by_reads),
     )
 
 

@@ -9,6 +9,7 @@ import pytest
 from alprd.core.types import Detection, PlateEvent, PlateRead
 from support.line import pipeline, show
 from support.plates_in_frames import make_plate, make_read
+from support.replay import Rules
 from support.simulation import times
 
 GB = (("GB", 0.95),)
@@ -24,10 +25,14 @@ def read(text: str, **how: object) -> PlateRead:
 
 
 def drive(
-    seen: Callable[[int, float], Seen], *, cars: bool = True, seconds: float = 2.5
+    seen: Callable[[int, float], Seen],
+    *,
+    cars: bool = True,
+    seconds: float = 2.5,
+    rules: Rules | None = None,
 ) -> list[PlateEvent]:
     """A car drives down the picture and away; `seen` gets the frame's number and its plate's y."""
-    line, events = pipeline(), []
+    line, events = pipeline(rules), []
     show(line, -1.0, others=[car(100.0)])  # this camera's detector reports vehicles
     for i, t_s in enumerate(times(0.0, seconds, 10.0)):
         y = 300.0 + 100.0 * t_s
@@ -79,6 +84,15 @@ def test_two_such_plates_after_each_other_are_two_passes() -> None:
 )
 def test_what_is_less_than_sure_is_not_published(seen: Callable[[int, float], Seen]) -> None:
     assert [e.plate for e in drive(seen) if len(e.plate or "") < 3] == []
+
+
+def test_that_a_country_is_expected_does_not_make_its_plate_of_a_badge() -> None:
+    rules = Rules(regions=("GB",))
+    for share in (0.3, 0.45, 0.7):
+        regions = (("GB", share), ("unknown", 1.0 - share))
+        seen = drive(lambda _, y, r=regions: plate(y, "A1", regions=r), rules=rules)  # type: ignore[misc]
+        assert seen == []
+    assert [e.plate for e in drive(lambda _, y: plate(y, "A1"), rules=rules)] == ["A1"]
 
 
 def test_on_no_vehicle_two_characters_are_lettering() -> None:

@@ -74,6 +74,18 @@ def test_the_readers_own_doubt_caps_the_confidence() -> None:
     assert poll(make_read(sure=0.999, quality=None)).confidence > 0.9
 
 
+def test_what_is_expected_of_the_region_is_told_from_what_was_seen_of_it() -> None:
+    read = make_read("PLATE1X", regions=(("MC", 0.45), ("SM", 0.55)))
+    found = vote([Ballot(read=read, weight=1.0, expected=("MC",))])
+    plain = vote([Ballot(read=read, weight=1.0)])
+    assert found is not None
+    assert plain is not None
+    assert found.region is not None
+    assert found.region_seen is not None
+    assert (found.region.code, found.region_seen.code) == ("MC", "SM")
+    assert found.region_seen == plain.region_seen == plain.region
+
+
 def test_clearly_different_reads_are_left_out_of_the_vote() -> None:
     found = poll(make_read(), make_read("34A36837"), make_read())
     assert found.plate == "LS15EBC"
