@@ -85,18 +85,19 @@ class CameraPipeline:
         name_pass: NamePass | None = None,
     ) -> None:
         self._camera_id = camera_id
+        self._ledger = Ledger()
+        self._frame_t_s = self._frame_before_t_s = -math.inf
+        self._places = places
         self.retune(settings, roi, speed=speed, places=places)
         self._new_event_id = new_event_id
         self._name_pass = name_pass or (lambda _, at: new_event_id(at))
         self._tracks: tuple[Track, ...] = ()
         self._fleet = Fleet()
-        self._ledger = Ledger()
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
         self._ended: tuple[Track, ...] = ()
         self._next_id = 1
         # What `select` left out of frames that have not been stepped yet.
         self._resting: dict[tuple[int, float], frozenset[Quad]] = {}
-        self._frame_t_s = self._frame_before_t_s = -math.inf
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -131,10 +132,11 @@ class CameraPipeline:
         speed: SpeedMeter | None = None,
         places: Places = NOWHERE,
     ) -> None:
-        """Go by other settings from the next frame on; what is followed is followed on."""
+        """Go by other settings, and see by new lines, from the next frame on; follow on."""
         self._rules = settings
         self._speed = speed
-        self._places = places
+        self._ledger.begin({x.name for x in places.lines if x not in self._places.lines})
+        self._places = places.instead_of(self._places, self._frame_t_s)
         self._roi = None if roi is None else tuple(roi)
 
     def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
@@ -213,7 +215,7 @@ class CameraPipeline:
         """The stream has ended: all tracks end now. The pipeline can be used again afterwards."""
         events = self._end(self._tracks)
         events += self._leave(self._fleet.tracks)
-        self._tracks, self._ended = (), ()
+        self._tracks, self._ended, self._places = (), (), self._places.anew()
         self._frame_t_s = self._frame_before_t_s = -math.inf
         return events
 

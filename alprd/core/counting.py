@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from itertools import pairwise
+from types import MappingProxyType
 from typing import Final, Protocol
 
 from alprd.core.geometry import in_polygon
@@ -71,6 +72,26 @@ class Places:
 
     lines: tuple[LineRules, ...] = ()
     zones: tuple[ZoneRules, ...] = ()
+    since: Mapping[str, float] = field(default_factory=dict)
+    """When lines came that were not there from the start: what was before does not count."""
+
+    def instead_of(self, old: Places, t_s: float) -> Places:
+        """These from then on; lines that are new or not as they were begin to count then."""
+        since = {
+            line.name: old.since.get(line.name, -math.inf) if line in old.lines else t_s
+            for line in self.lines
+        }
+        return replace(self, since=since)
+
+    def anew(self) -> Places:
+        """The same for a stream that begins: its time may be another."""
+        return replace(self, since={})
+
+    def crossed(
+        self, path: Sequence[PathPoint], frame_size: tuple[int, int]
+    ) -> tuple[Crossing, ...]:
+        """Where the path went over the lines while they were there, see `crossings`."""
+        return crossings(path, self.lines, frame_size, since=self.since)
 
 
 NOWHERE: Final = Places()
@@ -86,7 +107,11 @@ class LineCount:
 
 
 def crossings(
-    path: Sequence[PathPoint], lines: Iterable[LineRules], frame_size: tuple[int, int]
+    path: Sequence[PathPoint],
+    lines: Iterable[LineRules],
+    frame_size: tuple[int, int],
+    *,
+    since: Mapping[str, float] = MappingProxyType({}),
 ) -> tuple[Crossing, ...]:
     """Where the path went over lines, oldest first.
 
@@ -96,8 +121,13 @@ def crossings(
         path: oldest first.
         lines: in any order; of two that are crossed at once the first one comes first.
         frame_size: (width, height), pixels.
+        since: by name, from when on a line sees anything; a whole path goes over the others.
     """
-    found = [c for line in lines for c in _over(path, line, frame_size)]
+    found = [
+        crossing
+        for line in lines
+        for crossing in _over(_from(path, since.get(line.name, -math.inf)), line, frame_size)
+    ]
     return tuple(sorted(found, key=lambda crossing: crossing.t_s))
 
 
@@ -143,6 +173,12 @@ def count(known: Mapping[str, LineCount], crossed: Iterable[Crossing]) -> dict[s
             wrong_way=before.wrong_way + crossing.wrong_way,
         )
     return counts
+
+
+def _from(path: Sequence[PathPoint], t_s: float) -> Sequence[PathPoint]:
+    if not path or path[0].t_s >= t_s:
+        return path
+    return [point for point in path if point.t_s >= t_s]
 
 
 def _over(

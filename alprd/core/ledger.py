@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Final
 
-from alprd.core.counting import LineCount, Places, count, crossings
+from alprd.core.counting import LineCount, Places, count
 from alprd.core.tracking import Track
 from alprd.core.types import Crossing
 
@@ -45,8 +45,14 @@ class Ledger:
     def enter_track(self, track: Track, places: Places) -> bool:
         """Count what a track with a verdict crossed; whether it is now first on a wrong way."""
         known = {c.line for c in self._of.get(track.pass_id, ()) if c.wrong_way}
-        new = self.enter(track.pass_id, crossings(track.path, places.lines, track.last.frame_size))
+        new = self.enter(track.pass_id, places.crossed(track.path, track.last.frame_size))
         return any(c.wrong_way and c.line not in known for c in new)
+
+    def begin(self, lines: Collection[str]) -> None:
+        """These lines are not where they were: nobody has crossed them yet; their counts stay."""
+        self._of = {
+            k: tuple(c for c in crossed if c.line not in lines) for k, crossed in self._of.items()
+        }
 
     def keep(self, pass_ids: Collection[int]) -> None:
         """Forget all other passes; their counts stay."""

@@ -9,7 +9,7 @@ from itertools import pairwise
 from statistics import median
 from typing import Protocol
 
-from alprd.core.counting import NOWHERE, Places, crossings, in_or_out, visits
+from alprd.core.counting import NOWHERE, Places, in_or_out, visits
 from alprd.core.motion import direction_of, stands_still
 from alprd.core.observe import Observation
 from alprd.core.tracking import PathPoint, Track
@@ -166,7 +166,7 @@ def _whereabouts(
     frame_size: tuple[int, int],
 ) -> _Whereabouts:
     """Lines and zones by the path, and what they say of in and out."""
-    crossed = crossings(path, places.lines, frame_size)
+    crossed = places.crossed(path, frame_size)
     visited = visits(path, places.zones, frame_size)
     if direction is not None:
         direction = replace(direction, zone=in_or_out(crossed, visited))
