@@ -123,9 +123,11 @@ def crossings(
         frame_size: (width, height), pixels.
         since: by name, from when on a line sees anything; a whole path goes over the others.
     """
+    corners = _corners(path)
     found = [
         crossing
         for line in lines
+        if _divides(line, corners, frame_size)
         for crossing in _over(_from(path, since.get(line.name, -math.inf)), line, frame_size)
     ]
     return tuple(sorted(found, key=lambda crossing: crossing.t_s))
@@ -173,6 +175,19 @@ def count(known: Mapping[str, LineCount], crossed: Iterable[Crossing]) -> dict[s
             wrong_way=before.wrong_way + crossing.wrong_way,
         )
     return counts
+
+
+def _corners(path: Sequence[PathPoint]) -> tuple[PointPx, ...]:
+    """Of the upright box around a path."""
+    xs, ys = [p.x_px for p in path], [p.y_px for p in path]
+    return tuple((x, y) for x in (min(xs), max(xs)) for y in (min(ys), max(ys))) if path else ()
+
+
+def _divides(line: LineRules, corners: Iterable[PointPx], frame_size: tuple[int, int]) -> bool:
+    """Whether a path with these corners may have been on both sides: few need a closer look."""
+    (ax, ay), (bx, by) = (_pixels(point, frame_size) for point in line.points)
+    sides = [(bx - ax) * (y - ay) - (by - ay) * (x - ax) for x, y in corners]
+    return any(side >= 0.0 for side in sides) and any(side <= 0.0 for side in sides)
 
 
 def _from(path: Sequence[PathPoint], t_s: float) -> Sequence[PathPoint]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import pytest
 
-from alprd.core.counting import LineCount, count, crossings, in_or_out, visits
+from alprd.core.counting import LineCount, _over, count, crossings, in_or_out, visits
 from alprd.core.tracking import PathPoint
 from alprd.core.types import Crossing, ZoneVisit
 
@@ -146,3 +147,20 @@ def test_a_fast_vehicle_has_crossed_with_one_point_just_beyond_the_line(
 
 def test_a_vehicle_that_stops_just_beyond_a_line_has_not_crossed_it_yet() -> None:
     assert crossed(*((500, y) for y in (376, 440, 480, 496, 503, 504, 503, 504))) == []
+
+
+@pytest.mark.parametrize("inwards", ["up", "down", "left", "right"])
+def test_the_lines_that_are_not_looked_at_closely_were_not_crossed(inwards: str) -> None:
+    """Wandering paths, some of a single point, and lines of any slope, as long as one likes."""
+    rng = np.random.default_rng(7)
+    told = 0
+    for _ in range(300):
+        steps = rng.normal(0.0, rng.choice([2.0, 60.0]), (int(rng.integers(1, 30)), 2))
+        way = path(*map(tuple, rng.uniform(0.0, 1000.0, 2) + steps.cumsum(axis=0)))
+        ends = rng.uniform(-0.2, 1.2, (2, 2)).round(1)
+        line = Line(points=tuple(map(tuple, ends.tolist())), inwards=inwards)
+        found = crossings(way, [line], SIZE)
+        assert found == tuple(_over(way, line, SIZE))
+        told += len(found)
+    assert told > 20
+    assert crossings([], [Line()], SIZE) == ()
