@@ -125,7 +125,7 @@ def vote(ballots: Sequence[Ballot]) -> Vote | None:
     likely = [sharpened(b.read.regions, b.expected) for b in ballots]
     by_reads = region_posterior(seen, weights.tolist(), as_read)
     regions = region_posterior(likely, weights.tolist(), as_read) if likely != seen else by_reads
-    ranked = rank_by_format(settle_twins(as_read), regions)
+    ranked = rank_by_format(settle_twins(as_read, regions), regions)
     if not ranked:
         return None
     plate, best = as_read[0].plate, ranked[0]
