@@ -212,10 +212,18 @@ def usable_read(read: PlateRead) -> PlateRead | None:
 
 
 def as_read(plate: Plate, read: PlateRead) -> Plate:
-    """The plate where the reader saw its corners; as it was detected where that is no plate."""
+    """The plate where the reader saw its corners.
+
+    As it was detected where that is no plate, or lies outside the box that was detected.
+    """
     if plate.detection.quad is read.quad:
         return plate
-    return _plate(replace(plate.detection, quad=read.quad)) or plate
+    corrected = _plate(replace(plate.detection, quad=read.quad))
+    if corrected is None:
+        return plate
+    x1, y1, x2, y2 = plate.detection.box
+    x, y = corrected.centre
+    return corrected if x1 <= x < x2 and y1 <= y < y2 else plate
 
 
 def carriers(centre: PointPx, vehicles: Sequence[Carrier]) -> tuple[Carrier, ...]:

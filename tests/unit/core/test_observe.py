@@ -10,6 +10,7 @@ import pytest
 
 from alprd.core.observe import (
     Carrier,
+    as_read,
     carriers,
     observed,
     plausible_plates,
@@ -138,3 +139,13 @@ def test_a_plate_is_where_the_reader_saw_its_corners_if_that_is_a_plate() -> Non
     assert seen(replace(make_read("A"), quad=corners)) == (600, 400, 100)
     assert seen(replace(make_read(), quad=corners[::-1].copy())) == (600, 400, 100)
     assert seen(replace(make_read(), quad=corners * np.float32(np.nan))) == (600, 400, 100)
+
+
+def test_a_reader_that_sees_the_corners_elsewhere_moves_no_plate() -> None:
+    (plate,) = plausible_plates([make_plate()], frame_size=SIZE, roi=None)
+    near = replace(make_read(), quad=(np.array(plate.quad) + 3.0).astype(np.float32))
+    far = replace(make_read(), quad=(np.array(plate.quad) + 500.0).astype(np.float32))
+    nowhere = replace(make_read(), quad=np.full((4, 2), np.nan, np.float32))
+    assert as_read(plate, near).centre == pytest.approx((plate.centre[0] + 3, plate.centre[1] + 3))
+    assert as_read(plate, far) is plate
+    assert as_read(plate, nowhere) is plate
