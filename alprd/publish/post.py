@@ -9,7 +9,9 @@ from typing import Final
 
 from alprd.publish.message import Message
 
-CAPACITY: Final = 500
+CAPACITY: Final = 4000
+"""A burst of commands comes faster than a busy broker acknowledges their answers; at the most that
+one answer may hold, they take 10 MB."""
 
 
 class Post:
