@@ -3,12 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alprd.core.types import CameraStatus, Detection, EndOfStream, Frame, PlateEvent, PlateRead
+from alprd.core.types import (
+    CameraStatus,
+    Detection,
+    EndOfStream,
+    Frame,
+    FrameImage,
+    PlateEvent,
+    PlateRead,
+)
 
 Clock = Callable[[], float]
 """Seconds on a monotonic axis."""
@@ -70,14 +78,36 @@ class FrameSink(Protocol):
 class Detector(Protocol):
     """Finds plates and vehicles."""
 
-    def detect(self, images: Sequence[ImageU8]) -> list[list[Detection]]:
+    def detect(self, images: Sequence[FrameImage]) -> list[list[Detection]]:
         """Detections of each image, best score first, in the image's own pixels."""
+
+
+class PendingDetections(Protocol):
+    """Detections that are being worked out elsewhere (on a GPU)."""
+
+    def result(self) -> list[list[Detection]]:
+        """What `detect` would have returned, or raised; waits for it. Called once."""
+
+
+@runtime_checkable
+class SubmittingDetector(Detector, Protocol):
+    """A detector whose work goes on while its caller does something else.
+
+    Two submissions may pend at once, and `detect` may be called while one does. One that is never
+    asked for its result costs nothing but its work.
+    """
+
+    def submit(self, images: Sequence[ImageU8]) -> PendingDetections:
+        """Begin to detect. The images must not change before the result is there.
+
+        May raise what `detect` raises; then nothing was begun.
+        """
 
 
 class PlateReader(Protocol):
     """Reads rectified plates."""
 
-    def read(self, plates: Sequence[tuple[ImageU8, Detection, float]]) -> list[PlateRead]:
+    def read(self, plates: Sequence[tuple[FrameImage, Detection, float]]) -> list[PlateRead]:
         """One read per (full frame image, plate detection with quad, t_s), in that order.
 
         All crops go through the network in one batched call (split only at the model's maximum).
