@@ -273,7 +273,7 @@ class _Daemon:
             book=self._book,
             publisher=self._publisher,
             heartbeats=self._heartbeats,
-            errands=errands.run,
+            errands=errands,
             on_failure=lambda error: self._fail("inference", error),
         )
 

@@ -29,6 +29,12 @@ class Errands:
         self._waiting: deque[tuple[Future[Any], Callable[[], Any]]] = deque()
         self._closed = False
 
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to do."""
+        with self._lock:
+            return bool(self._waiting)
+
     def ask(self, work: Callable[[], _T], timeout_s: float) -> _T:
         """Have the thread do it; returns or raises what `work` does. Never called by itself.
 

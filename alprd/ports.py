@@ -97,7 +97,7 @@ class SubmittingDetector(Detector, Protocol):
     asked for its result costs nothing but its work.
     """
 
-    def submit(self, images: Sequence[ImageU8]) -> PendingDetections:
+    def submit(self, images: Sequence[FrameImage]) -> PendingDetections:
         """Begin to detect. The images must not change before the result is there.
 
         May raise what `detect` raises; then nothing was begun.

@@ -11,6 +11,7 @@ from alprd.cameras.taken import TakenFrames
 from alprd.cameras.tap import FrameTap
 from alprd.cameras.thread import CameraThread
 from alprd.config import CameraSettings, Settings
+from alprd.errands import Errands
 from alprd.extras import Extras
 from alprd.host.heartbeats import Heartbeats
 from alprd.inference.models import Models
@@ -34,7 +35,7 @@ class Sight:
         book: is told the cameras' states.
         publisher: takes away what a removed camera left.
         heartbeats: expects signs of life of every camera and of inference.
-        errands: called by the inference thread between batches.
+        errands: for the inference thread, between batches.
         on_failure: called when the inference thread fails.
     """
 
@@ -48,7 +49,7 @@ class Sight:
         book: CameraBook,
         publisher: PublisherThread,
         heartbeats: Heartbeats,
-        errands: Callable[[], None],
+        errands: Errands,
         on_failure: Callable[[Exception], None],
     ) -> None:
         self._settings = settings

@@ -41,9 +41,13 @@ class StageFigures:
         """
         started_s = self._clock()
         yield
+        self.note(stage, self._clock() - started_s, items)
+
+    def note(self, stage: str, seconds: float, items: int) -> None:
+        """Note how long a stage took for a batch that came to it in pieces; arguments as above."""
         if items:
             with self._lock:
-                self._seconds[stage].append((self._clock() - started_s) / items)
+                self._seconds[stage].append(seconds / items)
 
     def count(self, what: str, number: int) -> None:
         """Add to a counter."""

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from alprd.core.types import Detection, EndOfStream, Frame, PlateEvent, PlateRead
+from alprd.inference.batches import Batch, Lookout
 from alprd.inference.figures import StageFigures
 from alprd.inference.models import Models
 from alprd.inference.preprocess import ImageError
@@ -69,6 +70,20 @@ class Pipeline(Protocol):
         """Ends all tracks."""
 
 
+class Errands(Protocol):
+    """What others ask of the thread that has the models."""
+
+    @property
+    def waiting(self) -> bool:
+        """Whether there is something to do."""
+
+    def run(self) -> None:
+        """Do what waits."""
+
+
+_Replacement = tuple[Mapping[str, Pipeline], frozenset[str], tuple[Callable[[], None], ...]]
+
+
 class InferenceThread:
     """Runs from entering until the mux is closed and drained, or until a model fails.
 
@@ -83,7 +98,7 @@ class InferenceThread:
             read as fast as possible).
         on_failure: called once, from this thread, when it ends because of an error.
         clock: monotonic seconds.
-        errands: called between batches: does what others ask of the thread that has the models.
+        errands: run between batches, while the models work on nothing.
         drain_timeout_s: how long leaving the context waits for the frames still in the mux.
     """
 
@@ -99,11 +114,10 @@ class InferenceThread:
         live: Collection[str],
         on_failure: Callable[[Exception], None] | None = None,
         clock: Clock = time.monotonic,
-        errands: Callable[[], None] = lambda: None,
+        errands: Errands | None = None,
         drain_timeout_s: float = 10.0,
     ) -> None:
         self.failed: Exception | None = None
-        self._models = models
         self._mux = mux
         self._pipelines = dict(pipelines)
         self._beat = beat
@@ -114,12 +128,18 @@ class InferenceThread:
         self._errands = errands
         self._drain_timeout_s = drain_timeout_s
         self._figures = StageFigures(clock)
+        self._lookout = Lookout(
+            models.detector,
+            models.reader,
+            figures=self._figures,
+            clock=clock,
+            complain=self._complain,
+        )
         self._unsaved = UnsavedEvents(sink, clock)
         self._last_frame: dict[str, tuple[float, float]] = {}
         self._complained_at_s: dict[str, float] = {}
         self._replacement_lock = threading.Lock()
-        self._replacement: tuple[Mapping[str, Pipeline], frozenset[str]] | None = None
-        self._changes: list[Callable[[], None]] = []
+        self._replacement: _Replacement | None = None
         self._abandoned = threading.Event()
         # A call into a hung driver must not keep the process alive: a daemon thread.
         self._thread = threading.Thread(target=self._run, name="inference", daemon=True)
@@ -164,8 +184,8 @@ class InferenceThread:
             changes: called then by the thread that the pipelines belong to, each one once.
         """
         with self._replacement_lock:
-            self._replacement = (dict(pipelines), frozenset(live))
-            self._changes += changes
+            before = () if self._replacement is None else self._replacement[2]
+            self._replacement = (dict(pipelines), frozenset(live), (*before, *changes))
 
     def figures(self) -> dict[str, Any]:
         """Counters and stage times for health; callable from any thread."""
@@ -193,14 +213,48 @@ class InferenceThread:
             self.failed = self.failed or error
 
     def _serve(self) -> None:
-        while not self._mux.closed and not self._abandoned.is_set():
+        waiting: Batch | None = None  # begun, and being worked on while others are looked at
+        while (waiting or not self._mux.closed) and not self._abandoned.is_set():
             self._beat()
             self._unsaved.retry()
-            items = self._mux.take(self._max_batch, WAIT_S)
-            self._apply_replacement()
-            self._process(items)
-            self._tick_silent_cameras()
-            self._errands()
+            items = self._take(0.0 if waiting else WAIT_S)
+            replacement = self._take_replacement()
+            if replacement is not None:
+                if waiting:  # it was begun for the pipelines that go
+                    self._conclude(waiting)
+                    waiting = None
+                self._apply(*replacement)
+            waiting = self._advance(waiting, items)
+            self._tick_silent_cameras(waiting)
+            if self._errands is not None and self._errands.waiting:
+                # The models do one thing at a time for whoever else asks them.
+                if waiting:
+                    self._conclude(waiting)
+                    waiting = None
+                self._errands.run()
+
+    def _take(self, timeout_s: float) -> Sequence[Frame | EndOfStream]:
+        if self._mux.closed:
+            return ()
+        return self._mux.take(self._max_batch, timeout_s)
+
+    def _advance(self, waiting: Batch | None, items: Sequence[Frame | EndOfStream]) -> Batch | None:
+        """Begin with the items, then look at what was begun before; what is to be looked at next.
+
+        Nothing is held back for company: when no item came, or the detector cannot work by itself,
+        nothing is left to wait.
+        """
+        known = [item for item in items if item.camera_id in self._pipelines]
+        try:
+            begun = self._lookout.begin(known) if known else None
+        finally:
+            # Also when the detector fails: these frames were begun before.
+            if waiting:
+                self._conclude(waiting)
+        if begun and not begun.pending:
+            self._conclude(begun)
+            return None
+        return begun
 
     def _end(self) -> None:
         for pipeline in self._pipelines.values():
@@ -221,13 +275,17 @@ class InferenceThread:
             self._unsaved.add(events)
         self._beat()  # each camera of a batch may have to wait for the disk
 
-    def _apply_replacement(self) -> None:
+    def _take_replacement(self) -> _Replacement | None:
         with self._replacement_lock:
             replacement, self._replacement = self._replacement, None
-            changes, self._changes = self._changes, []
-        if replacement is None:
-            return
-        pipelines, live = replacement
+            return replacement
+
+    def _apply(
+        self,
+        pipelines: Mapping[str, Pipeline],
+        live: frozenset[str],
+        changes: Iterable[Callable[[], None]],
+    ) -> None:
         for camera_id, pipeline in self._pipelines.items():
             if pipelines.get(camera_id) is not pipeline:
                 self._finish(pipeline)
@@ -237,30 +295,21 @@ class InferenceThread:
         for change in changes:
             change()
 
-    def _process(self, items: Sequence[Frame | EndOfStream]) -> None:
-        if not items:
-            return
-        frames = [
-            item for item in items if isinstance(item, Frame) and item.camera_id in self._pipelines
-        ]
-        arrived_s = self._clock()
-        self._figures.count("frames", len(frames))
-        with self._figures.timed("detect", len(frames)):
-            detected = self._detect(frames)
+    def _conclude(self, batch: Batch) -> None:
+        """Look at a batch: detections, reads, tracks, events."""
+        self._figures.count("frames", len(batch.frames))
+        detected = self._lookout.detections(batch)
         self._beat()
         usable = [
             (frame, detections)
-            for frame, detections in zip(frames, detected, strict=True)
+            for frame, detections in zip(batch.frames, detected, strict=True)
             if detections is not None
         ]
         selected = [
             self._pipelines[frame.camera_id].select(frame, detections)
             for frame, detections in usable
         ]
-        plates = sum(map(len, selected))
-        self._figures.count("plates", plates)
-        with self._figures.timed("read", plates):
-            read = self._read([frame for frame, _ in usable], selected)
+        read = self._lookout.reads([frame for frame, _ in usable], selected)
         self._beat()
         for (frame, detections), reads in zip(usable, read, strict=True):
             if reads is None:
@@ -268,52 +317,17 @@ class InferenceThread:
             with self._figures.timed("track", 1):
                 events = self._pipelines[frame.camera_id].step(frame, detections, reads)
             # Only now: for its vehicles a camera whose frames are all broken is a silent one.
-            self._last_frame[frame.camera_id] = (frame.t_s, arrived_s)
+            self._last_frame[frame.camera_id] = (frame.t_s, batch.taken_s)
             self._store(events)
-        for item in items:
-            # The mux gives one item per camera, so the end never overtakes the last frame.
-            if isinstance(item, EndOfStream) and item.camera_id in self._pipelines:
-                self._finish(self._pipelines[item.camera_id])
-                self._last_frame.pop(item.camera_id, None)
+        for camera_id in batch.ended:
+            self._finish(self._pipelines[camera_id])
+            self._last_frame.pop(camera_id, None)
 
-    def _detect(self, frames: Sequence[Frame]) -> list[list[Detection] | None]:
-        """Per frame its detections; None for a frame that cannot be processed."""
-        if not frames:
-            return []
-        try:
-            return list(self._models.detector.detect([frame.image for frame in frames]))
-        except ImageError as error:
-            if len(frames) > 1:  # one bad frame must not cost the others theirs
-                return [self._detect([frame])[0] for frame in frames]
-            self._complain(frames[0], error)
-            return [None]
-
-    def _read(
-        self, frames: Sequence[Frame], selected: Sequence[Sequence[Detection]]
-    ) -> list[list[PlateRead] | None]:
-        """Per frame one read per selected plate; None for a frame that cannot be processed."""
-        plates = [
-            (frame.image, plate, frame.t_s)
-            for frame, chosen in zip(frames, selected, strict=True)
-            for plate in chosen
-        ]
-        if not plates:
-            return [[] for _ in frames]
-        try:
-            reads = iter(self._models.reader.read(plates))
-            return [[next(reads) for _ in chosen] for chosen in selected]
-        except ImageError as error:
-            if len(frames) > 1:
-                return [
-                    self._read([frame], [chosen])[0]
-                    for frame, chosen in zip(frames, selected, strict=True)
-                ]
-            self._complain(frames[0], error)
-            return [None]
-
-    def _tick_silent_cameras(self) -> None:
+    def _tick_silent_cameras(self, waiting: Batch | None) -> None:
         now_s = self._clock()
         for camera_id, (frame_t_s, arrived_s) in self._last_frame.items():
+            if waiting and waiting.has(camera_id):
+                continue  # it is not silent: its time goes on with that frame
             if camera_id in self._live and now_s - arrived_s >= SILENCE_S:
                 # The camera's own axis goes on at the pace of ours.
                 self._store(self._pipelines[camera_id].tick(frame_t_s + now_s - arrived_s))
