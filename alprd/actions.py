@@ -18,7 +18,7 @@ from alprd.inference.models import Models
 from alprd.inference.preprocess import ImageError
 from alprd.pictures import picture_message, plate_quad
 from alprd.policy.sink import Policy
-from alprd.ports import EngineError
+from alprd.ports import CameraError, EngineError
 from alprd.publish.thread import PublisherThread
 from alprd.remote import Action, CommandFailedError
 
@@ -160,18 +160,18 @@ class Actions:
             )
         try:
             payload = self._jpeg(frame)
-        except (JpegError, ImageError) as error:
+        except (JpegError, ImageError, CameraError) as error:
             raise CommandFailedError(f"{error}; see the camera's source") from error
         topic = f"{settings.mqtt.prefix}/{camera_id}/snapshot"
         captured_at = format_time(frame.captured_at)
         # As the pictures of events: on a slow line it must not keep events waiting.
         self._publisher.send_picture(picture_message(topic, payload, captured_at=captured_at))
-        height, width = frame.image.shape[:2]
+        width, height = frame.size
         return {
             "topic": topic,
             "bytes": len(payload),
-            "width": int(width),
-            "height": int(height),
+            "width": width,
+            "height": height,
             "captured_at": captured_at,
         }
 
@@ -186,7 +186,7 @@ class Actions:
             else ()
         )
         cut = Cut(
-            image=frame.image,
+            image=frame.host_image(),
             origin=(0, 0),
             own=None,
             plates=tuple(plate_quad(each) for each in found if each.label == PLATE_LABEL),
@@ -195,6 +195,6 @@ class Actions:
         return encode_cut(
             cut,
             plates="covered" if hides else "shown",
-            max_width_px=frame.image.shape[1],
+            max_width_px=frame.size[0],
             quality=JPEG_QUALITY,
         ).data

@@ -228,14 +228,13 @@ def _of_clip(
         seen = 0
         while frames := list(islice(iter(source.read, None), CLIP_BATCH)):
             if job.output is not None and writer is None:
-                height, width = frames[0].image.shape[:2]
                 writer = stack.enter_context(
-                    ClipWriter(job.output.clip_path(path), (width, height), fps)
+                    ClipWriter(job.output.clip_path(path), frames[0].size, fps)
                 )
             for frame, detections, events in _steps(frames, pipeline, job.models):
                 if writer is not None:
                     marks = _vehicle_marks(detections) + _track_marks(pipeline.tracks, frame)
-                    writer.write(draw(frame.image, marks))
+                    writer.write(draw(frame.host_image(), marks))
                 yield from events
             seen += len(frames)
             on_progress(min(1.0, seen / frames_in_all) if frames_in_all else None)

@@ -7,11 +7,14 @@ from concurrent.futures import Future
 
 import cv2
 import numpy as np
+import structlog
 
 from alprd.cameras.tap import FrameTap
 from alprd.core.blindness import LONG_SIDE_PX, GreyU8, Picture, Watch
 from alprd.core.types import Frame
-from alprd.ports import ImageU8
+from alprd.ports import CameraError, ImageU8
+
+log = structlog.get_logger()
 
 
 class PictureWatch:
@@ -44,7 +47,7 @@ class PictureWatch:
         for camera_id, watch in self._watches.items():
             asked = self._asked.get(camera_id)
             if asked is not None and asked.done():
-                watch.see(now_s, grey_of(asked.result().image))
+                _see(watch, asked.result(), now_s)
                 asked = None
             if asked is None:
                 self._asked[camera_id] = self._tap.ask(camera_id)
@@ -53,6 +56,15 @@ class PictureWatch:
     def close(self) -> None:
         """Ask for nothing more."""
         self.look((), 0.0)
+
+
+def _see(watch: Watch, frame: Frame, now_s: float) -> None:
+    try:
+        image = frame.host_image()
+    except CameraError as error:  # the next one may come through
+        log.debug("camera.picture_not_seen", camera=frame.camera_id, error=str(error))
+        return
+    watch.see(now_s, grey_of(image))
 
 
 def grey_of(image: ImageU8) -> GreyU8:

@@ -24,7 +24,7 @@ def snapshot(camera: CameraSettings) -> ImageU8:
             frame = source.read()
             if frame is None:
                 break
-            image = frame.image
+            image = frame.host_image()
     finally:
         source.close()
     if image is None:

@@ -144,7 +144,7 @@ def plausible_plates(
 
 def size_of(frame: Frame) -> tuple[int, int]:
     """(width, height), pixels."""
-    return int(frame.image.shape[1]), int(frame.image.shape[0])
+    return frame.size
 
 
 def observed(

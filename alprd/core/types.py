@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -22,6 +23,48 @@ BLANK = len(ALPHABET)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class DeviceSurface:
+    """A picture in the memory of the GPU; only `inference/` looks inside.
+
+    Attributes:
+        format: how it is laid out: "nv12" (luma, and chroma of half the size, in video range),
+            "rgb" or "bgr" (one plane).
+        width, height: pixels; nv12 of an odd size is stored with the next even one.
+        pointers: device addresses in the GPU's primary context: of luma and chroma, of an nv12
+            picture; else of its only plane.
+        pitch: bytes from one row to the next, in every plane.
+        owner: whoever works on the pointers holds this (or the surface); the memory is used again
+            for another picture when nobody does any more.
+        to_host: the picture as (H, W, 3) uint8, BGR, read-only. It copies at its first call and
+            gives the same array from then on; from any thread. Raises `ports.CameraError`.
+    """
+
+    format: str
+    width: int
+    height: int
+    pointers: tuple[int, ...]
+    pitch: int
+    owner: object
+    to_host: Callable[[], NDArray[np.uint8]]
+
+
+FrameImage = NDArray[np.uint8] | DeviceSurface
+"""(H, W, 3) uint8, BGR, read-only, in memory; or a picture that is still on the GPU."""
+
+
+def host_image(image: FrameImage) -> NDArray[np.uint8]:
+    """(H, W, 3) the picture in memory. Raises `ports.CameraError` if a GPU does not give it."""
+    return image.to_host() if isinstance(image, DeviceSurface) else image
+
+
+def image_size(image: FrameImage) -> tuple[int, int]:
+    """(width, height), pixels, wherever the picture is."""
+    if isinstance(image, DeviceSurface):
+        return image.width, image.height
+    return int(image.shape[1]), int(image.shape[0])
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class Frame:
     """One picture of one camera.
 
@@ -31,14 +74,27 @@ class Frame:
         captured_at: aware UTC wall time, for people.
         t_s: seconds on the camera's own steady axis (monotonic clock for live sources, the
             stream's presentation time for files); the only time that speeds and time-outs use.
-        image: (H, W, 3) uint8, BGR, read-only.
+        image: where the camera's decoder left it; outside `inference/` ask for `host_image()`.
     """
 
     camera_id: str
     seq: int
     captured_at: datetime
     t_s: float
-    image: NDArray[np.uint8]
+    image: FrameImage
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """(width, height), pixels; looks at no pixel."""
+        return image_size(self.image)
+
+    def host_image(self) -> NDArray[np.uint8]:
+        """(H, W, 3) uint8, BGR, read-only; copied from the GPU at most once per frame.
+
+        Raises:
+            ports.CameraError: the GPU does not give it.
+        """
+        return host_image(self.image)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -154,7 +154,7 @@ def _judged(
 ) -> Finding:
     if not seen.frames:
         return problem(name, seen.error or "opened, but no picture came; check source")
-    height, width = seen.frames[-1].image.shape[:2]
+    width, height = seen.frames[-1].size
     said = f"{width} x {height}"
     fps = _fps(camera, seen)
     if fps is not None:
@@ -180,7 +180,7 @@ def _judged(
 
 def _blind(frames: Sequence[Frame]) -> str | None:
     """What most of the pictures suffer from."""
-    verdicts = [judge(look(grey_of(frame.image))) for frame in frames]
+    verdicts = [judge(look(grey_of(frame.host_image()))) for frame in frames]
     return next(
         (text for name, text in _BLIND.items() if verdicts.count(name) * 2 > len(verdicts)), None
     )

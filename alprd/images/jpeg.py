@@ -72,12 +72,16 @@ def cut_out(
         plate: corners of the pass's plate, None for a vehicle without one.
         vehicle: the box around it, None where none was seen.
         plates: corners of every plate in the frame.
+
+    Raises:
+        CameraError: a GPU that has the frame does not give it.
     """
-    height, width = frame.image.shape[:2]
+    width, height = frame.size
     x1, y1, x2, y2 = _clipped(_wanted(crop, plate, vehicle, (width, height)), (width, height))
     whole = (x1, y1, x2, y2) == (0, 0, width, height)
+    image = frame.host_image()
     return Cut(
-        image=frame.image if whole else frame.image[y1:y2, x1:x2].copy(),
+        image=image if whole else image[y1:y2, x1:x2].copy(),
         origin=(x1, y1),
         own=plate,
         plates=tuple(plates),

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from alprd.core.decode import DetectorRules, decode_detections
-from alprd.core.types import Detection
+from alprd.core.types import Detection, FrameImage
 from alprd.inference.manifest import DetectorManifest
 from alprd.inference.network import Network, Shape, check_outputs
-from alprd.inference.preprocess import InputBatch
-from alprd.ports import EngineError, ImageU8
+from alprd.inference.preprocess import InputBatch, on_host
+from alprd.ports import EngineError
 
 
 def detector_outputs(manifest: DetectorManifest) -> Mapping[str, Shape]:
@@ -41,7 +41,7 @@ class NetworkDetector:
             max_detections=decoder.max_detections,
         )
 
-    def detect(self, images: Sequence[ImageU8]) -> list[list[Detection]]:
+    def detect(self, images: Sequence[FrameImage]) -> list[list[Detection]]:
         """Detections of each image, best score first, in the image's own pixels.
 
         Raises:
@@ -53,8 +53,10 @@ class NetworkDetector:
             found.extend(self._detect_batch(images[start : start + self._input.max_batch]))
         return found
 
-    def _detect_batch(self, images: Sequence[ImageU8]) -> list[list[Detection]]:
-        placements = [self._input.fill_fitted(row, image) for row, image in enumerate(images)]
+    def _detect_batch(self, images: Sequence[FrameImage]) -> list[list[Detection]]:
+        placements = [
+            self._input.fill_fitted(row, on_host(image)) for row, image in enumerate(images)
+        ]
         outputs = self._network.run(self._input.rows, len(images))
         check_outputs(outputs, self._shapes, len(images), self._origin)
         cells = {name: outputs[name].shape[1] for name in self._shapes}

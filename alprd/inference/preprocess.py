@@ -10,8 +10,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.decode import Placement, letterbox, stretch
+from alprd.core.types import FrameImage, host_image
 from alprd.inference.manifest import InputSpec
-from alprd.ports import ImageU8
+from alprd.ports import CameraError, ImageU8
 
 _SUPERSAMPLING_MAX = 8  # beyond it a plate is so large that aliasing no longer hurts
 
@@ -27,6 +28,18 @@ def check_image(image: ImageU8) -> None:
             f"a frame of shape {image.shape} and type {image.dtype} is no (height, width, 3) "
             "uint8 picture"
         )
+
+
+def on_host(image: FrameImage) -> ImageU8:
+    """The picture where the CPU can work on it: the one place that asks the GPU for it here.
+
+    Raises:
+        ImageError: the GPU does not give it.
+    """
+    try:
+        return host_image(image)
+    except CameraError as error:
+        raise ImageError(str(error)) from error
 
 
 @contextmanager

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from alprd.core.decode import class_order, decode_regions, decode_slots
 from alprd.core.geometry import is_clockwise_convex
-from alprd.core.types import Detection, PlateRead
+from alprd.core.types import Detection, FrameImage, PlateRead
 from alprd.inference.manifest import ReaderManifest
 from alprd.inference.network import Network, Shape, check_outputs
 from alprd.inference.preprocess import (
     InputBatch,
     check_image,
+    on_host,
     rectify,
     sharpness,
     unrectified,
@@ -64,7 +65,7 @@ class NetworkReader:
         self._shapes = reader_outputs(manifest)
         self._origin = f"{manifest.name}/{manifest.file}"
 
-    def read(self, plates: Sequence[tuple[ImageU8, Detection, float]]) -> list[PlateRead]:
+    def read(self, plates: Sequence[tuple[FrameImage, Detection, float]]) -> list[PlateRead]:
         """One read per (full frame image, plate detection with quad, t_s), in that order.
 
         Raises:
@@ -73,7 +74,8 @@ class NetworkReader:
         """
         crops: list[ImageU8] = []
         quads: list[NDArray[np.float32]] = []
-        for image, plate, _ in plates:
+        for picture, plate, _ in plates:
+            image = on_host(picture)
             check_image(image)
             quads.append(_corners(plate))
             crops.append(rectify(image, quads[-1], self._size, self._margins))

@@ -9,8 +9,8 @@ from typing import Final
 import numpy as np
 from numpy.typing import NDArray
 
-from alprd.core.types import Detection, PlateRead
-from alprd.ports import ImageU8, PlateReader
+from alprd.core.types import Detection, FrameImage, PlateRead
+from alprd.ports import PlateReader
 
 Quad = NDArray[np.float32]
 
@@ -67,7 +67,7 @@ class SecondLook:
         self._reader = reader
         self._below = below
 
-    def read(self, plates: Sequence[tuple[ImageU8, Detection, float]]) -> list[PlateRead]:
+    def read(self, plates: Sequence[tuple[FrameImage, Detection, float]]) -> list[PlateRead]:
         """One read per (full frame image, plate detection, t_s), with the plate's own corners."""
         reads = self._reader.read(plates)
         cuts = [(index, quad) for index, read in enumerate(reads) for quad in self._cuts(read)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import datetime, timezone
 
 import numpy as np
@@ -11,6 +12,7 @@ from alprd.cameras.pictures import PictureWatch
 from alprd.cameras.taken import TakenFrames
 from alprd.cameras.tap import FrameTap
 from alprd.core.types import Frame
+from support.surfaces import lost_surface
 
 
 def frame(camera_id: str, seq: int = 0, level: int = 0) -> Frame:
@@ -84,3 +86,13 @@ def test_what_inference_takes_is_counted_per_camera() -> None:
     assert mux.dropped("gate") == 1
     taken.close()
     assert taken.closed
+
+
+def test_a_frame_that_the_gpu_does_not_give_is_no_verdict_and_the_next_one_is_asked_for() -> None:
+    tap = FrameTap(FrameMux(["gate"]))
+    watch = PictureWatch(tap, frozen_s=60.0)
+    watch.look(["gate"], 0.0)
+    tap.offer(replace(frame("gate"), image=lost_surface()))
+    assert watch.look(["gate"], 1.0) == {"gate": None}
+    tap.offer(frame("gate"))
+    assert watch.look(["gate"], 2.0) == {"gate": "black"}

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from alprd.core.geometry import Quad
 from alprd.images.jpeg import Cut, Jpeg, JpegError, cut_out, encode_cut, encode_jpeg
 from support.plates_in_frames import make_frame
+from support.surfaces import surface_of
 
 SIZE = (640, 360)
 
@@ -53,6 +54,13 @@ def can_be_read(image: NDArray[np.uint8], plate: Quad, origin: tuple[int, int]) 
         max(0, int(x1) - origin[0]) : int(x2) - origin[0],
     ]
     return int(part.max()) - int(part.min()) > 60
+
+
+def test_a_cut_of_a_frame_on_the_gpu_asks_for_it_and_holds_no_surface() -> None:
+    frame = replace(make_frame(size=SIZE), image=surface_of(picture()))
+    made = cut_out(frame, "plate", plate=OWN, vehicle=None, plates=[OWN])
+    assert (made.image == cut("plate").image).all()
+    assert (cut_out(frame, "frame", plate=OWN, vehicle=None, plates=[]).image == picture()).all()
 
 
 def test_the_whole_frame_is_kept_without_a_copy() -> None:

@@ -14,10 +14,12 @@ from alprd.inference.preprocess import (
     ImageError,
     InputBatch,
     inset,
+    on_host,
     rectify,
     sharpness,
     unrectified,
 )
+from support.surfaces import lost_surface, surface_of
 
 
 def spec(**changes: object) -> InputSpec:
@@ -250,3 +252,11 @@ def test_a_point_seen_in_a_crop_is_found_where_the_frame_shows_it() -> None:
     rows, columns = np.nonzero(crop[..., 0] > 127)
     seen = np.array([[(columns.mean() + 0.5) / 160, (rows.mean() + 0.5) / 64]], np.float32)
     assert unrectified(seen, quad, (0.04, 0.08))[0] == pytest.approx([251.5, 141.5], abs=0.3)
+
+
+def test_a_surface_is_asked_for_its_picture_and_one_that_is_lost_is_a_bad_frame() -> None:
+    picture = np.zeros((4, 6, 3), np.uint8)
+    assert on_host(picture) is picture
+    assert on_host(surface_of(picture)) is picture
+    with pytest.raises(ImageError, match="does not give"):
+        on_host(lost_surface())
