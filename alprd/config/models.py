@@ -104,6 +104,19 @@ class InferenceSettings(Section):
     threads: int = Field(
         default=0, ge=0, le=64, description="CPU threads of ONNX Runtime; 0: one per core"
     )
+    precision: Literal["fp16", "fp32", "int8"] = Field(
+        default="fp16", description="TensorRT: precision of the engines"
+    )
+    workspace_mib: int = Field(
+        default=256,
+        ge=16,
+        le=65536,
+        description="TensorRT: scratch memory that a layer may take on the GPU, MiB",
+    )
+    engines_dir: Path = Field(
+        default=Path("/var/cache/alprd/engines"),
+        description="TensorRT: folder of the plans that `alprd engines build` makes",
+    )
 
 
 RegionCode = Annotated[str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]

@@ -183,6 +183,17 @@ class ReaderSelfTest(Section):
     plate: str = Field(pattern=r"^[A-Z0-9]+$")
 
 
+class Variant(Section):
+    """[variants.fp16] or [variants.int8]: the same network with its precision in the file.
+
+    Inputs and outputs stay float32. TensorRT 10.12 and later builds half precision from the fp16
+    file; INT8 is built from the int8 file (Q/DQ nodes) everywhere.
+    """
+
+    file: FileName
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+
+
 class Manifest(Section):
     """What every manifest holds; `training` and `accuracy` are for people."""
 
@@ -193,6 +204,7 @@ class Manifest(Section):
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     licence: str
     input: InputSpec
+    variants: Mapping[Literal["fp16", "int8"], Variant] = Field(default_factory=dict)
     training: Mapping[str, Any] = Field(default_factory=dict)
     accuracy: Mapping[str, Any] = Field(default_factory=dict)
 
@@ -244,14 +256,34 @@ def load_reader_manifest(name: str, models_dir: Path | None) -> tuple[ReaderMani
     return _parse(ReaderManifest, folder / MANIFEST), folder
 
 
-def load_onnx(manifest: Manifest, folder: Path) -> bytes:
-    """The ONNX file's content, so that what was checked is what runs. Raises EngineError."""
-    path = folder / manifest.file
+def load_manifest(
+    name: str, models_dir: Path | None
+) -> tuple[DetectorManifest | ReaderManifest, Path]:
+    """The manifest of a model of either task and its folder. Raises EngineError."""
+    folder = _find(name, models_dir)
+    path = folder / MANIFEST
+    if _tables(path).get("task") == "read":
+        return _parse(ReaderManifest, path), folder
+    return _parse(DetectorManifest, path), folder
+
+
+def load_onnx(
+    manifest: Manifest, folder: Path, variant: Literal["fp16", "int8"] | None = None
+) -> bytes:
+    """The ONNX file's content, so that what was checked is what runs. Raises EngineError.
+
+    Args:
+        manifest: of the model.
+        folder: where the model lies.
+        variant: None: the model itself; otherwise one that the manifest has.
+    """
+    source = manifest if variant is None else manifest.variants[variant]
+    path = folder / source.file
     onnx = _read(path, "put the model there, or correct the key file in the manifest")
     found = hashlib.sha256(onnx).hexdigest()
-    if found != manifest.sha256:
+    if found != source.sha256:
         raise EngineError(
-            f"{path} has sha256 {found}, but {folder / MANIFEST} says {manifest.sha256}: the file "
+            f"{path} has sha256 {found}, but {folder / MANIFEST} says {source.sha256}: the file "
             "is damaged or another version; restore it, or correct the key sha256 if you replaced "
             "the model on purpose"
         )
@@ -302,12 +334,16 @@ def unreadable(path: Path, error: OSError, remedy: str) -> EngineError:
     )
 
 
-def _parse(kind: type[AnyManifest], path: Path) -> AnyManifest:
+def _tables(path: Path) -> dict[str, Any]:
     text = _read(path, "restore it")
     try:
-        data = tomllib.loads(text.decode("utf-8"))
+        return tomllib.loads(text.decode("utf-8"))
     except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise EngineError(f"{path} is not valid TOML: {error}; correct it") from None
+
+
+def _parse(kind: type[AnyManifest], path: Path) -> AnyManifest:
+    data = _tables(path)
     wanted = kind.model_fields["task"].annotation
     if "task" in data and data["task"] not in get_args(wanted):
         raise EngineError(
