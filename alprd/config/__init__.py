@@ -1,6 +1,6 @@
 """The configuration: its models, and the only reader of files and environment."""
 
-from alprd.config.load import ConfigError, load_settings, public_dump
+from alprd.config.load import ConfigError, load_inference, load_settings, public_dump
 from alprd.config.models import (
     AlertsSettings,
     CameraSettings,
@@ -42,6 +42,7 @@ __all__ = [
     "SpeedSettings",
     "TrackingSettings",
     "TracksSettings",
+    "load_inference",
     "load_settings",
     "public_dump",
 ]

@@ -19,13 +19,13 @@ from pydantic import ValidationError
 
 from alprd.config.environment import VariableError, table_of, variables
 from alprd.config.layers import ConfigError, Layers, Table, camera_name, drop_ins, read_toml
-from alprd.config.models import Settings
+from alprd.config.models import InferenceSettings, Settings
 from alprd.config.plate_lists import read_plates
 from alprd.config.problems import problem_lines
 from alprd.core.lists import PlateListError
 from alprd.core.secrets import MASK, has_credentials, mask_credentials
 
-__all__ = ["ConfigError", "load_settings", "public_dump"]
+__all__ = ["ConfigError", "load_inference", "load_settings", "public_dump"]
 
 DEFAULT_PATH = Path("/etc/alprd/alprd.toml")
 _MAX_SECRET_BYTES = 4096
@@ -72,6 +72,40 @@ def load_settings(
     if settings is None or layers.problems:
         raise ConfigError(list(dict.fromkeys(layers.problems)))
     return settings
+
+
+def load_inference(
+    path: Path | None = None, *, environ: Mapping[str, str] = os.environ
+) -> InferenceSettings:
+    """[inference] alone, for what is done before there are cameras; defaults without a file.
+
+    Args:
+        path: as for `load_settings`.
+        environ: the environment variables.
+
+    Raises:
+        ConfigError: a file cannot be read, or what is wrong in [inference].
+    """
+    layers = Layers()
+    named = path is not None or bool(environ.get("ALPRD_CONFIG_FILE"))
+    if named or os.path.lexists(main_file(path, environ=environ)):
+        _lay_files(layers, path, environ, None)
+    _lay_environment(layers, environ)
+    # What else there is may be wrong, and shall stand in nobody's way here.
+    layers.problems.clear()
+    kept = {key: value for key, value in layers.data.items() if key == "inference"}
+    layers.data.clear()
+    layers.data.update(kept)
+    layers.data["cameras"] = [{"id": "none", "source": "/dev/null"}]
+    settings = None
+    try:
+        text = json.dumps(layers.data, default=str)
+        settings = Settings.model_validate_json(text, strict=True)
+    except ValidationError as error:
+        layers.problems += problem_lines(error, layers)
+    if settings is None:
+        raise ConfigError(list(dict.fromkeys(layers.problems)))
+    return settings.inference
 
 
 def _lay_files(

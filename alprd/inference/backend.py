@@ -1,22 +1,56 @@
-"""Which backend runs the models; imports none of them, so that asking costs nothing."""
+"""Which backend runs the models, and why; loads neither a model nor a plan."""
 
 from __future__ import annotations
 
+from importlib.util import find_spec
+from typing import Literal
+
 from alprd.config.models import InferenceSettings
+from alprd.inference.engines import Device, configured_engines, find_device
+from alprd.inference.plans import PlanStore
 from alprd.ports import EngineError
 
+Backend = Literal["onnxruntime", "tensorrt"]
 
-def choose_backend(settings: InferenceSettings) -> tuple[str, str]:
+
+def choose_backend(settings: InferenceSettings) -> tuple[Backend, str]:
     """The backend and the reason for it, for people.
 
     Raises:
-        EngineError: the configuration asks for one that this version cannot run.
+        EngineError: TensorRT is asked for and cannot run here as this machine is.
+        EngineUnavailable: it cannot run now; a driver, a GPU or a plan may come.
     """
-    if settings.backend == "tensorrt":
-        raise EngineError(
-            'inference.backend is "tensorrt", which this version of alprd cannot run; set it to '
-            '"auto" or "onnxruntime"'
-        )
     if settings.backend == "onnxruntime":
         return "onnxruntime", "inference.backend asks for it"
-    return "onnxruntime", "it runs on every machine, and this version of alprd has no other"
+    if settings.backend == "tensorrt":
+        device = ready_device(settings)
+        return "tensorrt", f"inference.backend asks for it; {_words(device)}"
+    if find_spec("tensorrt") is None:
+        # The usual machine: no GPU is looked for, and nothing is wrong.
+        return "onnxruntime", "it runs on every machine, and TensorRT is not installed"
+    try:
+        device = ready_device(settings)
+    except EngineError as error:
+        return "onnxruntime", f"TensorRT cannot run: {error}"
+    return "tensorrt", _words(device)
+
+
+def ready_device(settings: InferenceSettings) -> Device:
+    """The device on which both engines of the configuration can run, their plans being there.
+
+    Raises:
+        EngineError: what is missing and the remedy.
+        EngineUnavailable: as above, and it may pass.
+    """
+    device = find_device()
+    store = PlanStore(settings.engines_dir)
+    for each in configured_engines(settings):
+        store.load(each.name, each.identity(device))
+    return device
+
+
+def _words(device: Device) -> str:
+    return (
+        f"TensorRT {device.tensorrt.version} on {device.gpu.name} "
+        f"(compute capability {device.gpu.compute_capability}), plans that fit are there"
+    )

@@ -8,6 +8,9 @@ from typing import Any
 
 from alprd.ports import EngineError, EngineUnavailable
 
+OLDEST_DRIVER = 11_040
+"""CUDA that a driver must run at least: what JetPack 5 brings; older ones refuse our kernels."""
+
 _MIB = 1 << 20
 
 
@@ -32,7 +35,7 @@ def find_gpu() -> Gpu:
     """The first GPU.
 
     Raises:
-        EngineError: PyCUDA is not installed.
+        EngineError: PyCUDA is not installed, or the driver is too old.
         EngineUnavailable: there is no driver or no GPU, or the driver does not answer.
     """
     cuda = import_pycuda()
@@ -43,11 +46,16 @@ def find_gpu() -> Gpu:
         device = cuda.Device(0)
         major, minor = device.compute_capability()
         version = int(cuda.get_driver_version())
+        if version < OLDEST_DRIVER:
+            raise EngineError(
+                f"the NVIDIA driver runs CUDA {_cuda(version)}, alprd needs one for CUDA "
+                f"{_cuda(OLDEST_DRIVER)} or later; update the driver (JetPack 5.1 or later)"
+            )
         return Gpu(
             name=device.name(),
             compute_capability=f"{major}.{minor}",
             memory_mib=device.total_memory() // _MIB,
-            driver=f"{version // 1000}.{version % 1000 // 10}",
+            driver=_cuda(version),
         )
     except cuda.Error as error:
         raise EngineUnavailable(
@@ -70,3 +78,8 @@ def import_pycuda() -> Any:  # noqa: ANN401 -- a module without types
             f"there is no NVIDIA driver that answers ({error}); install or load it, or set "
             'inference.backend = "onnxruntime"'
         ) from error
+
+
+def _cuda(version: int) -> str:
+    """12020 -> "12.2"."""
+    return f"{version // 1000}.{version % 1000 // 10}"

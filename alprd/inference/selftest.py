@@ -47,7 +47,7 @@ class _Recorder:
 def check_detector(manifest: DetectorManifest, network: Network, folder: Path) -> None:
     """Find the known plate. Raises EngineError saying what is wrong."""
     expected = manifest.selftest
-    image = _picture(folder / expected.image)
+    image = known_picture(folder / expected.image)
     quad = np.array(expected.quad, np.float32)
 
     def attempt(tried: DetectorManifest, through: Network) -> str | None:
@@ -78,7 +78,7 @@ def check_reader(manifest: ReaderManifest, network: Network, folder: Path) -> No
     """Read the known plate. Raises EngineError saying what is wrong."""
     expected = manifest.selftest
     size = (manifest.input.width, manifest.input.height)
-    crop = _picture(folder / expected.image)
+    crop = known_picture(folder / expected.image)
     if (crop.shape[1], crop.shape[0]) != size:
         crop = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
 
@@ -161,7 +161,8 @@ def _toml(value: object) -> str:
     return f"{value:.6g}" if isinstance(value, float) else f'"{value}"'
 
 
-def _picture(path: Path) -> ImageU8:
+def known_picture(path: Path) -> ImageU8:
+    """A self-test's picture. Raises EngineError."""
     try:
         data = path.read_bytes()
     except FileNotFoundError:

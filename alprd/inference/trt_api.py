@@ -132,7 +132,7 @@ class TensorRT:
             )
 
     def logger(self, log: Callable[[str, str], None] | None = None) -> Any:  # noqa: ANN401
-        """A logger that remembers what went wrong, in `.errors`, newest last.
+        """A logger that remembers what went wrong, in `.errors`, the first ones first.
 
         Args:
             log: also gets every warning and error, as (severity, text).
@@ -149,7 +149,7 @@ class TensorRT:
                 name = str(severity).rpartition(".")[2]
                 if name in ("ERROR", "INTERNAL_ERROR") or "CUDA initialization" in message:
                     self.errors.append(_without_place(message))
-                    del self.errors[:-_KEPT_MESSAGES]
+                    del self.errors[_KEPT_MESSAGES:]
                 if log is not None and name in ("WARNING", "ERROR", "INTERNAL_ERROR"):
                     log(name.lower(), message)
 
@@ -188,7 +188,7 @@ class TensorRT:
         try:
             return kind(logger)
         except (TypeError, RuntimeError) as error:  # "factory function returned nullptr"
-            reason = logger.errors[-1] if logger.errors else str(error)
+            reason = logger.errors[0] if logger.errors else str(error)
             raise EngineUnavailable(
                 f"TensorRT {self.version} cannot use the GPU: {reason}"
                 + (
