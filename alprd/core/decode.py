@@ -72,16 +72,37 @@ class DetectorRules:
     """How a detector's raw outputs become detections.
 
     Attributes:
-        labels: the classes, in the order of the scores.
-        thresholds: the least score of each class.
-        nms_iou: of two boxes of one class that overlap more, only the better stays.
+        labels: what each class is called here, in the order of the scores; classes may share a
+            name, and what belongs to a class without one (None) is left out.
+        thresholds: the least score of each class; above 1 for one that never counts.
+        nms_iou: of two boxes of one name that overlap more, only the better stays; 1 keeps all.
         max_detections: per image, the best are kept.
     """
 
-    labels: tuple[str, ...]
+    labels: tuple[str | None, ...]
     thresholds: tuple[float, ...]
     nms_iou: float
     max_detections: int = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Candidates:
+    """What a network may have found, before duplicates are suppressed; K of all images together.
+
+    Attributes:
+        image: (K,) the index of each one's image in the batch.
+        box: (K, 4) x1 y1 x2 y2 in input pixels.
+        quad: (K, 4, 2) corners in input pixels, clockwise from the plate's own top left; None for a
+            network without them.
+        label: (K,) the class.
+        score: (K,) probabilities.
+    """
+
+    image: NDArray[np.intp]
+    box: NDArray[np.floating]
+    quad: NDArray[np.floating] | None
+    label: NDArray[np.intp]
+    score: NDArray[np.floating]
 
 
 def decode_detections(
@@ -107,48 +128,71 @@ def decode_detections(
     Returns:
         For each image its detections, best score first, in the frame's pixels.
     """
+    image, cell, label, score = best_class_per_cell(scores[: len(placements)], rules.thresholds)
+    candidates = Candidates(
+        image=image,
+        box=boxes[image, cell],
+        quad=None if corners is None else corners[image, cell].reshape(-1, 4, 2),
+        label=label,
+        score=score,
+    )
+    return placed(candidates, placements, rules)
+
+
+def placed(
+    candidates: Candidates, placements: Sequence[Placement], rules: DetectorRules
+) -> list[list[Detection]]:
+    """Map candidates to the frames and suppress duplicates.
+
+    Returns:
+        For each image its detections, best score first, in the frame's pixels.
+    """
     found: list[list[Detection]] = [[] for _ in placements]
-    image, cell, label, score = _best_class_per_cell(scores[: len(placements)], rules)
+    image, label, score = candidates.image, candidates.label, candidates.score
     if not len(image):
         return found
+    # Classes of one name are one: each goes by the first of that name.
+    names = np.array([rules.labels.index(name) for name in rules.labels], np.intp)[label]
+    called = np.array([name is not None for name in rules.labels])[label]
     # (K, 2): of each candidate's image
     scale = np.array([(p.scale_x, p.scale_y) for p in placements])[image]
     offset = np.array([(p.offset_x, p.offset_y) for p in placements], np.float64)[image]
     size = np.array([(p.frame_width, p.frame_height) for p in placements], np.float64)[image]
 
     with np.errstate(invalid="ignore", over="ignore"):
-        box = (boxes[image, cell].reshape(-1, 2, 2) - offset[:, None]) / scale[:, None]
+        box = (candidates.box.reshape(-1, 2, 2) - offset[:, None]) / scale[:, None]
         finite = np.isfinite(box).all(axis=(1, 2))
         box = np.clip(box, 0.0, size[:, None]).reshape(-1, 4)
         usable = finite & (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
-        if corners is None:
+        if candidates.quad is None:
             quad = _box_corners(box)
         else:
-            quad = (corners[image, cell].reshape(-1, 4, 2) - offset[:, None]) / scale[:, None]
+            quad = (candidates.quad - offset[:, None]) / scale[:, None]
             quad = np.where(_plausible(quad, size)[:, None, None], quad, _box_corners(box))
 
     for index in range(len(placements)):
-        mine = np.flatnonzero(usable & (image == index))
-        kept = mine[suppress(box[mine], score[mine], label[mine], rules.nms_iou)]
+        mine = np.flatnonzero(usable & called & (image == index))
+        kept = mine[suppress(box[mine], score[mine], names[mine], rules.nms_iou)]
         found[index] = [
             Detection(
-                label=rules.labels[label[k]],
+                label=name,
                 score=min(1.0, float(score[k])),
                 box=tuple(box[k].tolist()),
-                quad=quad[k].astype(np.float32) if rules.labels[label[k]] == PLATE_LABEL else None,
+                quad=quad[k].astype(np.float32) if name == PLATE_LABEL else None,
             )
             for k in kept[: rules.max_detections]
+            if (name := rules.labels[names[k]]) is not None
         ]
     return found
 
 
-def _best_class_per_cell(
-    scores: NDArray[np.float32], rules: DetectorRules
+def best_class_per_cell(
+    scores: NDArray[np.float32], thresholds: Sequence[float]
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
-    """(K,) image, cell, class and score of every cell above a threshold."""
+    """(K,) image, cell, class and score of every cell of (N, A, L) scores above a threshold."""
     _, cells, classes = scores.shape
     with np.errstate(invalid="ignore"):  # a NaN is below every threshold
-        above = scores >= np.asarray(rules.thresholds, np.float32)
+        above = scores >= np.asarray(thresholds, np.float32)
     hits = np.flatnonzero(above & (scores < np.inf))
     hit_scores = scores.reshape(-1)[hits]
     image_cell, label = np.divmod(hits, classes)

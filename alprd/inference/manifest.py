@@ -9,16 +9,15 @@ from __future__ import annotations
 
 import hashlib
 import sys
-from collections.abc import Mapping, Sequence
-from difflib import get_close_matches
+from collections.abc import Mapping
 from importlib.resources import files
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args
+from typing import Any, Literal, TypeVar, get_args
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
-from pydantic_core import ErrorDetails
+from pydantic import Field, ValidationError, model_validator
 
-from alprd.core.types import ALPHABET, PLATE_LABEL
+from alprd.inference.decoders import AnyDetectorDecoder, AnyReaderDecoder
+from alprd.inference.section import FileName, Fraction, Section, problem
 from alprd.ports import EngineError, EngineUnavailable
 
 if sys.version_info >= (3, 11):
@@ -29,20 +28,15 @@ else:
 MANIFEST = "manifest.toml"
 SCHEMA = "alprd.model/1"
 
-Fraction = Annotated[float, Field(ge=0.0, le=1.0)]
-FileName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,99}$")]
-
-
-class Section(BaseModel):
-    """A table of a manifest; unknown keys are errors."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
 
 class InputSpec(Section):
-    """[input]: how a picture becomes the network's input, `(pixel * scale - mean) / std`."""
+    """[input]: how a picture becomes the network's input, `(pixel * scale - mean) / std`.
+
+    A network that takes pixels as they are (uint8) normalises by itself.
+    """
 
     name: str = Field(min_length=1)
+    type: Literal["float32", "float16", "uint8"] = "float32"
     layout: Literal["NCHW", "NHWC"]
     colour: Literal["RGB", "BGR", "GRAY"]
     width: int = Field(ge=8, le=8192)
@@ -75,96 +69,12 @@ class InputSpec(Section):
                 )
         if any(value <= 0.0 for value in self.std):
             raise ValueError("std must be greater than 0; use 1.0 where nothing is divided")
-        return self
-
-
-class DetectorOutputs(Section):
-    """Names of the detector's output tensors; without corners a plate's box gives them."""
-
-    boxes: str
-    scores: str
-    corners: str | None = None
-
-
-class DetectorDecoder(Section):
-    """[decoder] of a detector whose graph ends in boxes, scores and plate corners."""
-
-    type: Literal["alprd-detector"]
-    outputs: DetectorOutputs
-    labels: tuple[str, ...] = Field(min_length=1)
-    score_threshold: Fraction = 0.4
-    scores: Mapping[str, Fraction] = Field(default_factory=dict)
-    nms_iou: Fraction = 0.5
-    max_detections: int = Field(default=100, ge=1, le=1000)
-
-    @model_validator(mode="after")
-    def _labels(self) -> DetectorDecoder:
-        if PLATE_LABEL not in self.labels:
-            raise ValueError(f"labels must hold {PLATE_LABEL!r}: without plates nothing is read")
-        if len(set(self.labels)) != len(self.labels):
-            raise ValueError("labels holds a name twice; every class needs a name of its own")
-        for label in self.scores:
-            if label not in self.labels:
-                raise ValueError(f"scores.{label}: no such label; choose from {list(self.labels)}")
-        return self
-
-    @property
-    def thresholds(self) -> tuple[float, ...]:
-        """The least score of each label, in the order of `labels`."""
-        return tuple(self.scores.get(label, self.score_threshold) for label in self.labels)
-
-
-class ReaderOutputs(Section):
-    """Names of the reader's output tensors; all but the characters are optional.
-
-    Corners are x0 y0 .. x3 y3, clockwise from the plate's own top left, in parts of the crop's
-    width and height from its top left; they may lie outside.
-    """
-
-    chars: str
-    region: str | None = None
-    quality: str | None = None
-    corners: str | None = None
-
-
-class SlotsDecoder(Section):
-    """[decoder] of a reader with one posterior per character position, left aligned.
-
-    The classes of a slot are the characters of `alphabet` in that order, with the blank inserted
-    at index `blank`. `margin_x` and `margin_y` are the fractions of the crop that lie outside the
-    plate's corners on each side.
-    """
-
-    type: Literal["slots"]
-    outputs: ReaderOutputs
-    alphabet: str = ALPHABET
-    blank: int = Field(default=len(ALPHABET), ge=0)
-    margin_x: float = Field(default=0.0, ge=0.0, lt=0.4)
-    margin_y: float = Field(default=0.0, ge=0.0, lt=0.4)
-    regions: tuple[str, ...] = ()
-    min_quality: Fraction = 0.0
-
-    @field_validator("alphabet")
-    @classmethod
-    def _known_characters(cls, value: str) -> str:
-        if not value or len(set(value)) != len(value):
-            raise ValueError("every character must be there exactly once")
-        foreign = sorted(set(value) - set(ALPHABET))
-        if foreign:
+        plain = self.scale == 1.0 and not any(self.mean) and all(v == 1.0 for v in self.std)
+        if self.type == "uint8" and not plain:
             raise ValueError(
-                f"{foreign} are not plate characters; a plate's text is made of A-Z and 0-9 "
-                "(the blank is not part of the alphabet, its index is the key blank)"
+                'a network of type "uint8" takes pixels as they are and normalises by itself: set '
+                "scale = 1.0, mean to zeros and std to ones, or type to what it takes"
             )
-        return value
-
-    @model_validator(mode="after")
-    def _consistent(self) -> SlotsDecoder:
-        if self.blank > len(self.alphabet):
-            raise ValueError(
-                f"blank = {self.blank} lies outside the {len(self.alphabet) + 1} classes"
-            )
-        if (self.outputs.region is None) != (not self.regions):
-            raise ValueError("outputs.region and regions belong together: give both or neither")
         return self
 
 
@@ -213,7 +123,7 @@ class DetectorManifest(Manifest):
     """A model that finds plates (and vehicles)."""
 
     task: Literal["detect"]
-    decoder: DetectorDecoder
+    decoder: AnyDetectorDecoder
     selftest: DetectorSelfTest
 
 
@@ -221,7 +131,7 @@ class ReaderManifest(Manifest):
     """A model that reads rectified plates."""
 
     task: Literal["read"]
-    decoder: SlotsDecoder
+    decoder: AnyReaderDecoder
     selftest: ReaderSelfTest
 
 
@@ -353,32 +263,5 @@ def _parse(kind: type[AnyManifest], path: Path) -> AnyManifest:
     try:
         return kind.model_validate(data)
     except ValidationError as error:
-        problems = "\n".join(f"{path}: {_problem(kind, found)}" for found in error.errors())
+        problems = "\n".join(f"{path}: {problem(kind, found)}" for found in error.errors())
         raise EngineError(problems) from None
-
-
-def _problem(kind: type[BaseModel], found: ErrorDetails) -> str:
-    """One validation error as `key: what; remedy`."""
-    key = ".".join(str(part) for part in found["loc"]) or "the manifest"
-    if found["type"] == "extra_forbidden":
-        valid = _keys_beside(kind, found["loc"])
-        near = get_close_matches(str(found["loc"][-1]), valid, n=1)
-        remedy = f"did you mean {near[0]!r}?" if near else f"valid keys: {', '.join(valid)}"
-        return f"{key}: unknown key; {remedy}"
-    if found["type"] == "missing":
-        return f"{key}: is missing; add it"
-    message = found["msg"].removeprefix("Value error, ")
-    if found["type"] == "value_error":
-        return f"{key}: {message}"
-    return f"{key}: {message} (found {found['input']!r}); correct it"
-
-
-def _keys_beside(kind: type[BaseModel], location: Sequence[int | str]) -> list[str]:
-    """Valid keys of the table in which an unknown key was found."""
-    table = kind
-    for part in location[:-1]:
-        field = table.model_fields.get(str(part))
-        if field is None or not isinstance(field.annotation, type):
-            return []
-        table = field.annotation
-    return [field.alias or name for name, field in table.model_fields.items()]

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-import numpy as np
 from numpy.typing import NDArray
 
 from alprd.ports import EngineError
 
-Shape = tuple[int | None, ...]
-"""None where any size is right."""
+BATCH = 0
+"""In a shape: the axis of the batch, where it is not the first one."""
 
-Outputs = Mapping[str, NDArray[np.float32]]
+ROWS = -1
+"""First in a shape: rows of all images together, as many as there happen to be; no batch axis."""
+
+Shape = tuple[int | None, ...]
+"""None where any size is right. The first axis is the batch, unless `BATCH` or `ROWS` is there."""
+
+ANY: Shape = ()
+"""The shape of an output that may have any; the first axis is the batch."""
+
+Outputs = Mapping[str, NDArray[Any]]
+"""What a network returns, in the types that it returns."""
 
 
 class Network(Protocol):
@@ -23,8 +32,8 @@ class Network(Protocol):
     def max_batch(self) -> int:
         """Rows that one call takes at most."""
 
-    def run(self, rows: NDArray[np.float32], count: int) -> Outputs:
-        """Outputs of the first `count` rows. Raises EngineError.
+    def run(self, rows: NDArray[Any], count: int) -> Outputs:
+        """Outputs of the first `count` rows (see `of_first`). Raises EngineError.
 
         Args:
             rows: (max_batch, *input shape) the whole input buffer.
@@ -32,14 +41,32 @@ class Network(Protocol):
         """
 
 
+def batch_axis(shape: Shape) -> int | None:
+    """Which axis of an output is the batch; None if it has none."""
+    if shape and shape[0] == ROWS:
+        return None
+    return shape.index(BATCH) if BATCH in shape else 0
+
+
+def of_first(result: NDArray[Any], shape: Shape, count: int) -> NDArray[Any]:
+    """The part of an output that belongs to the first `count` rows of the input."""
+    axis = batch_axis(shape)
+    if axis is None or result.ndim <= axis:
+        return result
+    return result[(slice(None),) * axis + (slice(count),)]
+
+
 def shape_problem(wanted: Shape, found: tuple[Any, ...]) -> str | None:
     """How a declared or real shape contradicts the wanted one; None when it fits.
 
     Sizes that are not known (None, or a name in an ONNX file) fit.
     """
-    fits = len(wanted) == len(found) and all(
-        size is None or not isinstance(other, int) or size == other
-        for size, other in zip(wanted, found, strict=True)
+    fits = wanted == ANY or (
+        len(wanted) == len(found)
+        and all(
+            size in (None, BATCH, ROWS) or not isinstance(other, int) or size == other
+            for size, other in zip(wanted, found, strict=True)
+        )
     )
     if fits:
         return None
@@ -48,7 +75,7 @@ def shape_problem(wanted: Shape, found: tuple[Any, ...]) -> str | None:
 
 def describe_shape(shape: tuple[Any, ...]) -> str:
     """(N, 3, 64, 160) style; "?" for what is not fixed."""
-    return f"({', '.join('?' if size is None else str(size) for size in shape)})"
+    return f"({', '.join('?' if size in (None, BATCH, ROWS) else str(size) for size in shape)})"
 
 
 def check_outputs(outputs: Outputs, wanted: Mapping[str, Shape], count: int, origin: str) -> None:
@@ -64,7 +91,9 @@ def check_outputs(outputs: Outputs, wanted: Mapping[str, Shape], count: int, ori
         EngineError: naming the output.
     """
     for name, shape in wanted.items():
-        problem = shape_problem((count, *shape[1:]), outputs[name].shape)
+        axis = batch_axis(shape)
+        exact = [count if place == axis else size for place, size in enumerate(shape)]
+        problem = shape_problem(tuple(exact), outputs[name].shape)
         if problem is not None:
             raise EngineError(
                 f"{origin}: output {name!r} {problem}; correct [decoder] in the manifest, or "

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import onnxruntime as ort  # type: ignore[import-untyped,unused-ignore]
 from numpy.typing import NDArray
 from onnxruntime.capi import (  # type: ignore[import-untyped,unused-ignore]
@@ -15,7 +14,7 @@ from onnxruntime.capi import (  # type: ignore[import-untyped,unused-ignore]
 )
 
 from alprd.inference.manifest import InputSpec
-from alprd.inference.network import Outputs, Shape, describe_shape, shape_problem
+from alprd.inference.network import Outputs, Shape, describe_shape, of_first, shape_problem
 from alprd.ports import EngineError, EngineUnavailable
 
 # ONNX Runtime's exceptions have no common base of their own.
@@ -32,6 +31,8 @@ _ORT_ERRORS: tuple[type[Exception], ...] = (
 # What memory, threads or a device failed at; the model itself may be sound.
 _RUN_TIME_ERRORS: tuple[type[Exception], ...] = (ort_state.RuntimeException, ort_state.EPFail)
 _ERRORS_ONLY = 3
+_NUMBERS = ("float", "float16", "double", "int64", "int32", "uint8")
+_TYPES = {"float32": "float", "float16": "float16", "uint8": "uint8"}
 
 
 class OnnxNetwork:
@@ -87,15 +88,15 @@ class OnnxNetwork:
         self._fixed_batch = fixed is not None
         self.max_batch = fixed or max_batch
         self._input = spec.name
-        self._outputs = list(outputs)
+        self._outputs = dict(outputs)
         self._check_outputs(outputs)
 
-    def run(self, rows: NDArray[np.float32], count: int) -> Outputs:
+    def run(self, rows: NDArray[Any], count: int) -> Outputs:
         """Outputs of the first `count` rows. Raises EngineError."""
         batch = rows if self._fixed_batch else rows[:count]
         try:
-            results: list[NDArray[np.float32]] = self._session.run(
-                self._outputs, {self._input: batch}
+            results: list[NDArray[Any]] = self._session.run(
+                list(self._outputs), {self._input: batch}
             )
         except _ORT_ERRORS as error:
             kind = EngineUnavailable if isinstance(error, _RUN_TIME_ERRORS) else EngineError
@@ -103,7 +104,10 @@ class OnnxNetwork:
                 f"{self._path} failed in ONNX Runtime {ort.__version__}: {_first_line(error)}; "
                 "lower max_batch in [inference] if memory is short, or export the model again"
             ) from error
-        return {name: result[:count] for name, result in zip(self._outputs, results, strict=True)}
+        return {
+            name: of_first(result, shape, count)
+            for (name, shape), result in zip(self._outputs.items(), results, strict=True)
+        }
 
     def _check_input(self, spec: InputSpec) -> int | None:
         """The model's batch size if it is fixed. Raises EngineError."""
@@ -120,10 +124,12 @@ class OnnxNetwork:
                 f"{self._path}: input {spec.name!r} {problem}; correct layout, width, height or "
                 "colour in [input] of the manifest"
             )
-        if found.type != "tensor(float)":
+        if found.type != f"tensor({_TYPES[spec.type]})":
+            taken = {f"tensor({theirs})": ours for ours, theirs in _TYPES.items()}.get(found.type)
             raise EngineError(
-                f"{self._path}: input {spec.name!r} takes {found.type}; export the model with a "
-                "float32 input"
+                f"{self._path}: input {spec.name!r} takes {found.type}, its manifest says "
+                f"{spec.type}; "
+                + (f'set type = "{taken}" in [input]' if taken else "export it with float32 input")
             )
         batch = found.shape[0]
         return batch if isinstance(batch, int) and batch > 0 else None
@@ -145,7 +151,7 @@ class OnnxNetwork:
                 raise EngineError(
                     f"{self._path}: output {name!r} {problem}; correct [decoder] in the manifest"
                 )
-            if found[name].type != "tensor(float)":
+            if found[name].type not in {f"tensor({kind})" for kind in _NUMBERS}:
                 raise EngineError(
                     f"{self._path}: output {name!r} is {found[name].type}; export the model with "
                     "float32 outputs"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import cv2
 import numpy as np
@@ -69,7 +70,9 @@ class InputBatch:
         uniform = bool((scale == scale[0]).all())
         self._scale = scale[0] if uniform else scale.reshape(per_channel)
         self._shift = shift.reshape(per_channel) if shift.any() else None
-        self.rows: NDArray[np.float32] = np.zeros((max_batch, *spec.shape), np.float32)
+        self.rows: NDArray[Any] = np.zeros((max_batch, *spec.shape), spec.type)
+        # Half precision is rounded to once, at the end.
+        self._exact = np.empty(spec.shape, np.float32) if spec.type == "float16" else None
 
     @property
     def max_batch(self) -> int:
@@ -94,18 +97,29 @@ class InputBatch:
 
     def fill(self, row: int, picture: ImageU8) -> None:
         """Normalise a (height, width, 3) BGR picture of the input's own size into a row."""
-        spec, out = self._spec, self.rows[row]
-        if spec.colour == "GRAY":
-            grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
-            np.multiply(grey.reshape(spec.shape), self._scale, out=out)
-        elif spec.layout == "NCHW":
-            cv2.split(picture, self._bgr_planes)
-            np.multiply(self._planes, self._scale, out=out)
-        else:
-            ordered = picture if spec.colour == "BGR" else cv2.cvtColor(picture, cv2.COLOR_BGR2RGB)
-            np.multiply(ordered, self._scale, out=out)
+        ordered = self._ordered(picture)
+        if self._spec.type == "uint8":
+            self.rows[row] = ordered
+            return
+        out = self.rows[row] if self._exact is None else self._exact
+        np.multiply(ordered, self._scale, out=out)
         if self._shift is not None:
             np.subtract(out, self._shift, out=out)
+        if self._exact is not None:
+            self.rows[row] = out
+
+    def _ordered(self, picture: ImageU8) -> NDArray[np.uint8]:
+        """The pixels in the network's own shape and colours."""
+        spec = self._spec
+        if spec.colour == "GRAY":
+            grey = cv2.cvtColor(picture, cv2.COLOR_BGR2GRAY)
+            return np.asarray(grey.reshape(spec.shape), np.uint8)
+        if spec.layout == "NCHW":
+            cv2.split(picture, self._bgr_planes)
+            return self._planes
+        if spec.colour == "BGR":
+            return picture
+        return np.asarray(cv2.cvtColor(picture, cv2.COLOR_BGR2RGB), np.uint8)
 
 
 def _resize(image: ImageU8, out: ImageU8) -> None:

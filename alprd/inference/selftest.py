@@ -9,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.types import PLATE_LABEL, Detection
+from alprd.inference.decoding import DetectorDecoding, ReaderDecoding
 from alprd.inference.detector import NetworkDetector
 from alprd.inference.manifest import (
     DetectorManifest,
@@ -28,7 +30,6 @@ from alprd.inference.reader import NetworkReader
 from alprd.ports import EngineError, ImageU8
 
 _IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
-_TOLERANCE = 0.02  # on sums and bounds of probabilities; half precision needs some
 
 
 class _Recorder:
@@ -39,7 +40,7 @@ class _Recorder:
         self.max_batch = network.max_batch
         self.last: Outputs = {}
 
-    def run(self, rows: NDArray[np.float32], count: int) -> Outputs:
+    def run(self, rows: NDArray[Any], count: int) -> Outputs:
         self.last = self._network.run(rows, count)
         return self.last
 
@@ -66,8 +67,7 @@ def check_detector(manifest: DetectorManifest, network: Network, folder: Path) -
     recorder = _Recorder(network)
     problem = attempt(manifest, recorder)
     if problem is not None:
-        scores = recorder.last[manifest.decoder.outputs.scores]
-        cause = _not_probabilities(scores, None) or _diagnose(
+        cause = DetectorDecoding(manifest).doubt(recorder.last) or _diagnose(
             manifest.input,
             lambda spec: attempt(manifest.model_copy(update={"input": spec}), network) is None,
         )
@@ -88,8 +88,7 @@ def check_reader(manifest: ReaderManifest, network: Network, folder: Path) -> No
     recorder = _Recorder(network)
     text = attempt(manifest, recorder)
     if text != expected.plate:
-        chars = recorder.last[manifest.decoder.outputs.chars]
-        cause = _not_probabilities(chars, 2) or _diagnose(
+        cause = ReaderDecoding(manifest).doubt(recorder.last) or _diagnose(
             manifest.input,
             lambda spec: (
                 attempt(manifest.model_copy(update={"input": spec}), network) == expected.plate
@@ -109,17 +108,6 @@ def _failure(
     return EngineError(f"{folder / manifest.file}: the self-test on {image} {problem}; {remedy}")
 
 
-def _not_probabilities(values: NDArray[np.float32], sum_axis: int | None) -> str | None:
-    """What is wrong with outputs that should be probabilities, with the remedy."""
-    if not np.isfinite(values).all():
-        return "its outputs hold NaN or infinity: the weights are damaged, export it again"
-    if values.min() < -_TOLERANCE or values.max() > 1.0 + _TOLERANCE:
-        return "its outputs are no probabilities: export it with the sigmoid or softmax at its end"
-    if sum_axis is not None and (abs(values.sum(axis=sum_axis) - 1.0) > _TOLERANCE).any():
-        return "its slots do not sum to 1: export it with a softmax over the classes at its end"
-    return None
-
-
 def _diagnose(spec: InputSpec, passes: Callable[[InputSpec], bool]) -> str | None:
     """Try the usual mistakes; the remedy when one of them explains the failure."""
     for variant in _usual_mistakes(spec):
@@ -135,6 +123,10 @@ def _diagnose(spec: InputSpec, passes: Callable[[InputSpec], bool]) -> str | Non
 
 def _usual_mistakes(spec: InputSpec) -> Iterator[InputSpec]:
     """The input with other colour orders and normalisations, the smallest changes first."""
+    if spec.type == "uint8":
+        if spec.colour != "GRAY":
+            yield spec.model_copy(update={"colour": _swapped(spec.colour)})
+        return
     count = spec.channels
     normalisations: list[dict[str, object]] = [
         {},

@@ -117,7 +117,12 @@ def test_the_channels_last_layout_has_its_channels_last(tmp_path: Path) -> None:
         ({"decoder": {"labels": ["car", "bus"]}}, "labels must hold 'plate'"),
         ({"decoder": {"labels": ["plate", "plate"]}}, "labels holds a name twice"),
         ({"decoder": {"scores": {"boat": 0.5}}}, "scores.boat: no such label; choose from"),
-        ({"decoder": {"type": "yolo"}}, "decoder.type: Input should be 'alprd-detector'"),
+        (
+            {"decoder": {"type": "yolov8"}},
+            "decoder.type: there is no 'yolov8'; did you mean 'yolo'?",
+        ),
+        ({"decoder": {"type": None}}, "decoder.type: is missing; add it, one of 'alprd-detector'"),
+        ({"decoder": {"type": "yolo"}}, "decoder.outputs.predictions: is missing; add it"),
         ({"decoder": {"nms_iou": 1.5}}, "decoder.nms_iou: Input should be less than or equal"),
         ({"": {"task": "read"}}, "task is 'read', but a model with task 'detect' is needed here"),
     ],
