@@ -187,7 +187,13 @@ def _compress(images: Tensor, dice: Dice) -> Tensor:
 
 def develop(images: Tensor, dice: Dice) -> Tensor:
     """Put (N, 3, H, W) in 0..1 through a random camera; gives a new tensor in 0..1."""
-    x = _blur(_glare(_colour(images, dice), dice), dice)
+    return degrade(_colour(images, dice), dice)
+
+
+def degrade(images: Tensor, dice: Dice) -> Tensor:
+    """What follows light and colour: glare, blur, resolution, noise, compression. May write into
+    `images`."""
+    x = _blur(_glare(images, dice), dice)
     x = _low_resolution(x, dice).clamp_(0, 1)
     x = _noise(x, dice).clamp_(0, 1)
     x = _compress(x, dice)

@@ -1,0 +1,253 @@
+"""Export trained vehicle attributes: `python -m engines.training.attributes_export --checkpoint
+attributes-best.pt --pack .gpu/a0 --out engines/vehicle-attributes`.
+
+Folds a temperature per head into the graph, checks ONNX against torch and the half-precision cast,
+writes model.onnx, manifest.toml and a self-test crop that is drawn, and measures everything that
+the manifest states.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+from collections.abc import Sequence
+from pathlib import Path
+
+import cv2
+import numpy as np
+import onnx
+import onnxruntime
+import torch
+from torch import Tensor, nn
+
+from engines.training.attributes_augment import plain
+from engines.training.attributes_data import Crops
+from engines.training.attributes_labels import COLOURS, HEADS, SAME, STREET_TYPES
+from engines.training.attributes_net import MARGIN, SIDE_PX, AttributesNet
+from engines.training.attributes_score import fit_temperature, logits, score, truths, val_rows
+from engines.training.detector_export import manifest_text
+from engines.training.detector_net import giga_flops
+from engines.training.scenes import CAR_COLOURS, draw_vehicle
+
+OPSET = 13
+ATTRIBUTIONS = [
+    "vehicles-street: Anuptechh/BCA-8th-sem-project, CC BY 4.0",
+    "vehicles-highway: yuskun/object_detected, CC BY 4.0",
+]
+LEAST = {"type": 0.5, "color": 0.5, "view": 0.5, "make": 0.6}
+"""Below this confidence an attribute is null."""
+
+
+class Served(nn.Module):
+    """Probabilities of the heads that are shipped, each with its temperature."""
+
+    def __init__(self, net: AttributesNet, heads: Sequence[str], warm: dict[str, float]) -> None:
+        super().__init__()
+        self.net = net
+        self.picks = [(list(HEADS).index(name), 1.0 / warm[name]) for name in heads]
+
+    def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
+        outputs = self.net(crops)
+        return tuple((outputs[k] * scale).softmax(-1) for k, scale in self.picks)
+
+
+def load_net(paths: Sequence[Path]) -> tuple[AttributesNet, dict]:
+    """The net with the mean of the checkpoints' weights, and what the first one notes."""
+    states = [torch.load(path, map_location="cpu", weights_only=True) for path in paths]
+    net = AttributesNet()
+    net.load_state_dict(
+        {
+            k: sum(state["weights"][k].float() for state in states) / len(states)
+            if v.dtype.is_floating_point
+            else v
+            for k, v in states[0]["weights"].items()
+        }
+    )
+    return net.eval(), states[0]["meta"]
+
+
+def export(served: Served, heads: Sequence[str], path: Path, crops: Tensor) -> float:
+    """Write the ONNX file; returns the largest difference from torch."""
+    torch.onnx.export(
+        served,
+        (crops[:2],),
+        str(path),
+        opset_version=OPSET,
+        input_names=["crops"],
+        output_names=list(heads),
+        dynamic_axes={name: {0: "n"} for name in ("crops", *heads)},
+        dynamo=False,
+    )
+    onnx.checker.check_model(str(path))
+    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    worst = 0.0
+    with torch.no_grad():
+        for count in (1, 3, len(crops)):
+            theirs = session.run(None, {"crops": crops[:count].numpy()})
+            for mine, other in zip(served(crops[:count]), theirs, strict=True):
+                worst = max(worst, float(np.abs(mine.numpy() - other).max()))
+    if worst > 2e-3:
+        raise SystemExit(f"ONNX differs from torch by {worst:.5f}: do not ship this file")
+    return worst
+
+
+def half_change(served: Served, crops: Tensor) -> float:
+    """The largest change of a probability in half precision."""
+    with torch.no_grad():
+        full = served(crops)
+        served.half()
+        cast = served(crops.half())
+        served.float()
+    if not all(bool(torch.isfinite(output).all()) for output in cast):
+        raise SystemExit("the half-precision cast overflows: retrain with more weight decay")
+    return max(float((a - b.float()).abs().max()) for a, b in zip(full, cast, strict=True))
+
+
+def selftest(served: Served, heads: Sequence[str], out: Path, *, dry_run: bool) -> str:
+    """Write a drawn car whose paint the model names; returns the colour."""
+    for seed in range(400):
+        # the first number that the drawing asks for is the paint's
+        paint = int(np.random.default_rng(seed).integers(len(CAR_COLOURS)))
+        picture = np.full((SIDE_PX, SIDE_PX, 3), (118, 118, 122), np.uint8)
+        picture[: SIDE_PX // 3] = (186, 200, 214)
+        half = SIDE_PX / MARGIN / 2
+        low, high = SIDE_PX / 2 - half, SIDE_PX / 2 + half
+        draw_vehicle(picture, np.random.default_rng(seed), "car", (low, low + 24, high, high - 8))
+        picture = cv2.GaussianBlur(picture, (0, 0), 0.8)
+        with torch.no_grad():
+            crop = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
+            answer = served(crop)[list(heads).index("color")][0]
+        named = COLOURS[int(answer.argmax())] == COLOURS[paint] and float(answer.max()) > 0.6
+        if dry_run or (named and COLOURS[paint] in ("red", "blue", "green", "yellow")):
+            cv2.imwrite(str(out / "selftest.png"), picture[..., ::-1])
+            return COLOURS[paint]
+    raise SystemExit("the paint of no drawn car is named: is this model trained?")
+
+
+def merge_in_words() -> str:
+    """The merge of the shared classes, for people."""
+    groups: dict[str, list[str]] = {}
+    for name, kinds in STREET_TYPES.items():
+        groups.setdefault(" or ".join(kinds), []).append(name)
+    return "; ".join(f"{kind}: {', '.join(names)}" for kind, names in groups.items())
+
+
+def manifest(
+    heads: Sequence[str],
+    digest: str,
+    colour: str,
+    training: dict[str, object],
+    accuracy: dict[str, object],
+    version: str,
+) -> str:
+    tables: dict[str, dict[str, object]] = {
+        "": {
+            "schema": "alprd.model/1",
+            "name": "vehicle-attributes",
+            "task": "attribute",
+            "version": version,
+            "file": "model.onnx",
+            "sha256": digest,
+            "licence": "Apache-2.0",
+        },
+        "input": {
+            "name": "crops",
+            "layout": "NCHW",
+            "colour": "RGB",
+            "width": SIDE_PX,
+            "height": SIDE_PX,
+            "resize": "stretch",
+            "pad_value": 114,
+            "scale": 1 / 255,
+            "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0],
+        },
+        "decoder": {
+            "type": "classes",
+            "values": "probabilities",
+            "crop": "square",
+            "margin": round(MARGIN - 1, 4),
+        },
+    }
+    for name in heads:
+        table: dict[str, object] = {
+            "output": name,
+            "labels": list(HEADS[name]),
+            "min_confidence": LEAST[name],
+        }
+        if name == "color":
+            table |= {"unknown": ["unknown"], "needs_colour": True}
+        tables[f"decoder.heads.{name}"] = table
+    tables["selftest"] = {"image": "selftest.png", "expect": {"color": colour}}
+    tables["training"] = training
+    tables["accuracy"] = accuracy
+    return manifest_text(tables)
+
+
+def run(args: argparse.Namespace) -> None:
+    args.out.mkdir(parents=True, exist_ok=True)
+    heads = [name for name in HEADS if name != "make" or args.make]
+    net, meta = load_net(args.checkpoint)
+    crops = Crops(args.pack, torch.device("cpu"), only_val=True)
+    warm = dict.fromkeys(HEADS, 1.0)
+    for name, index in val_rows(crops).items():
+        raw = logits(net, crops, index)[name]
+        warm[name] = fit_temperature(raw, truths(crops, name, index))
+    figures = score(net, crops, warm)
+    served = Served(net, heads, warm).eval()
+    rows = torch.from_numpy(val_rows(crops)["color"][:32])
+    sample = plain(crops.views(rows))
+    sample = torch.cat([sample, torch.zeros_like(sample[:1]), torch.ones_like(sample[:1])])
+    path = args.out / "model.onnx"
+    difference = export(served, heads, path, sample)
+    colour = selftest(served, heads, args.out, dry_run=args.dry_run)
+    accuracy: dict[str, object] = {
+        "command": "python -m engines.training.attributes_export",
+        "on": "val split of vehicles-street, single crops by the annotated box",
+        "types": merge_in_words(),
+        "near": "; ".join("/".join(group) for group in SAME),
+        "sure": 0.8,
+        "temperatures": {name: round(warm[name], 3) for name in heads},
+        "temperatures_from": "the same val split",
+        "parameters": sum(p.numel() for p in net.parameters()),
+        "giga_flops": round(giga_flops(net, SIDE_PX, SIDE_PX), 3),
+        "onnx_difference": float(f"{difference:.1e}"),
+        "half_difference": round(half_change(served, sample), 4),
+    }
+    accuracy |= {
+        k.replace("-", "_"): round(v, 4)
+        for k, v in figures.items()
+        if k != "worth" and (args.make or not k.startswith("make"))
+    }
+    training: dict[str, object] = {
+        "command": args.command,
+        "hardware": args.hardware,
+        "seconds": meta["seconds"],
+        "steps": meta["steps"],
+        "batch": meta["batch"],
+        "seed": meta["seed"],
+        "data": "photographs of the train split; begun from the trunk of plate-detector",
+        "attributions": ATTRIBUTIONS,
+    }
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    text = manifest(heads, digest, colour, training, accuracy, args.version)
+    (args.out / "manifest.toml").write_text(text, encoding="utf-8")
+    print(json.dumps({k: round(v, 4) for k, v in figures.items()}, indent=1))
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="their mean")
+    parser.add_argument("--pack", type=Path, default=Path(".gpu/a0"))
+    parser.add_argument("--out", type=Path, default=Path("engines/vehicle-attributes"))
+    parser.add_argument("--version", default="2026.11.1")
+    parser.add_argument("--command", default="python -m engines.training.attributes_train")
+    parser.add_argument("--hardware", default="one NVIDIA H200, shared with another training")
+    parser.add_argument("--make", action="store_true", help="ship the make head too")
+    parser.add_argument("--dry-run", action="store_true", help="ship a model that knows nothing")
+    run(parser.parse_args())
+
+
+if __name__ == "__main__":
+    main()
