@@ -18,6 +18,7 @@ from alprd.commands import (
     check_config,
     demo,
     doctor,
+    engines,
     recognize,
     reload,
     run,
@@ -56,7 +57,18 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"alprd {__version__}")
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command")
-    for command in (run, check_config, doctor, calibrate, recognize, watch, demo, reload, version):
+    for command in (
+        run,
+        check_config,
+        doctor,
+        engines,
+        calibrate,
+        recognize,
+        watch,
+        demo,
+        reload,
+        version,
+    ):
         command.add_parser(commands)
     return parser
 
