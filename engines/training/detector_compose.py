@@ -48,10 +48,11 @@ class Composer:
         vehicles: Bank | None = None,
         width: int = 640,
         height: int = 384,
+        roads: float = 1.0,
     ) -> None:
         self.street = street
         self.batches = 0
-        self.base = StreetLayer(street, width, height)
+        self.base = StreetLayer(street, width, height, roads)
         self.traffic = VehicleLayer(self.base, vehicles) if vehicles is not None else None
         self.pasted = PasteLayer(self.base, plates, decoys)
 
@@ -114,11 +115,11 @@ def join(
     )
 
 
-def load_composer(folder: Path, split: str, device: torch.device) -> Composer:
-    """The composer over a folder of banks."""
+def load_composer(folder: Path, split: str, device: torch.device, roads: float = 1.0) -> Composer:
+    """The composer over a folder of banks; `roads` as in `StreetLayer`."""
     names = ("street", "plates", "decoys")
     banks = [load_bank(folder / f"{name}-{split}", device) for name in names]
     vehicles = folder / f"vehicles-{split}"
     if vehicles.with_suffix(".npz").exists():
         banks.append(load_bank(vehicles, device))
-    return Composer(*banks)
+    return Composer(*banks, roads=roads)

@@ -60,7 +60,8 @@ def rare_first(classes: Tensor, number: Tensor) -> Tensor:
 class StreetLayer:
     """The photographs and drawn scenes underneath everything else."""
 
-    def __init__(self, street: Bank, width: int, height: int) -> None:
+    def __init__(self, street: Bank, width: int, height: int, roads: float = 1.0) -> None:
+        """`roads` multiplies how often photographs of vehicles are drawn."""
         self.street, self.width, self.height = street, width, height
         device = street.words.device
         number = torch.tensor([SET_NAMES.index(name) for name in street.set_name], device=device)
@@ -71,7 +72,11 @@ class StreetLayer:
 
         rarity = rare_first(street.tables["classes"], number)
         total = torch.zeros(len(rules), device=device).index_add_(0, number, rarity)
-        self.odds = column([rule.share for rule in rules]) * rarity / total[number]
+        shares = [
+            rule.share * (roads if name.startswith("vehicles-") else 1.0)
+            for name, rule in SET_RULES.items()
+        ]
+        self.odds = column(shares) * rarity / total[number]
         self.negatives = torch.stack(
             [
                 column([r.plate_negatives for r in rules]),

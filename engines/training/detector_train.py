@@ -114,7 +114,7 @@ class Run:
         if args.state and args.state.exists():
             self._resume(torch.load(args.state, map_location=self.device))
         self.generator = torch.Generator(self.device).manual_seed(args.seed * 7919 + self.step)
-        self.composer = load_composer(args.banks, "train", self.device)
+        self.composer = load_composer(args.banks, "train", self.device, args.roads)
         self.loss = DetectorLoss(WIDTH_PX, HEIGHT_PX, self.device)
         self.net.train()
         self.forward: Any = self._compiled() if args.compile else self.net
@@ -275,6 +275,7 @@ def main() -> None:
     parser.add_argument("--lr", type=float, default=2e-3)
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--seed", type=int, default=1)
+    parser.add_argument("--roads", type=float, default=1.0, help="times the vehicle sets' share")
     parser.add_argument("--log-s", type=float, default=10.0)
     parser.add_argument("--val-s", type=float, default=180.0)
     parser.add_argument("--val-limit", type=int, default=0)

@@ -151,6 +151,10 @@ def _variants(
     return tuple(chosen.items())
 
 
+ARABIC = 0xFB50
+"""From here on are letters as they are shaped inside Arabic words."""
+
+
 def choose_face(rng: np.random.Generator, family: str, *, distinct: bool = True) -> Face:
     """Draw one face of a family. One plate in seven borrows the stroke alphabet whatever the
     family. `distinct` = 1 and I, 0 and O must differ, for no format tells them apart.
@@ -245,7 +249,7 @@ def glyph(face: Face, char: str) -> Mask:
         return dot
     if ord(char) > 0xFF:
         path = find_font(
-            "DroidSansFallbackFull.ttf" if ord(char) >= 0x2E80 else "DejaVuSans-Bold.ttf"
+            "DroidSansFallbackFull.ttf" if 0x2E80 <= ord(char) < ARABIC else "DejaVuSans-Bold.ttf"
         )
         if path is None:
             return np.zeros((CANVAS_PX, CAP_PX // 2), np.float32)

@@ -103,7 +103,8 @@ def vanity_text(rng: np.random.Generator, shortest: int, longest: int) -> str:
             alike = chars[index] in "OI"
             if chars[index] in LEET and rng.random() < (0.06 if alike else 0.3):
                 chars[index] = LEET[chars[index]]
-    if kind < 0.55 and rng.random() < 0.25 and length > 2:
+    # initials are followed by a number as often as not, other words now and then
+    if kind < 0.55 and rng.random() < (0.5 if kind < 0.32 else 0.25) and length > 2:
         count = int(rng.integers(1, min(4, length)))
         digits = [digit(rng) for _ in range(count)]
         chars = digits + chars[count:] if rng.random() < 0.4 else chars[:-count] + digits
