@@ -97,11 +97,13 @@ class Variant(Section):
     """[variants.fp16] or [variants.int8]: the same network with its precision in the file.
 
     Inputs and outputs stay float32. TensorRT 10.12 and later builds half precision from the fp16
-    file; INT8 is built from the int8 file (Q/DQ nodes) everywhere.
+    file; INT8 is built from the int8 file (Q/DQ nodes) everywhere. `model_sha256` is that of the
+    model that it was made from.
     """
 
     file: FileName
     sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
+    model_sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
 
 
 class Manifest(Section):
@@ -117,6 +119,18 @@ class Manifest(Section):
     variants: Mapping[Literal["fp16", "int8"], Variant] = Field(default_factory=dict)
     training: Mapping[str, Any] = Field(default_factory=dict)
     accuracy: Mapping[str, Any] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _variants_of_this_model(self) -> Manifest:
+        for kind, variant in self.variants.items():
+            if variant.model_sha256 != self.sha256:
+                tool = "halve" if kind == "fp16" else "quantize"
+                raise ValueError(
+                    f"variants.{kind} was made from another model (model_sha256 is not sha256): "
+                    f"make it again with python -m engines.training.{tool} and the model's folder, "
+                    f"or remove the table [variants.{kind}]"
+                )
+        return self
 
 
 class DetectorManifest(Manifest):

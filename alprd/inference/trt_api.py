@@ -57,8 +57,11 @@ class TensorRT:
     def __init__(self, module: Any) -> None:  # noqa: ANN401 -- a module without types
         self.module = module
         self.version: str = module.__version__
-        # TensorRT-RTX counts its releases anew, and is strongly typed as TensorRT 11 is.
-        self._numbers = _numbers(self.version) if module.__name__ == "tensorrt" else (11, 0)
+        # TensorRT-RTX counts its releases anew, is strongly typed as TensorRT 11 is, and times no
+        # kernels before it runs.
+        rtx = module.__name__ == "tensorrt_rtx"
+        self._numbers = (11, 0) if rtx else _numbers(self.version)
+        self.has_timing_cache = not rtx
         self.has_precision_flags = hasattr(module.BuilderFlag, "FP16")
         self.has_progress_monitor = hasattr(module, "IProgressMonitor")
 

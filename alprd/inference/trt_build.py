@@ -117,17 +117,14 @@ def build_plan(
             f"{'; '.join(reasons) or _reason(logger)}; export it again with a lower opset or "
             'plainer operators, or run it with inference.backend = "onnxruntime"'
         )
-    _check_interface(network, spec, path, trt)
+    _prepare_input(network, spec, path, trt, strongly_typed=typing.strongly_typed)
     config = builder.create_builder_config()
     tensorrt.configure(config, typing, workspace_mib=settings.workspace_mib)
     if prepare is not None:
         prepare(config)
     _add_profile(builder, config, network.get_input(0), spec, settings.max_batch)
-    cache = config.create_timing_cache(timing_cache)
-    # A cache of another GPU or release is refused with False: the build then measures anew.
-    if not config.set_timing_cache(cache, False):
-        cache = config.create_timing_cache(b"")
-        config.set_timing_cache(cache, False)
+    if tensorrt.has_timing_cache:
+        _use_timing_cache(config, timing_cache)
     monitor = None
     if tensorrt.has_progress_monitor:
         # It must live as long as the configuration.
@@ -138,11 +135,26 @@ def build_plan(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise _failure(logger, path, tensorrt, progress)
-    grown = config.get_timing_cache()
-    return bytes(plan), bytes(grown.serialize()) if grown is not None else b""
+    grown = config.get_timing_cache() if tensorrt.has_timing_cache else None
+    return bytes(plan), b"" if grown is None else bytes(grown.serialize())
 
 
-def _check_interface(network: Any, spec: InputSpec, path: Path, trt: Any) -> None:  # noqa: ANN401
+def _use_timing_cache(config: Any, known: bytes) -> None:  # noqa: ANN401
+    """Begin with what earlier builds measured; without it, when it is of another GPU or release."""
+    cache = config.create_timing_cache(known)
+    if cache is None or not config.set_timing_cache(cache, False):
+        config.set_timing_cache(config.create_timing_cache(b""), False)
+
+
+def _prepare_input(
+    network: Any,  # noqa: ANN401
+    spec: InputSpec,
+    path: Path,
+    trt: Any,  # noqa: ANN401
+    *,
+    strongly_typed: bool,
+) -> None:
+    """Check the network's input against the manifest, and let it be float32. Raises EngineError."""
     names = [network.get_input(index).name for index in range(network.num_inputs)]
     if names != [spec.name]:
         raise EngineError(
@@ -157,13 +169,15 @@ def _check_interface(network: Any, spec: InputSpec, path: Path, trt: Any) -> Non
             f"{path}: input {spec.name!r} {problem}; correct layout, width, height or colour in "
             "[input] of the manifest"
         )
-    outputs = [network.get_output(index) for index in range(network.num_outputs)]
-    for each in (tensor, *outputs):
-        if each.dtype == trt.float16:
+    # Our kernels write float32. What the file does with other types begins with a cast, which
+    # float32 passes as well; only FP16 in a strongly typed network is past changing.
+    if tensor.dtype != trt.float32:
+        if tensor.dtype == trt.float16 and strongly_typed:
             raise EngineError(
-                f"{path}: {each.name!r} is half precision at the network's border; export it with "
-                "float32 inputs and outputs"
+                f"{path}: input {spec.name!r} takes {tensor.dtype}; export the model with a "
+                "float32 input"
             )
+        tensor.dtype = trt.float32
 
 
 def _add_profile(
