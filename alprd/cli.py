@@ -14,6 +14,7 @@ from typing import cast
 
 from alprd import __version__
 from alprd.commands import (
+    bench,
     calibrate,
     check_config,
     demo,
@@ -42,6 +43,7 @@ try:
   alprd run                        be the daemon
   alprd doctor                     what is wrong with this device?
   alprd watch                      see the events as they arrive
+  alprd bench                      how fast is this machine?
 
 exit codes: 0 done, 1 failed, 2 usage, 78 bad configuration
 """
@@ -64,6 +66,7 @@ def build_parser() -> argparse.ArgumentParser:
         engines,
         calibrate,
         recognize,
+        bench,
         watch,
         demo,
         reload,

@@ -37,6 +37,7 @@ def info_payload(
     *,
     backend: str,
     reason: str,
+    details: Mapping[str, Any] | None = None,
     models: Mapping[str, str],
     versions: Mapping[str, str],
     boot_id: str | None,
@@ -48,6 +49,7 @@ def info_payload(
         settings: in force.
         backend: what runs the models.
         reason: why this backend.
+        details: what it runs on: GPU, versions, the engine plans' identities.
         models: model name -> "sha256:...".
         versions: name -> version of what alprd rests on.
         boot_id: changes when the machine restarts; None where the kernel does not tell.
@@ -59,7 +61,7 @@ def info_payload(
         "software": f"alprd {__version__}",
         "versions": dict(versions),
         "boot_id": boot_id,
-        "inference": {"backend": backend, "reason": mask_credentials(reason)},
+        "inference": {"backend": backend, "reason": mask_credentials(reason), **(details or {})},
         "models": dict(models),
         "delivery": dict(delivery),
         "cameras": [

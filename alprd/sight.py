@@ -29,7 +29,7 @@ class Sight:
 
     Args:
         settings: in force.
-        models: for the inference thread alone.
+        models: for the inference thread alone; closed when that has ended.
         sink: makes events durable.
         extras: look on at the pipelines.
         book: is told the cameras' states.
@@ -53,6 +53,7 @@ class Sight:
         on_failure: Callable[[Exception], None],
     ) -> None:
         self._settings = settings
+        self._models = models
         self._book = book
         self._publisher = publisher
         self._heartbeats = heartbeats
@@ -150,6 +151,8 @@ class Sight:
             self._cameras.__exit__(kind, error, trace)
         finally:
             self.inference.__exit__(kind, error, trace)
+            if self.inference.ended(0.0):  # under a call that hangs nothing is taken away
+                self._models.close()
 
     def _open_camera(self, settings: CameraSettings) -> CameraThread:
         self._mux.add_camera(settings.id)

@@ -93,6 +93,7 @@ class Telling:
             self._settings(),
             backend=self._models.backend,
             reason=self._models.reason,
+            details=self._models.details,
             models=self._models.hashes,
             versions=versions(),
             boot_id=read_boot_id(),

@@ -113,15 +113,16 @@ def _recognize(
     from alprd.recognize import recognize  # noqa: PLC0415
 
     try:
-        for result in recognize(
-            paths,
-            load_models(settings),
-            on_error=screen.complain,
-            on_progress=screen.on_progress,
-            annotate_dir=annotate_dir,
-            min_confidence=min_confidence,
-        ):
-            screen.line(json.dumps(result))  # ASCII: no name or locale can refuse it
+        with load_models(settings) as models:
+            for result in recognize(
+                paths,
+                models,
+                on_error=screen.complain,
+                on_progress=screen.on_progress,
+                annotate_dir=annotate_dir,
+                min_confidence=min_confidence,
+            ):
+                screen.line(json.dumps(result))  # ASCII: no name or locale can refuse it
     except (AnnotateError, EngineError) as error:
         raise CommandError(str(error)) from error
     return EXIT_FAILED if screen.complaints else EXIT_DONE

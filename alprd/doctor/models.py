@@ -22,6 +22,11 @@ class ModelCheck:
         self.models: Models | None = None
         """What was loaded; None when it cannot be used."""
 
+    def close(self) -> None:
+        """Give back what they hold."""
+        if self.models is not None:
+            self.models.close()
+
     def findings(self) -> Iterator[Finding]:
         """One line."""
         try:

@@ -100,6 +100,7 @@ def visit(settings: Settings, around: Surroundings, *, open_cameras: bool) -> It
         yield from _guarded("cameras", lambda: cameras.cameras_of_daemon(settings, sample))
     else:
         yield from _guarded("cameras", lambda: cameras.cameras_unseen(settings))
+    models.close()
 
 
 def _daemon(*, is_running: bool | None, sample: Mapping[str, Any] | None) -> Iterator[Finding]:

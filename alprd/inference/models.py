@@ -3,40 +3,54 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import TracebackType
+from typing import Any
 
 import numpy as np
 
 from alprd.config.models import InferenceSettings
 from alprd.inference.backend import choose_backend
-from alprd.inference.detector import NetworkDetector, detector_outputs
+from alprd.inference.backend_models import BackendModels
+from alprd.inference.cuda import Device
+from alprd.inference.engines import READER_BATCH
 from alprd.inference.manifest import (
+    DetectorManifest,
+    ReaderManifest,
     load_detector_manifest,
-    load_onnx,
     load_reader_manifest,
 )
-from alprd.inference.onnx import OnnxNetwork
-from alprd.inference.reader import NetworkReader, reader_outputs
+from alprd.inference.network import Network
+from alprd.inference.onnx_models import Watch, load_onnx_models
 from alprd.inference.second_look import SecondLook
 from alprd.inference.selftest import check_detector, check_reader
+from alprd.inference.whole_selftest import check_whole_detector, check_whole_reader
 from alprd.ports import Detector, PlateReader
 
-READER_BATCH = 64
-"""Plates in one call of the reader; more than a batch of frames usually shows."""
+__all__ = ["READER_BATCH", "Models", "Watch", "load_models"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Models:
-    """What the inference thread works with; used by one thread.
+    """What the inference thread works with; used by one thread at a time.
+
+    A context manager: leaving closes it.
 
     Attributes:
         detector: finds plates and vehicles.
         reader: reads plates.
         input_size: (width, height) of the detector's input.
         hashes: model name -> "sha256:..." of its ONNX file.
-        backend: what runs the networks, "onnxruntime".
+        backend: what runs the networks, "onnxruntime" or "tensorrt".
         reason: why this backend, for people.
         prove: does the self-test again; raises EngineError. For the thread that uses the models.
+        details: what the backend runs on: GPU, versions, the plans' identities.
+        networks: the bare networks by task ("detect", "read").
+        close: gives back what the backend holds (the GPU's context and memory); when nobody uses
+            the models any more.
+        gpu: that the networks run on; None on the CPU.
     """
 
     detector: Detector
@@ -46,10 +60,31 @@ class Models:
     backend: str
     reason: str
     prove: Callable[[], None]
+    details: Mapping[str, Any] = field(default_factory=dict)
+    networks: Mapping[str, Network] = field(default_factory=dict)
+    close: Callable[[], None] = lambda: None
+    gpu: Device | None = None
+
+    def __enter__(self) -> Models:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
 
 
-def load_models(settings: InferenceSettings) -> Models:
+def load_models(
+    settings: InferenceSettings, *, watch: Watch = lambda _task, network: network
+) -> Models:
     """Load both models and prove them on their known plates.
+
+    Args:
+        settings: which models, and what runs them.
+        watch: gives what is used in place of a network that takes its rows from this process.
 
     Raises:
         EngineError: a model is missing, damaged, contradicts its manifest or fails its self-test;
@@ -58,39 +93,47 @@ def load_models(settings: InferenceSettings) -> Models:
     backend, reason = choose_backend(settings)
     found, found_folder = load_detector_manifest(settings.detector, settings.models_dir)
     read, read_folder = load_reader_manifest(settings.reader, settings.models_dir)
+    both = (found, found_folder), (read, read_folder)
+    with ExitStack() as until_proven:
+        loaded = (
+            _tensorrt(settings, *both)
+            if backend == "tensorrt"
+            else load_onnx_models(settings, *both, watch)
+        )
+        until_proven.callback(loaded.close)
 
-    detector_network = OnnxNetwork(
-        load_onnx(found, found_folder),
-        path=found_folder / found.file,
-        spec=found.input,
-        outputs=detector_outputs(found),
-        max_batch=settings.max_batch,
-        threads=settings.threads,
-    )
-    reader_network = OnnxNetwork(
-        load_onnx(read, read_folder),
-        path=read_folder / read.file,
-        spec=read.input,
-        outputs=reader_outputs(read),
-        max_batch=READER_BATCH,
-        threads=settings.threads,
-    )
+        def prove() -> None:
+            check_detector(found, loaded.networks["detect"], found_folder)
+            check_reader(read, loaded.networks["read"], read_folder)
+            check_whole_detector(found, loaded.detector, found_folder)
+            check_whole_reader(read, loaded.reader, read_folder)
 
-    def prove() -> None:
-        check_detector(found, detector_network, found_folder)
-        check_reader(read, reader_network, read_folder)
-
-    prove()
-    detector = NetworkDetector(found, detector_network)
-    # The first full batch allocates; it must not delay the first frames.
-    blank = np.zeros((found.input.height, found.input.width, 3), np.uint8)
-    detector.detect([blank] * settings.max_batch)
+        prove()
+        # The first full batch allocates; it must not delay the first frames.
+        blank = np.zeros((found.input.height, found.input.width, 3), np.uint8)
+        loaded.detector.detect([blank] * settings.max_batch)
+        until_proven.pop_all()
     return Models(
-        detector=detector,
-        reader=SecondLook(NetworkReader(read, reader_network), settings.second_look),
+        detector=loaded.detector,
+        reader=SecondLook(loaded.reader, settings.second_look),
         input_size=(found.input.width, found.input.height),
         hashes={model.name: f"sha256:{model.sha256}" for model in (found, read)},
         backend=backend,
         reason=reason,
         prove=prove,
+        details=loaded.details,
+        networks=loaded.networks,
+        close=loaded.close,
+        gpu=loaded.gpu,
     )
+
+
+def _tensorrt(
+    settings: InferenceSettings,
+    found: tuple[DetectorManifest, Path],
+    read: tuple[ReaderManifest, Path],
+) -> BackendModels:
+    # Only where it is chosen: it imports PyCUDA.
+    from alprd.inference.trt_models import load_trt_models  # noqa: PLC0415
+
+    return load_trt_models(settings, found, read)

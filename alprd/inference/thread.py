@@ -166,6 +166,11 @@ class InferenceThread:
                 "abandoned with the vehicles that it followed; look for a hung accelerator driver"
             )
 
+    def ended(self, timeout_s: float) -> bool:
+        """Whether it has ended within this time: the mux was drained, or something failed."""
+        self._thread.join(timeout_s)
+        return not self._thread.is_alive()
+
     def replace_pipelines(
         self,
         pipelines: Mapping[str, Pipeline],

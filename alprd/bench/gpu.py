@@ -1,0 +1,123 @@
+"""What the GPU says of itself, and what it takes alone: the bare engine, a frame's way to it."""
+
+from __future__ import annotations
+
+import importlib
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from statistics import median
+from typing import Any
+
+from alprd.bench.usage import AskGpu, GpuSample
+from alprd.inference.cuda import Device
+from alprd.inference.gpu_network import DeviceNetwork
+from alprd.inference.network import Network
+from alprd.ports import EngineError
+
+_UPLOADS = 32
+_UPLOAD_TURNS = 5
+
+
+@contextmanager
+def asking_gpu() -> Iterator[AskGpu | None]:
+    """A way to ask the first GPU, through NVIDIA's own library where that is installed; or None."""
+    try:
+        library: Any = importlib.import_module("pynvml")
+        library.nvmlInit()
+    except ImportError:
+        yield None
+        return
+    except Exception as error:
+        if type(error).__module__ != "pynvml":
+            raise
+        yield None  # no driver, or one that does not fit the library
+        return
+    try:
+        gpu = library.nvmlDeviceGetHandleByIndex(0)
+
+        def ask() -> GpuSample:
+            return GpuSample(
+                percent=_told(
+                    library, lambda: float(library.nvmlDeviceGetUtilizationRates(gpu).gpu)
+                ),
+                used_bytes=_told(library, lambda: int(library.nvmlDeviceGetMemoryInfo(gpu).used)),
+            )
+
+        yield ask
+    finally:
+        library.nvmlShutdown()
+
+
+def _told(library: Any, question: Any) -> Any:  # noqa: ANN401 -- a library without types
+    try:
+        return question()
+    except library.NVMLError:
+        return None
+
+
+class GpuLimits:
+    """Measures the GPU without anything around it; for the thread that uses the models.
+
+    Args:
+        device: that the models run on.
+    """
+
+    def __init__(self, device: Device) -> None:
+        self._device = device
+
+    def bare_s(self, network: Network, count: int, for_s: float) -> float:
+        """Seconds of one run of the engine, one run after the other, nothing copied.
+
+        Args:
+            network: of the backend on the GPU.
+            count: rows of one run.
+            for_s: how long to measure, about.
+
+        Raises:
+            EngineError: it failed, or is no network of a GPU.
+        """
+        engine = _on_device(network)
+        with self._device.current():
+            stream = self._device.stream()
+
+            def took_s(runs: int) -> float:
+                started_s = time.perf_counter()
+                for _ in range(runs):
+                    engine.enqueue(count, stream)
+                stream.synchronize()
+                return time.perf_counter() - started_s
+
+            took_s(2)
+            runs = max(5, int(for_s / 5 / max(took_s(4) / 4, 1e-6)))
+            return median(took_s(runs) / runs for _ in range(5))
+
+    def upload_s(self, size: int) -> float:
+        """Seconds in which so many bytes of pinned memory come to the GPU, at full bandwidth.
+
+        Raises:
+            EngineError: the GPU failed.
+        """
+        device = self._device
+        with device.current():
+            memory = device.pinned(size, "the bench")
+            address = device.allocate(size, "the bench")
+            stream = device.stream()
+            times = []
+            for _ in range(_UPLOAD_TURNS):
+                started_s = time.perf_counter()
+                for _ in range(_UPLOADS):
+                    device.upload(address, memory, stream)
+                stream.synchronize()
+                times.append((time.perf_counter() - started_s) / _UPLOADS)
+            device.free(address)
+            device.free_pinned(memory)
+        return median(times)
+
+
+def _on_device(network: Network) -> DeviceNetwork:
+    if not hasattr(network, "enqueue"):
+        raise EngineError("the bench was given a network that does not run on the GPU")
+    engine: Any = network
+    found: DeviceNetwork = engine
+    return found
