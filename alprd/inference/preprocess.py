@@ -15,7 +15,7 @@ from alprd.core.types import FrameImage, host_image
 from alprd.inference.manifest import InputSpec
 from alprd.ports import CameraError, ImageU8
 
-_SUPERSAMPLING_MAX = 8  # beyond it a plate is so large that aliasing no longer hurts
+SUPERSAMPLING_MAX = 8  # beyond it a plate is so large that aliasing no longer hurts
 
 
 class ImageError(Exception):
@@ -220,7 +220,7 @@ def _surroundings(image: ImageU8, quad: NDArray[np.float32]) -> tuple[ImageU8, N
 
 
 def _supersampling(source_px: float, target_px: float) -> int:
-    return int(np.clip(round(source_px / target_px), 1, _SUPERSAMPLING_MAX))
+    return int(np.clip(round(source_px / target_px), 1, SUPERSAMPLING_MAX))
 
 
 def sharpness(picture: ImageU8) -> float:

@@ -50,34 +50,14 @@ class NetworkReader:
         for picture, plate, _ in plates:
             image = on_host(picture)
             check_image(image)
-            quads.append(_corners(plate))
+            quads.append(corners_of(plate))
             crops.append(rectify(image, quads[-1], self._size, self._margins))
         return [
-            PlateRead(
-                text=found.text,
-                char_probs=found.char_probs,
-                quad=quad,
-                t_s=t_s,
-                score=plate.score,
-                quality=found.quality,
-                regions=found.regions,
-                sharpness=sharpness(crop),
-                refined=self._in_frame(found.corners, quad),
-            )
+            plate_read(found, plate, quad, t_s, sharp=sharpness(crop), margins=self._margins)
             for (_, plate, t_s), quad, crop, found in zip(
                 plates, quads, crops, self.read_crops(crops), strict=True
             )
         ]
-
-    def _in_frame(
-        self, corners: NDArray[np.float32] | None, quad: NDArray[np.float32]
-    ) -> NDArray[np.float32] | None:
-        """(4, 2) the corners in the frame where `quad` is; None if they are no plate's."""
-        if corners is None or not bool((np.abs(corners - 0.5) <= 0.5 + OUTSIDE).all()):
-            return None
-        found = unrectified(corners, quad, self._margins)
-        a, b, c, d = ((float(x), float(y)) for x, y in found)
-        return found if is_clockwise_convex((a, b, c, d)) else None
 
     def read_crops(self, crops: Sequence[ImageU8]) -> list[CropText]:
         """Texts of rectified (height, width, 3) crops of the network's own size."""
@@ -93,9 +73,52 @@ class NetworkReader:
         return self._decoding.decode(outputs, len(crops))
 
 
-def _corners(plate: Detection) -> NDArray[np.float32]:
+def corners_of(plate: Detection) -> NDArray[np.float32]:
     """(4, 2) the plate's quad, or its box's corners."""
     if plate.quad is not None:
         return plate.quad
     x1, y1, x2, y2 = plate.box
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)
+
+
+def plate_read(
+    found: CropText,
+    plate: Detection,
+    quad: NDArray[np.float32],
+    t_s: float,
+    *,
+    sharp: float,
+    margins: tuple[float, float],
+) -> PlateRead:
+    """What was read on one plate.
+
+    Args:
+        found: on its crop.
+        plate: that was detected.
+        quad: (4, 2) by which it was cut out.
+        t_s: the frame's time.
+        sharp: the crop's sharpness.
+        margins: fractions of the crop's width and height that were left on each side.
+    """
+    return PlateRead(
+        text=found.text,
+        char_probs=found.char_probs,
+        quad=quad,
+        t_s=t_s,
+        score=plate.score,
+        quality=found.quality,
+        regions=found.regions,
+        sharpness=sharp,
+        refined=_in_frame(found.corners, quad, margins),
+    )
+
+
+def _in_frame(
+    corners: NDArray[np.float32] | None, quad: NDArray[np.float32], margins: tuple[float, float]
+) -> NDArray[np.float32] | None:
+    """(4, 2) the corners in the frame where `quad` is; None if they are no plate's."""
+    if corners is None or not bool((np.abs(corners - 0.5) <= 0.5 + OUTSIDE).all()):
+        return None
+    found = unrectified(corners, quad, margins)
+    a, b, c, d = ((float(x), float(y)) for x, y in found)
+    return found if is_clockwise_convex((a, b, c, d)) else None

@@ -1,0 +1,189 @@
+"""Frames on the GPU: each is uploaded once, and stays while detector and reader look at it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+
+from alprd.core.types import DeviceSurface, FrameImage
+from alprd.inference.cuda import Device, Event, Stream
+from alprd.inference.gpu_layout import Row, bgr, of_surface
+from alprd.inference.gpu_memory import Block, Memory, PinnedBlock
+from alprd.inference.preprocess import check_image
+from alprd.ports import ImageU8
+
+_COPIERS_MAX = 4
+_CORES_PER_COPIER = 4  # decoders and Python want some, too
+
+
+@dataclass(slots=True, eq=False)
+class _Slot:
+    """Room for one frame.
+
+    Attributes:
+        staging: pinned memory, from which the GPU copies (or reads, where the memory is shared).
+        block: on the GPU; unused where the memory is shared.
+        image: what it holds; kept, so that no other image gets the same identity.
+        row: where the GPU finds it.
+        uploaded: over when the frame is there.
+        used: over when nobody reads it any more.
+        turn: when it was used last.
+    """
+
+    staging: PinnedBlock
+    block: Block
+    image: ImageU8 | None = None
+    row: Row = (0, 0, 0, 0, 0, 0)
+    uploaded: Event | None = None
+    used: Event | None = None
+    turn: int = 0
+
+
+class GpuFrames:
+    """The frames that are on the GPU; used by one thread at a time.
+
+    Args:
+        device: the GPU.
+        slots: frames kept at most; a call takes no more.
+        copiers: threads that copy frames into pinned memory; None: as many as the cores bear.
+    """
+
+    def __init__(self, device: Device, slots: int, *, copiers: int | None = None) -> None:
+        self.slots = slots
+        self._device = device
+        self._memory = Memory(device, "the frames")
+        self._turn = 0
+        self._held: dict[int, _Slot] = {}
+        if copiers is None:
+            cores = len(os.sched_getaffinity(0))
+            copiers = min(_COPIERS_MAX, cores // _CORES_PER_COPIER)
+        self._pool = (
+            ThreadPoolExecutor(copiers, thread_name_prefix="frame-copy") if copiers > 1 else None
+        )
+        with device.current():
+            self._stream = device.stream()
+            # One more than calls can be on their way: an event that is over is never waited for.
+            self._events = [device.event() for _ in range(slots + 1)]
+        self._all = [_Slot(PinnedBlock(self._memory), Block(self._memory)) for _ in range(slots)]
+
+    def check(self, images: Sequence[FrameImage]) -> None:
+        """Refuse what is no picture. Raises ImageError."""
+        for image in images:
+            if isinstance(image, DeviceSurface):
+                of_surface(image)
+            else:
+                check_image(image)
+
+    def place(
+        self, images: Sequence[FrameImage], stream: Stream, used: Event, *, renew: bool = False
+    ) -> list[Row]:
+        """Where the GPU finds each image; those that are not there are uploaded.
+
+        Call it where the context is current.
+
+        Args:
+            images: at most `slots` different ones.
+            stream: waits until they are there.
+            used: the caller records it after its work on them.
+            renew: upload what is there, too: its pixels may be others by now.
+
+        Raises:
+            ImageError: an image is none; then nothing was changed.
+            EngineUnavailable: the GPU has not enough memory.
+        """
+        hosted: dict[int, ImageU8] = {}
+        surfaces: dict[int, Row] = {}
+        for image in images:
+            if isinstance(image, DeviceSurface):
+                surfaces[id(image)] = of_surface(image)
+            else:
+                check_image(image)
+                hosted[id(image)] = image
+        self._turn += 1
+        slots = {key: self._held[key] for key in hosted if key in self._held}
+        for slot in slots.values():
+            slot.turn = self._turn
+        fresh = [key for key in hosted if renew or key not in slots]
+        for key in fresh:
+            if key not in slots:
+                slots[key] = self._free_slot()
+        if fresh:
+            self._upload([(hosted[key], slots[key]) for key in fresh])
+        for uploaded in {id(slot.uploaded): slot.uploaded for slot in slots.values()}.values():
+            if uploaded is not None:
+                stream.wait(uploaded)
+        for slot in slots.values():
+            slot.used = used
+        return [
+            surfaces[id(image)] if id(image) in surfaces else slots[id(image)].row
+            for image in images
+        ]
+
+    def _free_slot(self) -> _Slot:
+        """The slot that was used longest ago, but never in this call."""
+        slot = min(self._all, key=lambda each: each.turn)
+        if slot.turn == self._turn:
+            raise ValueError(f"more than {self.slots} frames in one call")
+        self._release(slot)
+        slot.turn = self._turn
+        return slot
+
+    def _release(self, slot: _Slot) -> None:
+        if slot.image is not None:
+            del self._held[id(slot.image)]
+            slot.image = None
+
+    def _upload(self, fresh: Sequence[tuple[ImageU8, _Slot]]) -> None:
+        shared = self._device.integrated
+        staged = []
+        for image, slot in fresh:
+            self._release(slot)
+            # Before memory is written to, what was read from it must have been read.
+            for busy in (slot.uploaded, slot.used if shared else None):
+                if busy is not None:
+                    busy.synchronize()
+            staging = slot.staging.reserve(image.nbytes)
+            height, width = image.shape[:2]
+            address = self._device.mapped(staging) if shared else slot.block.reserve(image.nbytes)
+            slot.row = bgr(address, width, height)
+            staged.append(staging[: image.nbytes].reshape(image.shape))
+        if self._pool is not None and len(fresh) > 1:
+            copies = [
+                self._pool.submit(np.copyto, memory, image)
+                for memory, (image, _) in zip(staged, fresh, strict=True)
+            ]
+        else:
+            copies = []
+        for index, (image, slot) in enumerate(fresh):
+            if copies:
+                copies[index].result()
+            else:
+                np.copyto(staged[index], image)
+            if not shared:
+                if slot.used is not None:
+                    self._stream.wait(slot.used)
+                self._device.upload(slot.row[0], staged[index], self._stream)
+        event = self._events.pop(0)
+        self._events.append(event)
+        self._stream.record(event)
+        for image, slot in fresh:
+            slot.uploaded = event
+            slot.image = image
+            self._held[id(image)] = slot
+
+    def forget(self) -> None:
+        """Hold no frame any more."""
+        for slot in self._all:
+            slot.image = None
+        self._held.clear()
+
+    def close(self) -> None:
+        """Give the memory back; nobody may be working on the frames."""
+        if self._pool is not None:
+            self._pool.shutdown()
+        self.forget()
+        self._memory.close()

@@ -1,0 +1,319 @@
+"""TensorRT: a plan on the GPU; named tensors only, so that 8.5 and 11 are driven alike."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alprd.inference.cuda import Address, Device, Stream
+from alprd.inference.gpu_memory import Memory
+from alprd.inference.gpu_network import HostOutputs
+from alprd.inference.manifest import InputSpec
+from alprd.inference.network import Outputs, Shape, describe_shape, shape_problem
+from alprd.inference.trt_api import TensorRT
+from alprd.ports import EngineError, EngineUnavailable
+
+_UNKNOWN = -1
+_INPUT_TYPES = {"float32": "FLOAT", "float16": "HALF", "uint8": "UINT8"}
+_ROOM_MAX = 64 << 20
+"""An output whose size only the run shows gets no more memory than this."""
+
+
+class TensorRTNetwork:
+    """One plan; implements Network and DeviceNetwork; used by one thread at a time."""
+
+    def __init__(
+        self,
+        plan: bytes,
+        *,
+        path: Path,
+        spec: InputSpec,
+        outputs: Mapping[str, Shape],
+        max_batch: int,
+        tensorrt: TensorRT,
+        cuda: Device,
+    ) -> None:
+        """Load the plan and check it against the manifest.
+
+        Args:
+            plan: serialised, already known to fit this device.
+            path: where it came from, for messages.
+            spec: the input that the manifest promises.
+            outputs: shape of every output that the decoder needs.
+            max_batch: rows in one call, unless the plan's own batch is fixed or smaller.
+            tensorrt: the library.
+            cuda: the GPU.
+
+        Raises:
+            EngineError: the plan cannot be used or contradicts its manifest.
+            EngineUnavailable: the GPU has not enough memory.
+        """
+        self._path = path
+        self._tensorrt = tensorrt
+        self._trt = tensorrt.module
+        self._device = cuda
+        self._memory = Memory(cuda, path.name)
+        self._host: HostOutputs | None = None
+        self._shapes: dict[int, dict[str, tuple[int, ...]]] = {}
+        self._logger = tensorrt.logger()
+        self._runtime: Any = None
+        self._engine: Any = None
+        self._context: Any = None
+        self._allocators: dict[str, Any] = {}
+        self._rows = 0
+        try:
+            with cuda.current():
+                self._load(plan)
+                self._fixed = self._check_input(spec, max_batch)
+                self._input_name, self._row_shape = spec.name, spec.shape
+                self._check_outputs(outputs)
+                self._names = list(outputs)
+                self._allocate()
+                self._stream = cuda.stream()
+        except BaseException:
+            self.close()
+            raise
+
+    def _load(self, plan: bytes) -> None:
+        self._runtime = self._tensorrt.runtime(self._logger)
+        self._engine = self._runtime.deserialize_cuda_engine(plan)
+        if self._engine is None:
+            raise self._failure("cannot be loaded", "rebuild it: alprd engines build")
+        self._context = self._engine.create_execution_context()
+        if self._context is None:
+            raise self._failure(
+                "got no memory on the GPU for its work",
+                "lower max_batch or workspace_mib in [inference] and run: alprd engines build",
+            )
+
+    def _failure(self, what: str, remedy: str) -> EngineError:
+        """Why TensorRT did not do it; what memory fails at may pass."""
+        reasons = "; ".join(self._logger.errors[-3:])
+        short = "memory" in reasons.lower() or "memory" in what
+        kind = EngineUnavailable if short else EngineError
+        if short and "memory" not in what:
+            remedy = "lower max_batch in [inference], or stop what else uses the GPU"
+        return kind(
+            f"{self._path} {what} with TensorRT {self._tensorrt.version}"
+            f"{f' ({reasons})' if reasons else ''}; {remedy}"
+        )
+
+    def _check_input(self, spec: InputSpec, max_batch: int) -> bool:
+        """Set `max_batch`; whether every call must have so many rows."""
+        engine, trt = self._engine, self._trt
+        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
+        self._modes = {name: engine.get_tensor_mode(name) for name in names}
+        inputs = [name for name in names if self._modes[name] == trt.TensorIOMode.INPUT]
+        if inputs != [spec.name]:
+            raise EngineError(
+                f"{self._path} has the inputs {inputs}, the manifest names {spec.name!r}; "
+                "correct input.name, and rebuild the plan: alprd engines build"
+            )
+        shape = tuple(engine.get_tensor_shape(spec.name))
+        problem = shape_problem((None, *spec.shape), _named(shape))
+        if problem is not None:
+            raise EngineError(
+                f"{self._path}: input {spec.name!r} {problem}; correct layout, width, height or "
+                "colour in [input] of the manifest, and rebuild the plan: alprd engines build"
+            )
+        found, wanted = engine.get_tensor_dtype(spec.name), _INPUT_TYPES[spec.type]
+        if found != getattr(trt.DataType, wanted, None):
+            raise EngineError(
+                f"{self._path}: input {spec.name!r} takes {found}, the manifest says {spec.type}; "
+                "correct input.type, and rebuild the plan: alprd engines build"
+            )
+        self._row_bytes = prod(spec.shape) * np.dtype(spec.type).itemsize
+        if shape[0] != _UNKNOWN:
+            self.max_batch = int(shape[0])
+            return True
+        _, _, largest = engine.get_tensor_profile_shape(spec.name, 0)
+        self.max_batch = min(max_batch, int(next(iter(largest))))
+        return False
+
+    def _check_outputs(self, wanted: Mapping[str, Shape]) -> None:
+        engine, trt = self._engine, self._trt
+        found = {
+            name: _named(tuple(engine.get_tensor_shape(name)))
+            for name, mode in self._modes.items()
+            if mode == trt.TensorIOMode.OUTPUT
+        }
+        for name, shape in wanted.items():
+            if name not in found:
+                raise EngineError(
+                    f"{self._path} has no output {name!r}; it has "
+                    + ", ".join(f"{each!r} {describe_shape(found[each])}" for each in found)
+                    + "; correct decoder.outputs in the manifest"
+                )
+            problem = shape_problem(shape, found[name])
+            if problem is not None:
+                raise EngineError(
+                    f"{self._path}: output {name!r} {problem}; correct [decoder] in the manifest"
+                )
+
+    def _allocate(self) -> None:
+        """Memory for the input and every output, at the largest batch."""
+        engine, trt = self._engine, self._trt
+        kinds = {
+            trt.DataType.FLOAT: np.float32,
+            trt.DataType.HALF: np.float16,
+            trt.DataType.INT32: np.int32,
+            trt.DataType.INT8: np.int8,
+            trt.DataType.BOOL: np.bool_,
+        }
+        if hasattr(trt.DataType, "INT64"):
+            kinds[trt.DataType.INT64] = np.int64
+        self.input: Address = self._memory.on_device(self.max_batch * self._row_bytes)
+        self._set_address(self._input_name, self.input)
+        self._set_rows(self.max_batch)
+        self._rooms: dict[str, int] = {}
+        self._kinds: dict[str, np.dtype[Any]] = {}
+        self._outputs: dict[str, Address] = {}
+        for name, mode in self._modes.items():
+            if mode != trt.TensorIOMode.OUTPUT:
+                continue
+            type_ = engine.get_tensor_dtype(name)
+            if type_ not in kinds:
+                raise EngineError(
+                    f"{self._path}: output {name!r} is {type_}; export the model with float32 "
+                    "outputs"
+                )
+            self._kinds[name] = np.dtype(kinds[type_])
+            shape = self._shapes[self.max_batch][name]
+            if _UNKNOWN in shape:
+                room = self._data_dependent(name)
+            else:
+                room = prod(shape) * self._kinds[name].itemsize
+                self._outputs[name] = self._memory.on_device(room)
+                self._set_address(name, self._outputs[name])
+            self._rooms[name] = room
+
+    def _data_dependent(self, name: str) -> int:
+        """Memory for an output of which only the run shows how large it is (NMS inside)."""
+        room = int(self._context.get_max_output_size(name))
+        if not 0 <= room <= _ROOM_MAX:
+            raise EngineError(
+                f"{self._path}: output {name!r} may take {room} bytes; export the model with an "
+                "output of a fixed number of rows"
+            )
+        self._outputs[name] = self._memory.on_device(room)
+        self._allocators[name] = _allocator(self._trt, self._outputs[name], max(room, 4))
+        if not self._context.set_output_allocator(name, self._allocators[name]):
+            raise self._failure(f"takes no allocator for {name!r}", "export the model again")
+        return room
+
+    def _set_address(self, name: str, address: Address) -> None:
+        if not self._context.set_tensor_address(name, address):
+            raise self._failure(f"takes no memory for {name!r}", "rebuild it: alprd engines build")
+
+    def _set_rows(self, count: int) -> None:
+        if count == self._rows:
+            return
+        context = self._context
+        self._rows = 0
+        if not context.set_input_shape(self._input_name, (count, *self._row_shape)):
+            raise self._failure(f"takes no batch of {count}", "run: alprd engines build")
+        self._rows = count
+        if count not in self._shapes:
+            self._shapes[count] = {
+                name: tuple(int(size) for size in context.get_tensor_shape(name))
+                for name, mode in self._modes.items()
+                if mode == self._trt.TensorIOMode.OUTPUT
+            }
+
+    def enqueue(self, count: int, stream: Stream) -> None:
+        """Let the stream run the first `count` rows. Raises EngineError."""
+        self._set_rows(self.max_batch if self._fixed else count)
+        if not self._context.execute_async_v3(stream.handle):
+            raise self._failure("failed", "rebuild it: alprd engines build")
+
+    def output(self, name: str) -> Address:
+        """Where an output lies; the same for every call."""
+        return self._outputs[name]
+
+    def kind(self, name: str) -> np.dtype[Any]:
+        """Type of an output's values."""
+        return self._kinds[name]
+
+    def room(self, name: str) -> int:
+        """Bytes that an output takes at most."""
+        return self._rooms[name]
+
+    def size(self, name: str, count: int) -> int:
+        """Bytes that an output of so many rows takes at most."""
+        if name in self._allocators:
+            return self._rooms[name]
+        return prod(self.shape(name, count)) * self._kinds[name].itemsize
+
+    def shape(self, name: str, count: int) -> tuple[int, ...]:
+        """Of an output of the last call, which had so many rows; once the stream has done it."""
+        if name in self._allocators:
+            return tuple(self._allocators[name].shape)
+        rows = self.max_batch if self._fixed else count
+        if rows not in self._shapes:
+            self._set_rows(rows)
+        shape = self._shapes[rows][name]
+        # A fixed batch is run whole, and only its first rows mean anything.
+        return (count, *shape[1:]) if self._fixed and shape[0] == self.max_batch else shape
+
+    def run(self, rows: NDArray[Any], count: int) -> Outputs:
+        """Outputs of the first `count` rows, from and to host memory. Raises EngineError."""
+        with self._device.current():
+            self._device.synchronize()  # what is on its way uses the same input
+            if self._host is None:
+                self._host = HostOutputs(self, self._names, self._device, self._memory)
+            used = rows if self._fixed else rows[:count]
+            self._device.upload(self.input, np.ascontiguousarray(used), self._stream)
+            self.enqueue(count, self._stream)
+            self._host.fetch(count, self._stream)
+            self._stream.synchronize()
+            return self._host.arrays(count)
+
+    def close(self) -> None:
+        """Give everything on the GPU back; callable more than once."""
+        if self._runtime is not None:
+            with self._device.current():
+                self._device.synchronize()
+                # In this order: each keeps what the former needs.
+                self._context = None
+                self._engine = None
+                self._runtime = None
+        self._memory.close()
+
+
+def _named(shape: tuple[int, ...]) -> tuple[int | None, ...]:
+    """None where only the run shows the size, as the checks want it."""
+    return tuple(None if size == _UNKNOWN else int(size) for size in shape)
+
+
+def _allocator(trt: Any, address: Address, room: int) -> Any:  # noqa: ANN401
+    """Hands out one block of memory, and remembers the shape that came into it."""
+
+    class Allocator(trt.IOutputAllocator):  # type: ignore[misc]
+        def __init__(self) -> None:
+            trt.IOutputAllocator.__init__(self)
+            self.shape: tuple[int, ...] = ()
+
+        def reallocate_output(
+            self,
+            tensor_name: str,  # noqa: ARG002
+            memory: int,  # noqa: ARG002
+            size: int,
+            alignment: int,  # noqa: ARG002
+        ) -> int | None:
+            return address if size <= room else None
+
+        def reallocate_output_async(
+            self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
+        ) -> int | None:
+            del stream
+            return self.reallocate_output(tensor_name, memory, size, alignment)
+
+        def notify_shape(self, tensor_name: str, shape: Any) -> None:  # noqa: ANN401, ARG002
+            self.shape = tuple(int(size) for size in shape)
+
+    return Allocator()
