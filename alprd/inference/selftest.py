@@ -66,11 +66,13 @@ def check_detector(manifest: DetectorManifest, network: Network, folder: Path) -
 
     recorder = _Recorder(network)
     problem = attempt(manifest, recorder)
-    if problem is not None:
-        cause = DetectorDecoding(manifest).doubt(recorder.last) or _diagnose(
+    doubt = DetectorDecoding(manifest).doubt(recorder.last)
+    if problem is not None or doubt is not None:
+        cause = doubt or _diagnose(
             manifest.input,
             lambda spec: attempt(manifest.model_copy(update={"input": spec}), network) is None,
         )
+        problem = problem or "cannot be trusted though it found the plate"
         raise _failure(manifest, folder, expected.image, problem, cause)
 
 
@@ -87,14 +89,17 @@ def check_reader(manifest: ReaderManifest, network: Network, folder: Path) -> No
 
     recorder = _Recorder(network)
     text = attempt(manifest, recorder)
-    if text != expected.plate:
-        cause = ReaderDecoding(manifest).doubt(recorder.last) or _diagnose(
+    # Of a wrong scale the greatest is still the greatest: the text says nothing of probabilities.
+    doubt = ReaderDecoding(manifest).doubt(recorder.last)
+    if text != expected.plate or doubt is not None:
+        cause = doubt or _diagnose(
             manifest.input,
             lambda spec: (
                 attempt(manifest.model_copy(update={"input": spec}), network) == expected.plate
             ),
         )
-        problem = f"read {text!r} instead of {expected.plate!r}"
+        wanted = "" if text == expected.plate else f" instead of {expected.plate!r}"
+        problem = f"read {text!r}{wanted}"
         raise _failure(manifest, folder, expected.image, problem, cause)
 
 

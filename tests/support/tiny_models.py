@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,9 +19,10 @@ import cv2
 import numpy as np
 import onnx
 from numpy.typing import NDArray
-from onnx import TensorProto, helper, numpy_helper
+from onnx import TensorProto, helper
 
 from alprd.core.types import ALPHABET
+from support.onnx_graphs import Graph
 
 LABELS = ("plate", "car", "motorcycle", "bus", "truck")
 # RGB. With red and blue swapped the first is no marker at all: the self-test sees the difference.
@@ -67,28 +68,6 @@ class Flaws:
     """A fixed batch size is no flaw; it is the third thing that exports differ in."""
 
 
-@dataclass
-class _Graph:
-    nodes: list[Any] = field(default_factory=list)
-    constants: list[Any] = field(default_factory=list)
-
-    def constant(self, value: NDArray[Any]) -> str:
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
-        return name
-
-    def add(self, kind: str, *inputs: str, output: str | None = None, **attributes: object) -> str:
-        name = output or f"t{len(self.nodes)}"
-        self.nodes.append(helper.make_node(kind, inputs, [name], **attributes))
-        return name
-
-    def floats(self, *values: float, shape: Sequence[int] = ()) -> str:
-        return self.constant(np.array(values, np.float32).reshape(shape))
-
-    def ints(self, *values: int) -> str:
-        return self.constant(np.array(values, np.int64))
-
-
 def write_models(folder: Path, *, input_size: tuple[int, int] = (320, 192)) -> Path:
     """Both models in `folder`, under the names that the settings have by default."""
     write_detector(folder / "plate-detector", input_size=input_size)
@@ -107,7 +86,7 @@ def write_detector(
     """A detector, its manifest and its self-test; `manifest` overrides keys by table."""
     flaws, look = flaws or Flaws(), normalisation or Normalisation()
     width, height = input_size
-    graph = _Graph()
+    graph = Graph()
     pixels = _undo(graph, "images", look)
     markers = [("plate", rgb) for rgb in PLATE_MARKERS] + list(VEHICLE_MARKERS.items())
     colours = graph.floats(
@@ -173,7 +152,7 @@ def write_reader(
 ) -> Path:
     """A reader, its manifest and its self-test; `manifest` overrides keys by table."""
     flaws, look = flaws or Flaws(), normalisation or Normalisation()
-    graph = _Graph()
+    graph = Graph()
     pixels = _undo(graph, "crops", look)
     flat = graph.add("Reshape", pixels, graph.ints(0, 0, -1))  # (N, 3, H * W)
     colours = graph.add("MatMul", flat, graph.constant(_cell_weights()))  # (N, 3, S)
@@ -231,7 +210,7 @@ def write_reader(
     return folder
 
 
-def _farthest(graph: _Graph, flat: str, size: tuple[int, int]) -> list[str]:
+def _farthest(graph: Graph, flat: str, size: tuple[int, int]) -> list[str]:
     """Four (N, A, 2) corners in pixels, clockwise from the top left, of a mask (N, A, H * W)."""
     width, height = size
     x, y = np.meshgrid(np.arange(width), np.arange(height))
@@ -249,7 +228,7 @@ def _farthest(graph: _Graph, flat: str, size: tuple[int, int]) -> list[str]:
     return points
 
 
-def _seen_corners(graph: _Graph, flat: str) -> None:
+def _seen_corners(graph: Graph, flat: str) -> None:
     """Output `corners` (N, 8) of a crop (N, 3, H * W): of what has the first plate's rim colour."""
     marker = graph.floats(*(value / 255.0 for value in PLATE_MARKERS[0]), shape=(1, 3, 1))
     distance = graph.add("Abs", graph.add("Sub", flat, marker))
@@ -330,7 +309,7 @@ def _cell_weights() -> NDArray[np.float32]:
     return weights.reshape(-1, SLOTS)
 
 
-def _undo(graph: _Graph, name: str, look: Normalisation) -> str:
+def _undo(graph: Graph, name: str, look: Normalisation) -> str:
     """(N, 3, H, W) RGB 0..1 of whatever the input is."""
     pixels = name
     if look.layout == "NHWC":
@@ -344,7 +323,7 @@ def _undo(graph: _Graph, name: str, look: Normalisation) -> str:
     return pixels
 
 
-def _finish(graph: _Graph, values: str, output: str, flaws: Flaws) -> None:
+def _finish(graph: Graph, values: str, output: str, flaws: Flaws) -> None:
     if flaws.nan:
         values = graph.add("Mul", values, graph.floats(float("nan")))
     if flaws.logits:
@@ -377,7 +356,7 @@ def _input_table(
 
 def _write(
     folder: Path,
-    graph: _Graph,
+    graph: Graph,
     *,
     inputs: tuple[str, Sequence[int]],
     outputs: Mapping[str, Sequence[int | str]],
@@ -433,7 +412,7 @@ def write_manifest(
 
 def _toml(value: object) -> str:
     if isinstance(value, Mapping):
-        inner = ", ".join(f"{key} = {_toml(item)}" for key, item in value.items())
+        inner = ", ".join(f"{json.dumps(key)} = {_toml(item)}" for key, item in value.items())
         return f"{{ {inner} }}"
     if isinstance(value, (list, tuple)):
         return f"[{', '.join(_toml(item) for item in value)}]"
