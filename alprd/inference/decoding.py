@@ -39,7 +39,7 @@ from alprd.inference.decoders import (
     YoloDecoder,
 )
 from alprd.inference.manifest import DetectorManifest, ReaderManifest
-from alprd.inference.network import ANY, BATCH, ROWS, Outputs, Shape, check_outputs
+from alprd.inference.network import ANY, BATCH, ROWS, Outputs, Shape, check_outputs, of_first
 from alprd.ports import EngineError
 
 _TOLERANCE = 0.02  # on sums and bounds of probabilities; half precision needs some
@@ -277,6 +277,11 @@ class ReaderDecoding:
             outputs: of as many rows.
             count: of crops.
         """
+        outputs = {
+            # Not every backend knows which axis holds the rows.
+            name: of_first(outputs[name], shape, count) if BATCH in shape else outputs[name]
+            for name, shape in self.outputs.items()
+        }
         check_outputs(outputs, self.outputs, count, self._origin)
         names = self._decoder.outputs
         chars = self._chars(outputs)

@@ -130,7 +130,8 @@ def _compare_plates(
     pictures = _full_batch(
         _variations(known_picture(engine.folder / manifest.selftest.image)), tried.max_batch
     )
-    threshold = manifest.decoder.thresholds[manifest.decoder.labels.index(PLATE_LABEL)] + _SURE
+    least = zip(manifest.decoder.names, manifest.decoder.thresholds, strict=True)
+    threshold = max(value for name, value in least if name == PLATE_LABEL) + _SURE
     moved: list[float] = []
     sure = same = 0
     score_error = 0.0
@@ -227,9 +228,11 @@ def _errors(tried: Sequence[Outputs], wanted: Sequence[Outputs]) -> dict[str, di
     """
     found: dict[str, dict[str, float]] = {}
     for name in wanted[0]:
+        if len({call[name].shape[1:] for call in (*tried, *wanted)}) > 1:
+            continue  # its rows are not the pictures
         ours = np.concatenate([call[name] for call in tried]).astype(np.float64)
         theirs = np.concatenate([call[name] for call in wanted]).astype(np.float64)
-        if ours.shape == theirs.shape:
+        if ours.shape == theirs.shape and ours.size:
             with np.errstate(invalid="ignore", over="ignore"):
                 difference = np.abs(ours - theirs)
             found[name] = {
