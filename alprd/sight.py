@@ -6,6 +6,7 @@ from collections.abc import Callable
 from types import TracebackType
 
 from alprd.camera_set import CameraBook, CameraSet, live_cameras, recorded_cameras
+from alprd.cameras.decoding import decided
 from alprd.cameras.mux import FrameMux
 from alprd.cameras.taken import TakenFrames
 from alprd.cameras.tap import FrameTap
@@ -57,6 +58,7 @@ class Sight:
         self._book = book
         self._publisher = publisher
         self._heartbeats = heartbeats
+        self._frames_on_gpu = models.backend == "tensorrt"
         self._mux = FrameMux()
         self.tap = FrameTap(self._mux)
         self.taken = TakenFrames(self._mux)
@@ -156,7 +158,8 @@ class Sight:
 
     def _open_camera(self, settings: CameraSettings) -> CameraThread:
         self._mux.add_camera(settings.id)
-        return CameraThread(settings, self.tap, self._book, self._beater(_stage(settings.id)))
+        camera = decided(settings, frames_on_gpu=self._frames_on_gpu)
+        return CameraThread(camera, self.tap, self._book, self._beater(_stage(settings.id)))
 
     def _beater(self, stage: str) -> Callable[[], None]:
         self._heartbeats.add(stage, self._settings.process.stall_timeout_s)

@@ -5,13 +5,43 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Protocol
 
 import cv2
 from numpy.typing import NDArray
 
 from alprd.cameras.opencv_setup import prepare_opencv
+from alprd.core.types import DeviceSurface
 from alprd.ports import CameraError
+
+
+class Decoded(Protocol):
+    """A stream's pictures one after the other: `Capture`, or one that decodes elsewhere."""
+
+    @property
+    def closed(self) -> bool:
+        """As `Capture`."""
+
+    def open(self, target: str, api: int, parameters: Sequence[int] = ()) -> bool:
+        """As `Capture`."""
+
+    def grab(self) -> bool:
+        """As `Capture`."""
+
+    def retrieve(self) -> NDArray[Any] | DeviceSurface | None:
+        """As `Capture`."""
+
+    def get(self, prop: int) -> float:
+        """As `Capture`; of the grabbed frame."""
+
+    def set(self, prop: int, value: float) -> bool:
+        """As `Capture`."""
+
+    def wait_closed(self, timeout_s: float) -> bool:
+        """As `Capture`."""
+
+    def close(self) -> None:
+        """As `Capture`."""
 
 
 class Capture:
@@ -49,12 +79,12 @@ class Capture:
         with self._call():
             return self._native is not None and self._native.grab()
 
-    def retrieve(self) -> NDArray[Any] | None:
-        """The grabbed frame; None when there is none or it is empty."""
+    def retrieve(self, channel: int = 0) -> NDArray[Any] | None:
+        """The grabbed frame, or another channel's data; None when there is none or it is empty."""
         with self._call():
             if self._native is None:
                 return None
-            fine, image = self._native.retrieve()
+            fine, image = self._native.retrieve(flag=channel)
             # The array is OpenCV's own allocation for this call, so it needs no copy.
             return image if fine and image is not None and image.size > 0 else None
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import cv2
 import structlog
 
-from alprd.cameras.capture import Capture
+from alprd.cameras.capture import Capture, Decoded
 from alprd.cameras.frames import FrameMaker
 from alprd.cameras.images import list_pictures, load_image
 from alprd.cameras.pacing import FileAxis
@@ -35,13 +35,18 @@ class VideoFileSource:
     """
 
     def __init__(
-        self, settings: CameraSettings, maker: FrameMaker, axis: FileAxis, path: Path
+        self,
+        settings: CameraSettings,
+        maker: FrameMaker,
+        axis: FileAxis,
+        path: Path,
+        capture: Decoded | None = None,
     ) -> None:
         self._settings = settings
         self._maker = maker
         self._axis = axis
         self._path = path
-        self._capture = Capture()
+        self._capture: Decoded = Capture() if capture is None else capture
         self._grabbed = 0
         self._declared = 0
         self._usable = False

@@ -7,12 +7,13 @@ from datetime import datetime, timezone
 from typing import Any
 
 import cv2
+import numpy as np
 from numpy.typing import NDArray
 
 from alprd.cameras.images import as_bgr_u8
 from alprd.cameras.pacing import FrameLimiter
 from alprd.config.models import CameraSettings
-from alprd.core.types import Frame
+from alprd.core.types import DeviceSurface, Frame
 
 OnGrab = Callable[[], None]
 """Called for every frame taken from the source, before the rate limit; may raise to stop a read."""
@@ -58,22 +59,29 @@ class FrameMaker:
         """Whether a frame of this time is to be handed on."""
         return self._limiter.admits(t_s)
 
-    def frame(self, image: NDArray[Any], *, t_s: float, captured_at: datetime) -> Frame:
+    def frame(
+        self, image: NDArray[Any] | DeviceSurface, *, t_s: float, captured_at: datetime
+    ) -> Frame:
         """The frame, upright as configured and read-only.
 
         Raises:
             CameraError: the picture has a shape or depth that cannot be used.
         """
-        upright = as_bgr_u8(image)
-        if self._rotation is not None:
-            upright = cv2.rotate(upright, self._rotation).astype("uint8", copy=False)
-        upright.setflags(write=False)
+        if isinstance(image, DeviceSurface) and self._rotation is not None:
+            image = image.to_host()
         frame = Frame(
             camera_id=self._camera_id,
             seq=self._seq,
             captured_at=captured_at,
             t_s=t_s,
-            image=upright,
+            image=image if isinstance(image, DeviceSurface) else self._upright(image),
         )
         self._seq += 1
         return frame
+
+    def _upright(self, image: NDArray[Any]) -> NDArray[np.uint8]:
+        upright = as_bgr_u8(image)
+        if self._rotation is not None:
+            upright = cv2.rotate(upright, self._rotation).astype("uint8", copy=False)
+        upright.setflags(write=False)
+        return upright

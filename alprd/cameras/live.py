@@ -9,7 +9,7 @@ from pathlib import Path
 
 import cv2
 
-from alprd.cameras.capture import Capture
+from alprd.cameras.capture import Capture, Decoded
 from alprd.cameras.frames import FrameMaker
 from alprd.cameras.network import (
     CameraTimeoutError,
@@ -42,11 +42,17 @@ class LiveSource(ABC):
     live = True
     warning: str | None = None
 
-    def __init__(self, settings: CameraSettings, maker: FrameMaker, clock: Clock) -> None:
+    def __init__(
+        self,
+        settings: CameraSettings,
+        maker: FrameMaker,
+        clock: Clock,
+        capture: Decoded | None = None,
+    ) -> None:
         self._settings = settings
         self._maker = maker
         self._clock = clock
-        self._capture = Capture()
+        self._capture: Decoded = Capture() if capture is None else capture
 
     def open(self) -> None:
         """Connect. Raises CameraError."""

@@ -8,16 +8,21 @@ from collections.abc import Callable
 from datetime import datetime
 from enum import Enum
 from pathlib import Path
-from typing import Protocol
 from urllib.parse import unquote, urlsplit
 
+from alprd.cameras.capture import Decoded
+from alprd.cameras.decoding import CameraSource, NvdecSource
 from alprd.cameras.files import FolderSource, VideoFileSource
 from alprd.cameras.frames import FrameMaker, OnGrab, ignore_grab, utc_now
 from alprd.cameras.images import is_picture
 from alprd.cameras.live import DeviceSource, NetworkSource, PipelineSource
+from alprd.cameras.nvdec import NvdecCapture
 from alprd.cameras.pacing import FileAxis
+from alprd.config.checks import source_form
 from alprd.config.models import CameraSettings
-from alprd.ports import Clock, FrameSource
+from alprd.ports import Clock
+
+__all__ = ["CameraSource", "SourceKind", "kind_of", "open_source", "path_of"]
 
 
 class SourceKind(Enum):
@@ -34,23 +39,9 @@ class SourceKind(Enum):
         return self is SourceKind.PATH
 
 
-class CameraSource(FrameSource, Protocol):
-    """A `FrameSource` that can also say what was wrong with what it delivered."""
-
-    @property
-    def warning(self) -> str | None:
-        """One line about damage that did not stop the source; None while all is well."""
-
-
 def kind_of(source: str) -> SourceKind:
     """The kind, from the string alone."""
-    if " ! " in source:
-        return SourceKind.PIPELINE
-    if "://" in source and not source.lower().startswith("file://"):
-        return SourceKind.NETWORK
-    if source.startswith("/dev/"):
-        return SourceKind.DEVICE
-    return SourceKind.PATH
+    return SourceKind(source_form(source))
 
 
 def open_source(
@@ -74,13 +65,21 @@ def open_source(
     kind = kind_of(settings.source)
     if kind is SourceKind.PIPELINE:
         return PipelineSource(settings, maker, clock)
-    if kind is SourceKind.NETWORK:
-        return NetworkSource(settings, maker, clock)
     if kind is SourceKind.DEVICE:
         return DeviceSource(settings, maker, clock)
-    path = path_of(settings.source)
-    chosen = FolderSource if path.is_dir() or is_picture(path) else VideoFileSource
-    return chosen(settings, maker, FileAxis() if axis is None else axis, path)
+    path, along = path_of(settings.source), FileAxis() if axis is None else axis
+
+    def decoded(capture: Decoded | None) -> CameraSource:
+        if kind is SourceKind.NETWORK:
+            return NetworkSource(settings, maker, clock, capture)
+        return VideoFileSource(settings, maker, along, path, capture)
+
+    if kind is SourceKind.PATH and (path.is_dir() or is_picture(path)):
+        return FolderSource(settings, maker, along, path)
+    if settings.decode == "nvdec":
+        on_gpu = decoded(NvdecCapture(live=not kind.recorded))
+        return NvdecSource(settings.id, on_gpu, lambda: decoded(None))
+    return decoded(None)
 
 
 def path_of(source: str) -> Path:

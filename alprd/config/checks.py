@@ -121,6 +121,35 @@ def check_source(value: str) -> str:
     return value
 
 
+def source_form(source: str) -> str:
+    """What a source names, from the string alone: pipeline, network, device or path."""
+    if " ! " in source:
+        return "pipeline"
+    if "://" in source and not source.lower().startswith("file://"):
+        return "network"
+    return "device" if source.startswith("/dev/") else "path"
+
+
+def check_decode(decode: str, source: str) -> None:
+    """Whoever is asked to decode must be able to decode such a source."""
+    form = source_form(source)
+    if decode == "gstreamer" and form != "pipeline":
+        raise ValueError(
+            'decode = "gstreamer" needs a GStreamer pipeline as source ("rtspsrc location=rtsp:'
+            '//... ! ... ! appsink"); write one, or set decode = "auto"'
+        )
+    if decode in ("nvdec", "ffmpeg") and form == "pipeline":
+        raise ValueError(
+            f'decode = "{decode}" does not go with a GStreamer pipeline, whose own elements decode '
+            '(on a Jetson nvv4l2decoder does it on the GPU); set decode = "auto"'
+        )
+    if decode in ("nvdec", "ffmpeg") and form == "device":
+        raise ValueError(
+            f'decode = "{decode}" is for video files and network streams, and a device is neither; '
+            'set decode = "auto"'
+        )
+
+
 def _split(url: str) -> SplitResult:
     if any(c.isspace() or not c.isprintable() for c in url):
         raise ValueError("a URL contains no blanks; write %20 for one in a password or path")

@@ -21,6 +21,7 @@ from pydantic import (
 from alprd.config.checks import (
     CAMERA_ID_PATTERN,
     check_camera_id,
+    check_decode,
     check_device_id,
     check_polygon,
     check_source,
@@ -172,6 +173,11 @@ class CameraSettings(Section):
     source: Annotated[str, AfterValidator(check_source)] = Field(
         description="rtsp:// URL, video file, image folder, /dev/videoN, or a GStreamer pipeline",
     )
+    decode: Literal["auto", "nvdec", "gstreamer", "ffmpeg"] = Field(
+        default="auto",
+        description="what decodes it: nvdec (the GPU; files and streams), gstreamer (pipelines), "
+        "ffmpeg (the CPU); auto: the GPU where inference runs on it and its decoder is installed",
+    )
     username: str | None = Field(
         default=None, min_length=1, max_length=1000, description="user name at the camera"
     )
@@ -249,6 +255,11 @@ class CameraSettings(Section):
         if value is not None:
             check_polygon(value)
         return value
+
+    @model_validator(mode="after")
+    def _decodable(self) -> CameraSettings:
+        check_decode(self.decode, self.source)
+        return self
 
     @field_validator("lines", "zones")
     @classmethod
