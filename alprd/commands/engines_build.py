@@ -59,6 +59,12 @@ def add_parser(commands: Commands) -> None:
         help="scratch memory of a layer, instead of inference.workspace_mib",
     )
     parser.add_argument("--force", action="store_true", help="build also what fits")
+    parser.add_argument(
+        "--if-possible",
+        action="store_true",
+        help="succeed, and say why, where ONNX Runtime will run the models in any case: without "
+        "TensorRT or a GPU that can be used, or with inference.backend = onnxruntime",
+    )
     parser.add_argument("--verbose", action="store_true", help="show TensorRT's own warnings")
     parser.set_defaults(run=run)
 
@@ -66,8 +72,17 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Build; the exit code is 1 when an engine could not be built."""
     settings = inference_settings(arguments)
+    if arguments.if_possible and settings.backend == "onnxruntime":
+        write_line("nothing is built: inference.backend is onnxruntime")
+        return EXIT_DONE
     wanted = wanted_engines(arguments.names, settings)
-    device = this_device()
+    try:
+        device = this_device()
+    except CommandError as error:
+        if not arguments.if_possible or settings.backend == "tensorrt":
+            raise
+        write_line(f"nothing is built: {error}")
+        return EXIT_DONE
     from alprd.host.systemd import Notifier  # noqa: PLC0415 -- takes structlog along
     from alprd.inference.plans import PlanStore  # noqa: PLC0415 -- takes OpenCV along
     from alprd.ports import EngineError  # noqa: PLC0415
