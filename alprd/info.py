@@ -9,6 +9,7 @@ from typing import Any
 from alprd import __version__
 from alprd.config import Settings, public_dump
 from alprd.core.secrets import mask_credentials
+from alprd.inference.attributes import AttributeStage
 from alprd.publish.loop import PublisherStats
 
 _BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -42,6 +43,7 @@ def info_payload(
     versions: Mapping[str, str],
     boot_id: str | None,
     delivery: Mapping[str, Any],
+    attributes: AttributeStage | None = None,
 ) -> dict[str, Any]:
     """The retained message on `devices/<device>/info`.
 
@@ -54,7 +56,9 @@ def info_payload(
         versions: name -> version of what alprd rests on.
         boot_id: changes when the machine restarts; None where the kernel does not tell.
         delivery: what somebody should look into about outbox and broker.
+        attributes: what says what vehicles are; None where no classifier is configured.
     """
+    about: Mapping[str, Any] = {} if attributes is None else attributes.figures()
     return {
         "schema": "alprd.info/1",
         "device_id": settings.device_id,
@@ -62,6 +66,10 @@ def info_payload(
         "versions": dict(versions),
         "boot_id": boot_id,
         "inference": {"backend": backend, "reason": mask_credentials(reason), **(details or {})},
+        "attributes": {
+            "running": about.get("running", []),
+            "problems": about.get("problems", {}),
+        },
         "models": dict(models),
         "delivery": dict(delivery),
         "cameras": [

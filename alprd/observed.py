@@ -12,6 +12,7 @@ from datetime import datetime
 from alprd.core.counting import LineCount
 from alprd.core.tracking import Track
 from alprd.core.types import Detection, Frame, PlateEvent, PlateRead
+from alprd.core.vehicles import VehicleTrack
 from alprd.live_tracks import CameraNews
 from alprd.onlookers import PICTURES, TRACKS, Onlookers
 from alprd.pictures import CameraAlbum, Passing
@@ -52,6 +53,11 @@ class ObservedPipeline:
     def has_lines(self) -> bool:
         """As the pipeline."""
         return self.line.has_lines
+
+    @property
+    def vehicles(self) -> tuple[VehicleTrack, ...]:
+        """As the pipeline."""
+        return self.line.vehicles
 
     def line_counts(self) -> dict[str, LineCount]:
         """As the pipeline."""

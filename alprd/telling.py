@@ -84,6 +84,8 @@ class Telling:
         self._drift = ModelDrift(settings().inference, models.hashes)
         self._waits = WaitMeter()
         self._notices = Notices(clock)
+        # The first message tells of those that could not be loaded.
+        self._failed_classifiers = self._count_failed()
 
     def info(self) -> None:
         """Publish the info message."""
@@ -98,13 +100,21 @@ class Telling:
             versions=versions(),
             boot_id=read_boot_id(),
             delivery=notice,
+            attributes=self._models.attributes,
         )
         self._publisher.device("info", payload, retain=True)
 
     def trouble(self) -> None:
-        """Publish it again when what it says about delivery has changed, but not all the time."""
-        if self._notices.is_due(delivery_notice(self._publisher.stats())):
+        """Publish it again when what it says of delivery or classifiers has changed."""
+        failed = self._count_failed()
+        news = failed != self._failed_classifiers
+        self._failed_classifiers = failed
+        if self._notices.is_due(delivery_notice(self._publisher.stats())) or news:
             self.info()
+
+    def _count_failed(self) -> int:
+        stage = self._models.attributes
+        return 0 if stage is None else len(stage.problems)
 
     def figures(self) -> dict[str, Any]:
         """For health, but for the cameras'."""

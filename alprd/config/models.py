@@ -105,6 +105,19 @@ class InferenceSettings(Section):
     threads: int = Field(
         default=0, ge=0, le=64, description="CPU threads of ONNX Runtime; 0: one per core"
     )
+    attributes: tuple[Annotated[str, Field(min_length=1)], ...] = Field(
+        default=(),
+        max_length=16,
+        description="folder names of classifiers that say what a vehicle is; []: none",
+    )
+    attributes_for: Literal["events", "tracks"] = Field(
+        default="events",
+        description="when classifiers are asked: once there is an event, or while a vehicle is in "
+        "sight",
+    )
+    attribute_crops: int = Field(
+        default=4, ge=1, le=16, description="pictures of one vehicle that classifiers look at"
+    )
     precision: Literal["fp16", "fp32", "int8"] = Field(
         default="fp16", description="TensorRT: precision of the engines"
     )

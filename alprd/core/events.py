@@ -140,6 +140,9 @@ def _direction(direction: Direction | None) -> dict[str, Any] | None:
         # 359.96 rounds to 360.0, which is 0.
         "heading_deg": None if heading_deg is None else round(heading_deg, 1) % 360.0,
         "zone": direction.zone,
+        "confidence": None
+        if direction.confidence is None
+        else _probability(direction.confidence),
     }
 
 
@@ -160,11 +163,21 @@ def _speed(speed: Speed | None) -> dict[str, Any] | None:
 def _vehicle(vehicle: Vehicle | None) -> dict[str, Any] | None:
     if vehicle is None:
         return None
+    known = {attribute.name: attribute for attribute in vehicle.attributes}
+    values = {name: attribute.value for name, attribute in known.items()}
     return {
+        "color": None,
+        "view": None,
+        **values,
         "type": vehicle.type,
-        "color": vehicle.color,
         "confidence": _probability(vehicle.confidence),
         "box": _rounded(vehicle.box),
+        "reversing": vehicle.reversing,
+        "confidences": {
+            name: _probability(attribute.confidence)
+            for name, attribute in known.items()
+            if attribute.confidence is not None
+        },
     }
 
 

@@ -99,6 +99,7 @@ def make_event(
         wrong_way=what.wrong_way,
         dwell_s=last.t_s - track.first.t_s,
         stationary=stands_still(track.path),
+        vehicle_ids=() if carrier is None else _vehicle_ids(track, shown),
     )
 
 
@@ -141,6 +142,7 @@ def make_unread_event(
         wrong_way=what.wrong_way,
         dwell_s=last.t_s - first.t_s,
         stationary=stands_still(vehicle.path),
+        vehicle_ids=(vehicle.id,),
     )
 
 
@@ -214,6 +216,12 @@ def _carrier_type(track: Track) -> tuple[str | None, float]:
     label, total = max(track.vehicles, key=lambda v: (v[1], v[0]), default=(None, 0.0))
     share = min(1.0, total / max(1, track.sightings))
     return (label, share) if share >= VEHICLE_SHARE else (None, 0.0)
+
+
+def _vehicle_ids(track: Track, shown: Observation) -> tuple[int, ...]:
+    """The vehicles that were the plate's own, else the one in the picture of the event."""
+    own = tuple(sorted(track.bound_to))
+    return own or (() if shown.vehicle_id is None else (shown.vehicle_id,))
 
 
 def _shows(seen: Observation) -> tuple[float, float]:

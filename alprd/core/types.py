@@ -176,11 +176,14 @@ class Direction:
         label: approaching, receding, left or right, as seen in the picture.
         heading_deg: 0 is up in the picture, clockwise; None when the plate only grew or shrank.
         zone: "in" or "out" when a counting line was crossed, else None.
+        confidence: how well the end that the vehicle showed agrees with it, 0..1; None where that
+            is not known.
     """
 
     label: str
     heading_deg: float | None
     zone: str | None = None
+    confidence: float | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,13 +208,31 @@ class Speed:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Attribute:
+    """What a classifier's head says of a vehicle; value and confidence are None when unknown."""
+
+    name: str
+    value: str | None = None
+    confidence: float | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Vehicle:
-    """The vehicle that carries the plate; a field is None when it was not measured."""
+    """The vehicle that carries the plate.
+
+    Attributes:
+        type: the detector's, or a classifier's finer one.
+        confidence: of the type.
+        box: where it was seen.
+        attributes: one per head of every classifier; none without classifiers.
+        reversing: whether it drove backwards; None where view and motion do not tell.
+    """
 
     type: str
     confidence: float
     box: BoxPx
-    color: str | None = None
+    attributes: tuple[Attribute, ...] = ()
+    reversing: bool | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,7 +309,7 @@ class PlateEvent:
     and `quad` is empty for a vehicle without a readable plate. `wrong_way` is None when no line
     with an allowed direction was crossed; `dwell_s` is how long it was in sight until the event,
     and `stationary` whether it stood then. `continues` is the id of the event that the pass had
-    before it went the wrong way.
+    before it went the wrong way. `vehicle_ids` are the camera's numbers of the vehicle's tracks.
     """
 
     event_id: str
@@ -316,6 +337,7 @@ class PlateEvent:
     stationary: bool | None = None
     continues: str | None = None
     image: EventImage | None = None
+    vehicle_ids: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -12,7 +12,7 @@ import numpy as np
 
 from alprd.ports import Clock
 
-STAGES = ("detect", "read", "track", "store")
+STAGES = ("detect", "read", "track", "cut", "attributes", "store")
 _WINDOW = 256  # batches
 
 
@@ -57,7 +57,8 @@ class StageFigures:
     def snapshot(self) -> dict[str, Any]:
         """Counters since start, and per stage milliseconds per item; None before the first.
 
-        `detect` and `track` are per frame, `read` per plate, `store` per event.
+        `detect`, `track` and `cut` are per frame, `read` per plate, `attributes` and `store` per
+        event.
         """
         with self._lock:
             counts = dict(self._counts)

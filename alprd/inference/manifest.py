@@ -170,25 +170,25 @@ def available_models(models_dir: Path) -> list[str]:
 
 def load_detector_manifest(name: str, models_dir: Path | None) -> tuple[DetectorManifest, Path]:
     """The manifest of a detector and its folder. Raises EngineError."""
-    folder = _find(name, models_dir)
-    return _parse(DetectorManifest, folder / MANIFEST), folder
+    folder = find_model(name, models_dir)
+    return parse_manifest(DetectorManifest, folder / MANIFEST), folder
 
 
 def load_reader_manifest(name: str, models_dir: Path | None) -> tuple[ReaderManifest, Path]:
     """The manifest of a reader and its folder. Raises EngineError."""
-    folder = _find(name, models_dir)
-    return _parse(ReaderManifest, folder / MANIFEST), folder
+    folder = find_model(name, models_dir)
+    return parse_manifest(ReaderManifest, folder / MANIFEST), folder
 
 
 def load_manifest(
     name: str, models_dir: Path | None
 ) -> tuple[DetectorManifest | ReaderManifest, Path]:
     """The manifest of a model of either task and its folder. Raises EngineError."""
-    folder = _find(name, models_dir)
+    folder = find_model(name, models_dir)
     path = folder / MANIFEST
     if _tables(path).get("task") == "read":
-        return _parse(ReaderManifest, path), folder
-    return _parse(DetectorManifest, path), folder
+        return parse_manifest(ReaderManifest, path), folder
+    return parse_manifest(DetectorManifest, path), folder
 
 
 def load_onnx(
@@ -214,7 +214,8 @@ def load_onnx(
     return onnx
 
 
-def _find(name: str, models_dir: Path | None) -> Path:
+def find_model(name: str, models_dir: Path | None) -> Path:
+    """The folder of a model. Raises EngineError."""
     base = models_dir if models_dir is not None else builtin_models_dir()
     folder = base / name
     # A name is one folder below models_dir; anything else would escape it.
@@ -266,7 +267,8 @@ def _tables(path: Path) -> dict[str, Any]:
         raise EngineError(f"{path} is not valid TOML: {error}; correct it") from None
 
 
-def _parse(kind: type[AnyManifest], path: Path) -> AnyManifest:
+def parse_manifest(kind: type[AnyManifest], path: Path) -> AnyManifest:
+    """A manifest file of a task. Raises EngineError naming the keys that are wrong."""
     data = _tables(path)
     wanted = kind.model_fields["task"].annotation
     if "task" in data and data["task"] not in get_args(wanted):

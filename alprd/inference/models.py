@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from alprd.config.models import InferenceSettings
+from alprd.inference.attribute_models import load_attributes
+from alprd.inference.attributes import AttributeStage
 from alprd.inference.backend import choose_backend
 from alprd.inference.backend_models import BackendModels
 from alprd.inference.cuda import Device
@@ -51,6 +53,7 @@ class Models:
         close: gives back what the backend holds (the GPU's context and memory); when nobody uses
             the models any more.
         gpu: that the networks run on; None on the CPU.
+        attributes: says what vehicles are; None where no classifier is configured.
     """
 
     detector: Detector
@@ -64,6 +67,7 @@ class Models:
     networks: Mapping[str, Network] = field(default_factory=dict)
     close: Callable[[], None] = lambda: None
     gpu: Device | None = None
+    attributes: AttributeStage | None = None
 
     def __enter__(self) -> Models:
         return self
@@ -112,12 +116,14 @@ def load_models(
         # The first full batch allocates; it must not delay the first frames.
         blank = np.zeros((found.input.height, found.input.width, 3), np.uint8)
         loaded.detector.detect([blank] * settings.max_batch)
+        attributes = load_attributes(settings)
         until_proven.pop_all()
+    hashes = {model.name: f"sha256:{model.sha256}" for model in (found, read)}
     return Models(
         detector=loaded.detector,
         reader=SecondLook(loaded.reader, settings.second_look),
         input_size=(found.input.width, found.input.height),
-        hashes={model.name: f"sha256:{model.sha256}" for model in (found, read)},
+        hashes={**hashes, **({} if attributes is None else attributes.hashes)},
         backend=backend,
         reason=reason,
         prove=prove,
@@ -125,6 +131,7 @@ def load_models(
         networks=loaded.networks,
         close=loaded.close,
         gpu=loaded.gpu,
+        attributes=attributes,
     )
 
 

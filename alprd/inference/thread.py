@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import structlog
 
 from alprd.core.types import Detection, EndOfStream, Frame, PlateEvent, PlateRead
+from alprd.core.vehicles import VehicleTrack
 from alprd.inference.batches import Batch, Lookout
 from alprd.inference.figures import StageFigures
 from alprd.inference.models import Models
@@ -54,6 +55,10 @@ class FrameQueue(Protocol):
 
 class Pipeline(Protocol):
     """One camera's tracking and voting."""
+
+    @property
+    def vehicles(self) -> tuple[VehicleTrack, ...]:
+        """Those that are followed now."""
 
     def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
         """The plates worth reading."""
@@ -135,6 +140,7 @@ class InferenceThread:
             clock=clock,
             complain=self._complain,
         )
+        self._attributes = models.attributes
         self._unsaved = UnsavedEvents(sink, clock)
         self._last_frame: dict[str, tuple[float, float]] = {}
         self._complained_at_s: dict[str, float] = {}
@@ -198,6 +204,7 @@ class InferenceThread:
             **self._figures.snapshot(),
             "unsaved_events": self._unsaved.count,
             "lost_events": self._unsaved.lost,
+            **({} if self._attributes is None else {"attributes": self._attributes.figures()}),
         }
 
     def _run(self) -> None:
@@ -275,6 +282,9 @@ class InferenceThread:
         """Make a pipeline's events durable at once: what fails after it must not cost them."""
         if not events:
             return
+        if self._attributes is not None:
+            with self._figures.timed("attributes", len(events)):
+                events = self._attributes.completed(events)
         self._figures.count("events", len(events))
         with self._figures.timed("store", len(events)):
             self._unsaved.add(events)
@@ -296,6 +306,8 @@ class InferenceThread:
                 self._finish(pipeline)
                 self._last_frame.pop(camera_id, None)
                 self._complained_at_s.pop(camera_id, None)
+                if self._attributes is not None:
+                    self._attributes.forget(camera_id)
         self._pipelines, self._live = dict(pipelines), live
         for change in changes:
             change()
@@ -321,12 +333,24 @@ class InferenceThread:
                 continue
             with self._figures.timed("track", 1):
                 events = self._pipelines[frame.camera_id].step(frame, detections, reads)
+            self._note_vehicles(frame)
             # Only now: for its vehicles a camera whose frames are all broken is a silent one.
             self._last_frame[frame.camera_id] = (frame.t_s, batch.taken_s)
             self._store(events)
+        self._ask_about_vehicles()
         for camera_id in batch.ended:
             self._finish(self._pipelines[camera_id])
             self._last_frame.pop(camera_id, None)
+
+    def _note_vehicles(self, frame: Frame) -> None:
+        if self._attributes is not None:
+            with self._figures.timed("cut", 1):
+                self._attributes.see(frame, self._pipelines[frame.camera_id].vehicles)
+
+    def _ask_about_vehicles(self) -> None:
+        """Of all frames of a batch together."""
+        if self._attributes is not None:
+            self._attributes.ask()
 
     def _tick_silent_cameras(self, waiting: Batch | None) -> None:
         now_s = self._clock()

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from alprd.core.events import format_time, uuid7
 from alprd.core.passes import wall_times
-from alprd.core.types import Candidate, Direction, PlateEvent, Region, Speed, Vehicle
+from alprd.core.types import Attribute, Candidate, Direction, PlateEvent, Region, Speed, Vehicle
 from alprd.pipeline import CameraPipeline
 from support.payloads import payload_of, problems_of, schema_problems
 from support.plates_in_frames import START, make_frame, make_observation, make_plate, make_read
@@ -40,9 +40,19 @@ BARE = PlateEvent(
 FULL = replace(
     BARE,
     region=Region(code="US-CA", confidence=0.93),
-    direction=Direction(label="approaching", heading_deg=359.97, zone="in"),
+    direction=Direction(label="approaching", heading_deg=359.97, zone="in", confidence=0.9),
     speed=Speed(kmh=31.44, stderr_kmh=0.567, calibration="sha256:" + "a" * 64),
-    vehicle=Vehicle(type="car", confidence=0.9, box=(1.04, 2.0, 3.0, 4.0), color="black"),
+    vehicle=Vehicle(
+        type="suv",
+        confidence=0.9,
+        box=(1.04, 2.0, 3.0, 4.0),
+        attributes=(
+            Attribute(name="type", value="suv", confidence=0.9),
+            Attribute(name="color"),
+            Attribute(name="make_model", value="toyota hilux", confidence=0.81234),
+        ),
+        reversing=False,
+    ),
 )
 
 
@@ -63,9 +73,23 @@ def test_a_full_event_obeys_its_schema() -> None:
     assert payload["seq"] == 4711
     assert payload["region"] == {"code": "US-CA", "confidence": 0.93}
     assert payload["reads"] == {"count": 31, "agreeing": 29}
-    assert payload["direction"] == {"label": "approaching", "heading_deg": 0.0, "zone": "in"}
+    assert payload["direction"] == {
+        "label": "approaching",
+        "heading_deg": 0.0,
+        "zone": "in",
+        "confidence": 0.9,
+    }
     assert payload["speed"]["kmh"] == 31.4
-    assert payload["vehicle"]["box"] == [1.0, 2.0, 3.0, 4.0]
+    assert payload["vehicle"] == {
+        "type": "suv",
+        "confidence": 0.9,
+        "color": None,
+        "view": None,
+        "make_model": "toyota hilux",
+        "reversing": False,
+        "box": [1.0, 2.0, 3.0, 4.0],
+        "confidences": {"type": 0.9, "make_model": 0.8123},
+    }
     assert payload["quad"][0] == [612.1, 401.4]
     assert payload["first_seen"] == "2026-11-21T09:00:00.000Z"
 
