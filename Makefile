@@ -11,7 +11,7 @@ ARGS ?=
 INTERPRETERS = $(shell for v in 3.10 3.11 3.12; do \
 	python$$v -c 'import sys; print(sys.executable)' 2>/dev/null; done)
 
-.PHONY: help run test check lint accuracy format quick soak clean deb deb-matrix deb-arm64 apt-repo lock
+.PHONY: help run test check lint accuracy format quick soak clean deb deb-matrix deb-arm64 apt-repo kernels lock
 
 help: ## this text
 	@grep -E '^[a-z0-9-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z0-9-]+):.*## (.*)/  make \1\t\2/' | expand -t 18
@@ -88,6 +88,9 @@ deb-arm64: ## as root: the arm64 packages, built and tried in an emulated bookwo
 
 apt-repo: ## add DEBS (dist/*.deb) to a signed repository (REPO=folder KEY=who signs)
 	@packaging/apt-repo "$(REPO)" "$(KEY)" $(DEBS)
+
+kernels: $(VENV)/.dev ## compile alprd/inference/kernels.cu for every GPU; needs none
+	@$(BIN)/python packaging/build-kernels
 
 lock: $(VENV)/.dev ## newest releases of what the packages contain, with hashes, in packaging/locks
 	@$(BIN)/python -m pip install -q uv

@@ -38,7 +38,8 @@ def plan_cuts(
     cuts["width"], cuts["height"] = (high - low).T
     corners = (quads - low[:, None]).astype(np.float32)
     width, height = size
-    side = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
+    with np.errstate(over="ignore"):  # absurd corners are infinitely far from each other
+        side = np.linalg.norm(np.roll(corners, -1, axis=1) - corners, axis=2)
     times = np.stack(
         [
             _supersampling((side[:, 0] + side[:, 2]) / 2.0, width * (1.0 - 2.0 * margins[0])),

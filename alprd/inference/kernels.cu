@@ -159,15 +159,16 @@ struct Between {
   int weight_low, weight_high;
 };
 
-__device__ inline Between between(int at, int size, int wanted) {
-  Between b;
+__device__ inline Between between(int at, int size, int wanted, bool across) {
   const float place = (float)(((double)at + 0.5) * ((double)size / (double)wanted) - 0.5);
-  int low = (int)floorf(place);
+  const int low = (int)floorf(place);
   float part = place - (float)low;
-  if (low < 0) low = 0, part = 0.0f;
-  if (low >= size - 1) low = size - 1, part = 0.0f;
-  b.low = low;
-  b.high = low + 1 < size ? low + 1 : low;
+  // Beyond the edge OpenCV takes one column with all the weight, but one row with both weights,
+  // which rounds otherwise.
+  if (across && (low < 0 || low >= size - 1)) part = 0.0f;
+  Between b;
+  b.low = clamp(low, 0, size - 1);
+  b.high = clamp(low + 1, 0, size - 1);
   b.weight_low = rounded((1.0f - part) * 2048.0f);
   b.weight_high = rounded(part * 2048.0f);
   return b;
@@ -184,7 +185,8 @@ __device__ inline int blend(int a, int b, int c, int d, const Between& across, c
 __device__ inline Pixel resized(const Picture& from, int x, int y, int width, int height) {
   if (from.width == width && from.height == height) return load(from, x, y);
   if (from.width == 2 * width && from.height == 2 * height) return average4(from, 2 * x, 2 * y);
-  const Between across = between(x, from.width, width), down = between(y, from.height, height);
+  const Between across = between(x, from.width, width, true);
+  const Between down = between(y, from.height, height, false);
   const Pixel a = load(from, across.low, down.low), b = load(from, across.high, down.low);
   const Pixel c = load(from, across.low, down.high), d = load(from, across.high, down.high);
   Pixel p;
