@@ -10,7 +10,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from engines.training.attributes_augment import Views, augmented, forgotten, repaint
+from engines.training.attributes_augment import FORGET, Views, augmented, forgotten, repaint
 from engines.training.attributes_labels import COLOURS, RARELY_LOOKED_AT, TYPES, UNKNOWN
 from engines.training.detector_photo import Dice
 
@@ -74,7 +74,7 @@ class Crops:
         per_colour = np.bincount(colour[seen & ~self.val], minlength=len(COLOURS)).clip(1)
         # fewer than some forty vehicles are learnt by heart if they come as often as the rest
         rarity = (per_colour.clip(40).max() / per_colour.clip(40)) ** 0.5
-        weight = weight * np.where(seen, 1.3 * rarity[colour], 1.0)
+        weight = weight * np.where(seen, 2.0 * rarity[colour], 1.0)
         small = np.isin(
             np.array(TYPES)[types.argmax(1)], RARELY_LOOKED_AT
         ) & single.any(1)  # fmt: skip
@@ -111,7 +111,10 @@ class Batch:
         unsure[[TYPES.index(name) for name in RARELY_LOOKED_AT]] = True
         self.unsure = (self.types <= unsure).all(1)  # nothing but types nobody labelled further
         colour = torch.where(self.unsure & (colour < 0), torch.full_like(colour, UNKNOWN), colour)
-        share = torch.where(self.unsure, share * 0.3, share)
+        share = torch.where(self.unsure, share * 0.15, share)
         views = Views(images=painted, box=views.box, inside=views.inside)
         self.images, fate = augmented(views, dice)
+        # nearly half of all lessons would say "unknown" otherwise
+        told = torch.where(colour >= 0, 0.5, 0.2)
+        share = torch.where((fate == FORGET) & ~self.unsure, share * told, share)
         self.colour, self.share, self.fate = forgotten(colour, fate), share, fate
