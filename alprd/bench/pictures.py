@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import cv2
 import numpy as np
 
 from alprd.cameras.images import load_image
 from alprd.demo.clip import render_frames
 from alprd.demo.plates import WHITE_UK
 from alprd.demo.scene import Car
-from alprd.ports import ImageU8
+from alprd.ports import CameraError, ImageU8
 
 POOL = 8
 """Pictures of each kind, in memory of their own: the next one is not in the processor's cache."""
@@ -54,23 +55,35 @@ class Pictures:
 
 
 def load_pictures(positive: Path | None, negative: Path | None) -> Pictures:
-    """The pictures given, or rendered ones of 1280x720 where none is.
+    """The pictures given; where none is, a rendered one of the other's size, else of 1280x720.
 
     Raises:
         CameraError: a picture cannot be read, or the two differ in size.
     """
-    if positive is None or negative is None:
-        seconds = POOL / _STEPS_FPS
-        car = list(render_frames([_CAR], seconds=seconds, fps=_STEPS_FPS))
-        street = list(render_frames([], seconds=seconds, fps=_STEPS_FPS))
-    if positive is not None:
-        car = _copies(load_image(positive))
-    if negative is not None:
-        street = _copies(load_image(negative))
+    given = [None if path is None else load_image(path) for path in (positive, negative)]
+    sizes = list(dict.fromkeys((p.shape[1], p.shape[0]) for p in given if p is not None))
+    if len(sizes) > 1:
+        (width, height), (other_width, other_height) = sizes
+        raise CameraError(
+            f"{positive} has {width}x{height} pixels, {negative} {other_width}x{other_height}; "
+            "give two pictures of one size"
+        )
+    size = sizes[0] if sizes else None
+    car, street = (
+        _rendered(cars, size) if picture is None else _copies(picture)
+        for picture, cars in zip(given, ([_CAR], []), strict=True)
+    )
     for picture in (*car, *street):
         picture.setflags(write=False)
     names = [str(path) if path else "rendered" for path in (positive, negative)]
     return Pictures(positive=car, negative=street, origin=" and ".join(dict.fromkeys(names)))
+
+
+def _rendered(cars: Sequence[Car], size: tuple[int, int] | None) -> list[ImageU8]:
+    found = list(render_frames(cars, seconds=POOL / _STEPS_FPS, fps=_STEPS_FPS))
+    if size is None:
+        return found
+    return [np.asarray(cv2.resize(each, size), np.uint8) for each in found]
 
 
 def _copies(picture: ImageU8) -> list[ImageU8]:

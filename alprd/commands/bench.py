@@ -58,7 +58,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "--batch",
-        type=_positive,
+        type=_batch,
         nargs="+",
         default=[8],
         metavar="N",
@@ -116,7 +116,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument(
         "--max-batch",
-        type=_positive,
+        type=_batch,
         metavar="N",
         help="that the engine was built for (default: the greatest --batch)",
     )
@@ -131,8 +131,12 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Measure and print."""
     quiet_native_libraries()
+    from alprd.config import LogSettings  # noqa: PLC0415 -- pydantic takes 0.2 s
+    from alprd.logs import configure_logging  # noqa: PLC0415
     from alprd.ports import CameraError, EngineError  # noqa: PLC0415 -- numpy is for work only
 
+    # What the cameras and models have to say goes beside the figures, not between them.
+    configure_logging(LogSettings(level="warning", format="console"))
     try:
         report, text = _measured(arguments)
     except (CameraError, EngineError) as error:
@@ -200,6 +204,13 @@ def _fraction(text: str) -> float:
     value = float(text)
     if not (math.isfinite(value) and 0.0 <= value <= 1.0):
         raise argparse.ArgumentTypeError(f"{text} is not within 0..1")
+    return value
+
+
+def _batch(text: str) -> int:
+    value = int(text)
+    if not 1 <= value <= 64:
+        raise argparse.ArgumentTypeError(f"{text} is not within 1..64")
     return value
 
 
