@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import sys
+from collections.abc import Iterator
 
 from alprd.cli import build_parser
 
@@ -27,8 +28,16 @@ MIDDLE = """\
         COMPREPLY=($(compgen -W '@COMMANDS@' -- "$cur"))
         return
     fi
+"""
+SECOND = """\
+    if [[ $cword -eq 2 && $command == @COMMAND@ ]]; then
+        COMPREPLY=($(compgen -W '@COMMANDS@ --help' -- "$cur"))
+        return
+    fi
+"""
+CASE = """\
     local options
-    case $command in
+    case "$command ${words[2]}" in
 """
 TAIL = """\
         *) return ;;
@@ -43,17 +52,33 @@ TAIL = """\
 """
 
 
+def subcommands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    """Name to parser of every command."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            return dict(action.choices)
+    return {}
+
+
+def leaves(parser: argparse.ArgumentParser) -> Iterator[tuple[str, argparse.ArgumentParser]]:
+    """What stands behind `alprd`, as a pattern of `case`, and the parser of what runs."""
+    for name, command in subcommands(parser).items():
+        own = subcommands(command)
+        yield from (("'" + f"{name} {n}'", each) for n, each in own.items())
+        if not own:
+            yield f"'{name} '*", command
+
+
 def main() -> None:
     """Write it to standard output."""
     parser = build_parser()
-    subparsers = next(a for a in parser._actions if isinstance(a, argparse._SubParsersAction))
-    commands: dict[str, argparse.ArgumentParser] = dict(subparsers.choices)
+    commands = subcommands(parser)
     taking: dict[str, list[str]] = {"_filedir": [], "_filedir -d": [], "": []}
     options: dict[str, list[str]] = {}
-    for name, command in commands.items():
-        options[name] = []
+    for pattern, command in leaves(parser):
+        options[pattern] = []
         for action in command._actions:
-            options[name] += action.option_strings
+            options[pattern] += action.option_strings
             if action.option_strings and action.nargs != 0:
                 completes = (
                     "_filedir"
@@ -69,8 +94,12 @@ def main() -> None:
             does = f"{completes}; return" if completes else "return"
             text += f"        {'|'.join(sorted(set(names)))}) {does} ;;\n"
     text += MIDDLE.replace("@COMMANDS@", " ".join([*commands, "--help", "--version"]))
-    for name, known in options.items():
-        text += f"        {name}) options='{' '.join(known)}' ;;\n"
+    for name, command in commands.items():
+        if own := subcommands(command):
+            text += SECOND.replace("@COMMAND@", name).replace("@COMMANDS@", " ".join(own))
+    text += CASE
+    for pattern, known in options.items():
+        text += f"        {pattern}) options='{' '.join(known)}' ;;\n"
     sys.stdout.write(text + TAIL)
 
 

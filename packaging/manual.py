@@ -29,6 +29,9 @@ Drop-ins, laid over it in the order of their names.
 .TP
 .I /var/lib/alprd/outbox.sqlite
 Events that no broker has acknowledged yet.
+.TP
+.I /var/cache/alprd/engines
+TensorRT engines that were built on this device.
 """
 EXIT = """\
 .SH EXIT STATUS
@@ -83,14 +86,24 @@ def command_page(parser: argparse.ArgumentParser, summary: str) -> str:
     if commands:
         parts.append(".SH COMMANDS\n")
         parts += [
-            f".TP\n.BR alprd\\-{roff(n)} (1)\n{roff(summaries(parser)[n])}\n" for n in commands
+            f".TP\n.BR {roff(dashed)}\\-{roff(n)} (1)\n{roff(summaries(parser)[n])}\n"
+            for n in commands
         ]
     parts += [FILES, EXIT, ".SH SEE ALSO\n"]
-    others = ["alprd"] if not commands else [f"alprd-{n}" for n in commands]
+    others = [dashed.rpartition("-")[0]] if name != "alprd" else []
+    others += [f"{dashed}-{n}" for n in commands]
     parts.append(
         ",\n".join(f".BR {roff(other)} (1)" for other in others) + ",\n.BR alprd.toml (5)\n"
     )
     return "".join(parts)
+
+
+def pages(parser: argparse.ArgumentParser, summary: str) -> Iterator[tuple[str, str]]:
+    """File name and text for a command, for its own commands, and so on."""
+    yield f"{parser.prog.replace(' ', '-')}.1", command_page(parser, summary)
+    lines = summaries(parser)
+    for name, each in subcommands(parser).items():
+        yield from pages(each, lines[name])
 
 
 def summaries(parser: argparse.ArgumentParser) -> dict[str, str]:
@@ -137,11 +150,8 @@ def main(folder: str) -> None:
     """Write every page."""
     out = Path(folder)
     out.mkdir(parents=True, exist_ok=True)
-    parser = build_parser()
-    (out / "alprd.1").write_text(command_page(parser, "licence plate recognition daemon and tools"))
-    lines = summaries(parser)
-    for name, each in subcommands(parser).items():
-        (out / f"alprd-{name}.1").write_text(command_page(each, lines[name]))
+    for name, page in pages(build_parser(), "licence plate recognition daemon and tools"):
+        (out / name).write_text(page)
     (out / "alprd.toml.5").write_text(settings_page(Path("etc/alprd.toml").read_text()))
 
 

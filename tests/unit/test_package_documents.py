@@ -33,7 +33,12 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def test_every_command_has_a_manual_page(pages: dict[str, str]) -> None:
     assert len(commands()) >= 8
-    assert set(pages) == {"alprd.1", "alprd.toml.5", *(f"alprd-{name}.1" for name in commands())}
+    engines = {f"alprd-engines-{name}.1" for name in ("build", "list", "verify")}
+    of_commands = {name for name in pages if not name.startswith("alprd-engines-")}
+    assert of_commands == {"alprd.1", "alprd.toml.5", *(f"alprd-{name}.1" for name in commands())}
+    assert engines <= set(pages)
+    assert ".BR alprd\\-engines\\-build (1)" in pages["alprd-engines.1"]
+    assert "\\-\\-if\\-possible" in pages["alprd-engines-build.1"]
     assert "\\-\\-until\\-end" in pages["alprd-run.1"]
 
 
@@ -50,8 +55,25 @@ def test_bash_completes_commands_and_their_options() -> None:
     said = subprocess.run(script, check=True, capture_output=True, text=True, timeout=60).stdout
     subprocess.run(["bash", "-n"], input=said, text=True, check=True, timeout=60)
     for name in commands():
-        assert re.search(rf"^        {name}\) options='.*--help", said, re.MULTILINE)
-    assert "--until-end" in said
+        own = "'engines build'" if name == "engines" else f"'{name} '*"
+        assert re.search(rf"^        {re.escape(own)}\) options='.*--help", said, re.MULTILINE)
+    assert completions(said, "alprd", "engi") == ["engines"]
+    assert "build" in completions(said, "alprd", "engines", "")
+    assert completions(said, "alprd", "engines", "build", "--if") == ["--if-possible"]
+    assert completions(said, "alprd", "run", "--until") == ["--until-end"]
+
+
+def completions(script: str, *words: str) -> list[str]:
+    """What bash offers after these words."""
+    begin = '_init_completion() { cur=${COMP_WORDS[COMP_CWORD]}; words=("${COMP_WORDS[@]}"); '
+    begin += "cword=$COMP_CWORD; prev=${COMP_WORDS[COMP_CWORD-1]}; }\n"
+    line = " ".join(f"'{word}'" for word in words)
+    end = f"COMP_WORDS=({line}); COMP_CWORD={len(words) - 1}\n_alprd\n"
+    end += 'printf "%s\\n" "${COMPREPLY[@]}"\n'
+    done = subprocess.run(
+        ["bash"], input=begin + script + end, check=True, capture_output=True, text=True, timeout=60
+    )
+    return done.stdout.split()
 
 
 @pytest.fixture
