@@ -134,6 +134,34 @@ class TensorRT:
                 f"ALPRD_TRT_TACTIC_SOURCES is {wanted!r}; it can be none, or be unset"
             )
 
+    def keep_decoding_exact(self, network: Any, config: Any) -> None:  # noqa: ANN401
+        """Let what comes behind the last convolution or matrix product stay float32.
+
+        For weakly typed FP16: near a pixel position of 600 FP16 has steps of half a pixel. (The
+        FP16 files say so themselves.)
+        """
+        trt = self.module
+        kinds = trt.LayerType
+        heavy = {
+            getattr(kinds, name)
+            for name in ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED")
+            if hasattr(kinds, name)
+        }
+        feeds_heavy: set[str] = set()
+        for index in reversed(range(network.num_layers)):
+            layer = network.get_layer(index)
+            outputs = [layer.get_output(each) for each in range(layer.num_outputs)]
+            inputs = [layer.get_input(each) for each in range(layer.num_inputs)]
+            if layer.type in heavy or any(each.name in feeds_heavy for each in outputs):
+                feeds_heavy.update(each.name for each in inputs if each is not None)
+            elif all(each.dtype == trt.float32 for each in (*inputs[:1], *outputs)) and inputs:
+                # Data in, data out; what else comes in (shapes, indices) is not counted in floats.
+                layer.precision = trt.float32
+                for each in range(layer.num_outputs):
+                    layer.set_output_type(each, trt.float32)
+        # Where TensorRT has no such kernel it takes another one, rather than none.
+        config.set_flag(trt.BuilderFlag.PREFER_PRECISION_CONSTRAINTS)
+
     def logger(self, log: Callable[[str, str], None] | None = None) -> Any:  # noqa: ANN401
         """A logger that remembers what went wrong, in `.errors`, the first ones first.
 

@@ -120,11 +120,13 @@ def build_plan(
     _prepare_input(network, spec, path, trt, strongly_typed=typing.strongly_typed)
     config = builder.create_builder_config()
     tensorrt.configure(config, typing, workspace_mib=settings.workspace_mib)
+    if "FP16" in typing.flags:
+        tensorrt.keep_decoding_exact(network, config)
     if prepare is not None:
         prepare(config)
     _add_profile(builder, config, network.get_input(0), spec, settings.max_batch)
-    if tensorrt.has_timing_cache:
-        _use_timing_cache(config, timing_cache)
+    # Held until the build is over, as whatever else the configuration only points at.
+    cache = _timing_cache(config, timing_cache) if tensorrt.has_timing_cache else None
     monitor = None
     if tensorrt.has_progress_monitor:
         # It must live as long as the configuration.
@@ -135,15 +137,16 @@ def build_plan(
     plan = builder.build_serialized_network(network, config)
     if plan is None:
         raise _failure(logger, path, tensorrt, progress)
-    grown = config.get_timing_cache() if tensorrt.has_timing_cache else None
-    return bytes(plan), b"" if grown is None else bytes(grown.serialize())
+    return bytes(plan), b"" if cache is None else bytes(config.get_timing_cache().serialize())
 
 
-def _use_timing_cache(config: Any, known: bytes) -> None:  # noqa: ANN401
+def _timing_cache(config: Any, known: bytes) -> Any:  # noqa: ANN401
     """Begin with what earlier builds measured; without it, when it is of another GPU or release."""
     cache = config.create_timing_cache(known)
     if cache is None or not config.set_timing_cache(cache, False):
-        config.set_timing_cache(config.create_timing_cache(b""), False)
+        cache = config.create_timing_cache(b"")
+        config.set_timing_cache(cache, False)
+    return cache
 
 
 def _prepare_input(
