@@ -1,4 +1,4 @@
-"""`alprd engines`: TensorRT engines of this device: build, list, verify."""
+"""`alprd engines`: TensorRT engines of this device: build, list, verify; check foreign models."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 import json
 from typing import TYPE_CHECKING, Any
 
-from alprd.commands import engines_build, engines_verify
+from alprd.commands import engines_build, engines_check, engines_verify
 from alprd.commands.common import EXIT_DONE, CommandError, Commands, write_line
 from alprd.commands.engines_common import add_common_options, inference_settings
 
@@ -22,7 +22,7 @@ def add_parser(commands: Commands) -> None:
     """Describe the command and its own commands."""
     parser = commands.add_parser(
         "engines",
-        help="build, list and verify TensorRT engines on this device",
+        help="build, list and verify TensorRT engines, check a model of your own",
         description="TensorRT runs engines (plans) that are built from the ONNX models on the "
         "device itself, for its GPU and its release of TensorRT. Without engines that fit, ONNX "
         "Runtime runs the models.",
@@ -31,6 +31,7 @@ def add_parser(commands: Commands) -> None:
     engines_build.add_parser(own)
     _add_list(own)
     engines_verify.add_parser(own)
+    engines_check.add_parser(own)
 
 
 def _add_list(commands: Commands) -> None:

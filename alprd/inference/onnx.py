@@ -18,7 +18,7 @@ from alprd.inference.network import Outputs, Shape, describe_shape, of_first, sh
 from alprd.ports import EngineError, EngineUnavailable
 
 # ONNX Runtime's exceptions have no common base of their own.
-_ORT_ERRORS: tuple[type[Exception], ...] = (
+ORT_ERRORS: tuple[type[Exception], ...] = (
     ort_state.Fail,
     ort_state.InvalidArgument,
     ort_state.InvalidGraph,
@@ -76,12 +76,12 @@ class OnnxNetwork:
             )
         except _RUN_TIME_ERRORS as error:
             raise EngineUnavailable(
-                f"{path} was not loaded by ONNX Runtime {ort.__version__}: {_first_line(error)}; "
+                f"{path} was not loaded by ONNX Runtime {ort.__version__}: {first_line(error)}; "
                 "check the memory that is free"
             ) from error
-        except _ORT_ERRORS as error:
+        except ORT_ERRORS as error:
             raise EngineError(
-                f"{path} cannot be loaded by ONNX Runtime {ort.__version__}: {_first_line(error)}; "
+                f"{path} cannot be loaded by ONNX Runtime {ort.__version__}: {first_line(error)}; "
                 "export it again with a supported opset, weights inside the file"
             ) from error
         fixed = self._check_input(spec)
@@ -98,10 +98,10 @@ class OnnxNetwork:
             results: list[NDArray[Any]] = self._session.run(
                 list(self._outputs), {self._input: batch}
             )
-        except _ORT_ERRORS as error:
+        except ORT_ERRORS as error:
             kind = EngineUnavailable if isinstance(error, _RUN_TIME_ERRORS) else EngineError
             raise kind(
-                f"{self._path} failed in ONNX Runtime {ort.__version__}: {_first_line(error)}; "
+                f"{self._path} failed in ONNX Runtime {ort.__version__}: {first_line(error)}; "
                 "lower max_batch in [inference] if memory is short, or export the model again"
             ) from error
         return {
@@ -158,5 +158,6 @@ class OnnxNetwork:
                 )
 
 
-def _first_line(error: Exception) -> str:
+def first_line(error: Exception) -> str:
+    """What an error says, without the rest."""
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
