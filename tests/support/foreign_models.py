@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
+from alprd.demo.plates import YELLOW_UK
 from support.onnx_graphs import Graph, Tensor, serialised, write_folder
 
 KINDS = {
@@ -23,6 +24,7 @@ KINDS = {
     "float16": TensorProto.FLOAT16,
     "uint8": TensorProto.UINT8,
 }
+TRAINED = Path(__file__).parents[1] / "data" / "models" / "lprnet-like.onnx"
 _PICTURE = np.zeros((24, 32, 3), np.uint8)
 
 
@@ -194,6 +196,13 @@ def suppressed(
     corners = corner_boxes(graph, *boxes(graph, x, look.size, cell))
     scores = graph.add("Sigmoid", part(graph, x, 4, 4 + classes))  # (N, C, A)
     by_cell = graph.add("Transpose", corners, perm=[0, 2, 1])  # (N, A, 4)
+    _rows(graph, by_cell, scores)
+    outputs = {"output": (TensorProto.FLOAT, ["R", 7])}
+    return write_detector(folder, graph, look=look, outputs=outputs, opset=opset, decoder=decoder)
+
+
+def _rows(graph: Graph, by_cell: str, scores: str) -> None:
+    """Output (R, 7) of boxes (N, A, 4) and scores (N, C, A)."""
     chosen = graph.add(
         "NonMaxSuppression",
         by_cell,
@@ -209,8 +218,6 @@ def suppressed(
     numbers = [graph.add("Cast", each, to=TensorProto.FLOAT) for each in column[:2]]
     deep = graph.add("Reshape", score, graph.ints(-1, 1))
     graph.add("Concat", numbers[0], box, numbers[1], deep, axis=1, output="output")
-    outputs = {"output": (TensorProto.FLOAT, ["R", 7])}
-    return write_detector(folder, graph, look=look, outputs=outputs, opset=opset, decoder=decoder)
 
 
 def best_rows(
@@ -394,3 +401,62 @@ def frame(size: tuple[int, int], seed: int) -> NDArray[np.uint8]:
 def names(count: int) -> Sequence[str]:
     """Labels of a model with so many classes."""
     return [f"class{k}" for k in range(count)]
+
+
+def write_yellow_detector(
+    folder: Path, picture: NDArray[np.uint8], quad: Sequence[Sequence[float]]
+) -> Path:
+    """YOLO v9's end-to-end form at 384x384; it finds what is as yellow as `YELLOW_UK`."""
+    look, graph, side = Look(size=(384, 384)), Graph(), 384
+    colour = graph.floats(*(value / 255.0 for value in YELLOW_UK.ground[::-1]), shape=(1, 3, 1, 1))
+    distance = graph.add("Abs", graph.add("Sub", "images", colour))
+    near = graph.add("Cast", graph.add("Less", distance, graph.floats(0.2)), to=TensorProto.FLOAT)
+    mask = graph.add("ReduceMin", near, axes=[1], keepdims=1)  # (N, 1, H, W)
+    edges = []
+    for axis, other in ((3, 2), (2, 3)):
+        line = graph.add("ReduceMax", mask, axes=[other], keepdims=1)
+        back = graph.add("Gather", line, graph.ints(*range(side - 1, -1, -1)), axis=axis)
+        ends = []
+        for each in (line, back):
+            index = graph.add("ArgMax", each, axis=axis, keepdims=1)
+            ends.append(graph.add("Cast", index, to=TensorProto.FLOAT))
+        edges.append((ends[0], graph.add("Sub", graph.floats(float(side)), ends[1])))
+    (x1, x2), (y1, y2) = edges
+    box = graph.add("Concat", x1, y1, x2, y2, axis=3)  # (N, 1, 1, 4)
+    by_cell = graph.add("Reshape", box, graph.ints(0, 1, 4))
+    count = graph.add("ReduceMean", mask, axes=[1, 2, 3], keepdims=0)
+    sure = graph.add("Clip", graph.add("Mul", count, graph.floats(500.0)), "", graph.floats(0.95))
+    scores = graph.add("Reshape", sure, graph.ints(-1, 1, 1))
+    _rows(graph, by_cell, scores)
+    decoder = {
+        "type": "yolo-end-to-end",
+        "outputs": {"rows": "output"},
+        "columns": ["batch", "x1", "y1", "x2", "y2", "class", "score"],
+        "labels": ["License Plate"],
+        "rename": {"License Plate": "plate"},
+    }
+    model = serialised(
+        graph, {"images": look.tensor}, {"output": (TensorProto.FLOAT, ["R", 7])}, 12
+    )
+    tables = {
+        "": {"task": "detect"},
+        "input": look.table,
+        "decoder": decoder,
+        "selftest": {"image": "selftest.png", "quad": quad, "min_iou": 0.7},
+    }
+    write_folder(folder, model, picture, tables)
+    return folder
+
+
+def write_lprnet(folder: Path, crop: NDArray[np.uint8], plate: str) -> Path:
+    """The trained CTC reader; `crop` is its known plate, of any size."""
+    look = Look(size=(94, 24), colour="BGR", scale=1.0, mean=127.5, std=128.0)
+    decoder = {
+        "type": "ctc",
+        "outputs": {"chars": "logits"},
+        "layout": "NCT",
+        "alphabet": "0123456789ABCDEFGHJKLMNPQRSTUVWXYZIO-",
+        "blank": "-",
+        "activation": "softmax",
+    }
+    return write_reader(folder, TRAINED.read_bytes(), look, decoder, picture=crop, plate=plate)
