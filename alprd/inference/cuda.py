@@ -7,6 +7,7 @@ what works on it pushes and pops it: any thread may call, none has the context l
 
 from __future__ import annotations
 
+import atexit
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.resources import files
@@ -97,6 +98,9 @@ class Device(Protocol):
     ) -> None:
         """Start a kernel of kernels.cu."""
 
+    def free_bytes(self) -> int:
+        """Device memory that nobody uses."""
+
     def synchronize(self) -> None:
         """Wait for everything."""
 
@@ -130,6 +134,8 @@ class Cuda:
             self.integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
             self._total = int(device.total_memory())
             self._context = device.retain_primary_context()
+            # Left to the interpreter's end PyCUDA would release it as if it were its own.
+            atexit.register(self._let_go)
         except driver.Error as error:
             raise EngineUnavailable(
                 f"no NVIDIA GPU can be used ({error}); look at nvidia-smi, or set "
@@ -194,10 +200,16 @@ class Cuda:
                 self.free_pinned(memory)
             self._kernels.clear()
             self._module = None
+        self._let_go()
+
+    def _let_go(self) -> None:
+        """Release the context, and nothing else: what hangs on the GPU is not waited for."""
+        atexit.unregister(self._let_go)
         context, self._context = self._context, None
-        # Released while it is current PyCUDA's stack of contexts stays in order.
-        context.push()
-        context.detach()
+        if context is not None:
+            # Released while it is current PyCUDA's stack of contexts stays in order.
+            context.push()
+            context.detach()
 
     def stream(self) -> Stream:
         """A new stream."""
@@ -263,6 +275,10 @@ class Cuda:
     def synchronize(self) -> None:
         """Wait for everything."""
         self._driver.Context.synchronize()
+
+    def free_bytes(self) -> int:
+        """Device memory that nobody uses."""
+        return int(self._driver.mem_get_info()[0])
 
     def _out_of_memory(self, size: int, what: str) -> EngineUnavailable:
         free, total = self._driver.mem_get_info()

@@ -20,6 +20,8 @@ from alprd.ports import EngineError, EngineUnavailable
 
 _UNKNOWN = -1
 _INPUT_TYPES = {"float32": "FLOAT", "float16": "HALF", "uint8": "UINT8"}
+_SPARE = 64 << 20
+"""With less than this left on the GPU, bytes, it is the memory that a plan fails at."""
 _ROOM_MAX = 64 << 20
 """An output whose size only the run shows gets no more memory than this."""
 
@@ -54,6 +56,7 @@ class TensorRTNetwork:
             EngineUnavailable: the GPU has not enough memory.
         """
         self._path = path
+        self._size = len(plan)
         self._tensorrt = tensorrt
         self._trt = tensorrt.module
         self._device = cuda
@@ -94,7 +97,9 @@ class TensorRTNetwork:
     def _failure(self, what: str, remedy: str) -> EngineError:
         """Why TensorRT did not do it; what memory fails at may pass."""
         reasons = "; ".join(self._logger.errors[-3:])
-        short = "memory" in reasons.lower() or "memory" in what
+        # TensorRT tells its reasons to the first logger of the process, which may be another one.
+        scarce = self._device.free_bytes() < self._size + _SPARE
+        short = scarce or "memory" in reasons.lower() or "memory" in what
         kind = EngineUnavailable if short else EngineError
         if short and "memory" not in what:
             remedy = "lower max_batch in [inference], or stop what else uses the GPU"
