@@ -1,0 +1,93 @@
+#!/bin/sh
+# Measures alprd on a machine with a GPU and TensorRT: engines first, then what RESULTS.md shows.
+#
+#   PYTHON=python3 OUT=folder [CLIPS=folder] tests/bench/gpu_table.sh PART...
+#
+# Run it in the repository's root. Parts, in this order: build, rates, parity, scaling, memory,
+# streams, profile, int8. Each writes $OUT/PART.jsonl, a line of JSON per run, and what it says goes to
+# standard output. SECONDS_EACH and ROUNDS say how long each figure is measured.
+set -eu
+python=${PYTHON:-python3}
+out=${OUT:?the folder for the figures}
+engines=${ENGINES:-/tmp/alprd-engines}
+seconds=${SECONDS_EACH:-0.8}
+rounds=${ROUNDS:-3}
+export PYTHONPATH=".${PYTHONPATH:+:$PYTHONPATH}"
+mkdir -p "$out" "$engines/8" "$engines/32"
+
+bench() { # PART OPTION... : one line of JSON, and the same as a table
+    part=$1
+    shift
+    echo "== $part: alprd bench $*"
+    "$python" -m alprd bench "$@" --json >"$out/last.json" || { rm -f "$out/last.json"; return 1; }
+    cat "$out/last.json" >>"$out/$part.jsonl"
+    "$python" tests/bench/bench_text.py <"$out/last.json"
+    rm -f "$out/last.json"
+}
+
+build() { # MAX_BATCH PRECISION NAME...
+    batch=$1 precision=$2
+    shift 2
+    echo "== build, batch $batch, $precision: $*"
+    "$python" -m alprd engines build --dir "$engines/$batch" --max-batch "$batch" \
+        --precision "$precision" "$@"
+}
+
+gpu="--backend tensorrt --seconds $seconds --rounds $rounds"
+
+for part in "$@"; do
+    rm -f "$out/$part.jsonl"
+    began=$(date +%s)
+    # The options of a list are meant to fall apart.
+    # shellcheck disable=SC2086
+    case $part in
+    build)
+        build 8 fp16 plate-detector plate-reader
+        build 32 fp16 plate-detector plate-reader
+        ;;
+    rates) # acceptance of the rate table, and of the overlap
+        bench rates $gpu --engines-dir "$engines/8" --table --parallel --sequential --batch 8 \
+            --cameras 16
+        ;;
+    parity) # the same two models, the same frames, one run: TensorRT and ONNX Runtime
+        for turn in 1 2; do
+            bench parity $gpu --rounds 1 --engines-dir "$engines/8" --batch 8 --rate 1
+            bench parity --backend onnxruntime --threads 0 --batch 8 --rate 1 --rounds 1 --seconds 2
+            bench parity --backend onnxruntime --threads 1 --batch 8 --rate 1 --rounds 1 --seconds 2
+        done
+        ;;
+    scaling)
+        bench scaling $gpu --engines-dir "$engines/32" --max-batch 32 --rate 1 --cameras 64 \
+            --batch 1 2 4 8 16 32
+        bench scaling $gpu --engines-dir "$engines/32" --max-batch 32 --rate 1 --batch 32 \
+            --cameras 1 2 4 8 16 32 64
+        ;;
+    memory) # a process that has done nothing else, as configured by default
+        bench memory $gpu --rounds 1 --engines-dir "$engines/8" --batch 8 --rate 1
+        bench memory $gpu --rounds 1 --engines-dir "$engines/8" --batch 1 --max-batch 8 --rate 1
+        ;;
+    streams)
+        for clip in uk-approach toll-gate; do
+            bench streams --backend tensorrt --engines-dir "$engines/8" --batch 8 --rounds 2 \
+                --source "${CLIPS:?the folder of the clips}/$clip.mp4" --cameras 1 4 16 32 \
+                --decode nvdec ffmpeg
+        done
+        ;;
+    profile) # what Python does in the thread that has the models
+        "$python" tests/bench/bench_profile.py --engines-dir "$engines/8" --rate 1 |
+            tee "$out/profile-1.txt"
+        "$python" tests/bench/bench_profile.py --engines-dir "$engines/8" --rate 0 |
+            tee "$out/profile-0.txt"
+        ;;
+    int8)
+        build 8 int8 plate-detector plate-reader
+        bench int8 $gpu --engines-dir "$engines/8" --precision int8 --batch 8 --rate 0 1
+        bench int8 $gpu --engines-dir "$engines/8" --precision fp16 --batch 8 --rate 0 1
+        ;;
+    *)
+        echo "no such part: $part" >&2
+        exit 2
+        ;;
+    esac
+    echo "== $part took $(($(date +%s) - began)) s"
+done
