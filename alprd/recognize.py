@@ -27,10 +27,13 @@ from alprd.cameras.images import is_picture, load_image, natural_key
 from alprd.cameras.pacing import FileAxis
 from alprd.config import CameraSettings, TrackingSettings
 from alprd.config.models import default_device_id
+from alprd.core.attributes import TYPE
 from alprd.core.events import RANDOM_BYTES, to_payload, uuid7
 from alprd.core.tiles import in_picture, merge, tiles
 from alprd.core.tracking import Track
-from alprd.core.types import PLATE_LABEL, Detection, Frame, PlateEvent
+from alprd.core.types import Attribute, Detection, Frame, PlateEvent
+from alprd.core.vehicles import VehicleTrack
+from alprd.inference.attributes import AttributeStage
 from alprd.inference.models import Models
 from alprd.inference.preprocess import ImageError
 from alprd.pipeline import CameraPipeline
@@ -184,10 +187,14 @@ def _of_picture(path: Path, job: _Job) -> list[PlateEvent]:
     detections = _look_closely(image, job.models)
     plates = pipeline.select(frame, detections)
     reads = job.models.reader.read([(image, plate, 0.0) for plate in plates])
-    events = [*pipeline.step(frame, detections, reads), *pipeline.finish()]
+    stage = _new_stage(job.models)
+    events = pipeline.step(frame, detections, reads)
+    stage.see(frame, pipeline.vehicles)
+    vehicles = _vehicle_marks(pipeline.vehicles, frame, stage) if job.output else []
+    events = stage.completed([*events, *pipeline.finish()])
     events.sort(key=lambda event: -(event.confidence or 0.0))
     if job.output is not None:
-        marks = _vehicle_marks(detections) + [
+        marks = vehicles + [
             Mark(corners=event.quad, label=f"{event.plate} {event.confidence:.0%}", colour=number)
             for number, event in enumerate(events)
         ]
@@ -221,6 +228,7 @@ def _of_clip(
     maker = FrameMaker(settings, now=lambda: modified_at, on_grab=ignore_grab)
     source = VideoFileSource(settings, maker, FileAxis(), path)
     pipeline = _pipeline(TrackingSettings(min_confidence=job.min_confidence))
+    stage = _new_stage(job.models)
     with ExitStack() as stack:
         stack.callback(source.close)
         source.open()
@@ -231,22 +239,24 @@ def _of_clip(
                 writer = stack.enter_context(
                     ClipWriter(job.output.clip_path(path), frames[0].size, fps)
                 )
-            for frame, detections, events in _steps(frames, pipeline, job.models):
+            for frame, events in _steps(frames, pipeline, job.models):
+                stage.see(frame, pipeline.vehicles)
                 if writer is not None:
-                    marks = _vehicle_marks(detections) + _track_marks(pipeline.tracks, frame)
+                    marks = _vehicle_marks(pipeline.vehicles, frame, stage)
+                    marks += _track_marks(pipeline.tracks, frame)
                     writer.write(draw(frame.host_image(), marks))
-                yield from events
+                yield from stage.completed(events)
             seen += len(frames)
             on_progress(min(1.0, seen / frames_in_all) if frames_in_all else None)
-        yield from pipeline.finish()
+        yield from stage.completed(pipeline.finish())
         if source.warning is not None:
             job.on_error(source.warning)
 
 
 def _steps(
     frames: Sequence[Frame], pipeline: CameraPipeline, models: Models
-) -> Iterator[tuple[Frame, list[Detection], list[PlateEvent]]]:
-    """Each frame with its detections and the events that it completes."""
+) -> Iterator[tuple[Frame, list[PlateEvent]]]:
+    """Each frame, stepped, with the events that it completes."""
     found = models.detector.detect([frame.image for frame in frames])
     chosen = [
         pipeline.select(frame, detections) for frame, detections in zip(frames, found, strict=True)
@@ -261,7 +271,7 @@ def _steps(
         )
     )
     for frame, detections, plates in zip(frames, found, chosen, strict=True):
-        yield frame, detections, pipeline.step(frame, detections, [next(reads) for _ in plates])
+        yield frame, pipeline.step(frame, detections, [next(reads) for _ in plates])
 
 
 def _length(path: Path) -> tuple[int, float]:
@@ -295,13 +305,32 @@ def _modified_at(path: Path) -> datetime:
         raise CameraError(f"{path}: {error.strerror}; check the path and its rights") from error
 
 
-def _vehicle_marks(detections: Sequence[Detection]) -> list[Mark]:
+def _new_stage(models: Models) -> AttributeStage:
+    """What says what vehicles are, with no vehicle of another file in mind."""
+    if models.attributes is None:
+        return AttributeStage((), most=1, only_events=True)
+    models.attributes.forget(CAMERA_ID)
+    return models.attributes
+
+
+def _vehicle_marks(
+    vehicles: Sequence[VehicleTrack], frame: Frame, stage: AttributeStage
+) -> list[Mark]:
+    """The vehicles of this frame: the detector's type, or what classifiers say so far."""
     return [
-        Mark(corners=((x1, y1), (x2, y1), (x2, y2), (x1, y2)), label=f"{found.label}")
-        for found in detections
-        if found.label != PLATE_LABEL
-        for x1, y1, x2, y2 in [found.box]
+        Mark(
+            corners=((x1, y1), (x2, y1), (x2, y2), (x1, y2)),
+            label=_vehicle_label(vehicle, stage.known(frame.camera_id, vehicle.id)),
+        )
+        for vehicle in vehicles
+        if vehicle.last.captured_at == frame.captured_at
+        for x1, y1, x2, y2 in [vehicle.last.detection.box]
     ]
+
+
+def _vehicle_label(vehicle: VehicleTrack, attributes: Sequence[Attribute]) -> str:
+    known = {a.name: a.value for a in attributes if a.value is not None}
+    return " ".join([known.pop(TYPE, vehicle.last.detection.label), *known.values()])
 
 
 def _track_marks(tracks: Sequence[Track], frame: Frame) -> list[Mark]:

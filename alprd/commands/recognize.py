@@ -52,6 +52,12 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: the built-in ones")
     parser.add_argument("--detector", metavar="NAME", help="detector model (plate-detector)")
     parser.add_argument("--reader", metavar="NAME", help="reader model (plate-reader)")
+    parser.add_argument(
+        "--attributes",
+        metavar="NAME",
+        nargs="*",
+        help="classifiers that say what vehicles are; without names: none",
+    )
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
@@ -62,7 +68,7 @@ def run(arguments: argparse.Namespace) -> int:
 
     chosen = {
         name: getattr(arguments, name)
-        for name in ("models_dir", "detector", "reader")
+        for name in ("models_dir", "detector", "reader", "attributes")
         if getattr(arguments, name) is not None
     }
     settings = InferenceSettings(**chosen)

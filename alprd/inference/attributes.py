@@ -158,8 +158,9 @@ class AttributeStage:
         ]
 
     def known(self, camera_id: str, vehicle_id: int) -> tuple[Attribute, ...]:
-        """What is known of a vehicle that is still in sight."""
+        """What is known of a vehicle that is still in sight; asks about it if need be."""
         crops = self._crops.get((camera_id, vehicle_id), ())
+        self._ask([crop for crop in crops if crop.pictures])
         return vote([_answers(crop) for crop in crops], self.heads)
 
     def forget(self, camera_id: str) -> None:
