@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engines.training.detector_bank import Bank, load_bank
 from engines.training.detector_labels import ANY_VEHICLE, IGNORE_VEHICLE, NOT_PLATE, PLATE
-from engines.training.detector_layout import PAD, StreetLayer
+from engines.training.detector_layout import PAD, STRETCH, StreetLayer
 from engines.training.detector_paste import IS_DECOY, IS_PLATE, PasteLayer
 from engines.training.detector_photo import Dice, develop
 from engines.training.detector_vehicles import VehicleLayer, common_areas
@@ -49,10 +49,11 @@ class Composer:
         width: int = 640,
         height: int = 384,
         roads: float = 1.0,
+        stretch: float = STRETCH,
     ) -> None:
         self.street = street
         self.batches = 0
-        self.base = StreetLayer(street, width, height, roads)
+        self.base = StreetLayer(street, width, height, roads, stretch)
         self.traffic = VehicleLayer(self.base, vehicles) if vehicles is not None else None
         self.pasted = PasteLayer(self.base, plates, decoys)
 
@@ -115,11 +116,13 @@ def join(
     )
 
 
-def load_composer(folder: Path, split: str, device: torch.device, roads: float = 1.0) -> Composer:
-    """The composer over a folder of banks; `roads` as in `StreetLayer`."""
+def load_composer(
+    folder: Path, split: str, device: torch.device, roads: float = 1.0, stretch: float = STRETCH
+) -> Composer:
+    """The composer over a folder of banks; `roads` and `stretch` as in `StreetLayer`."""
     names = ("street", "plates", "decoys")
     banks = [load_bank(folder / f"{name}-{split}", device) for name in names]
     vehicles = folder / f"vehicles-{split}"
     if vehicles.with_suffix(".npz").exists():
         banks.append(load_bank(vehicles, device))
-    return Composer(*banks, roads=roads)
+    return Composer(*banks, roads=roads, stretch=stretch)

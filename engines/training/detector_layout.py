@@ -26,6 +26,7 @@ ASPECT_ODDS = (0.34, 0.36, 0.15, 0.1, 0.05)
 PAD = 114 / 255
 SMALLEST_PLATE_PX, SMALLEST_VEHICLE_PX = 10.0, 7.5
 FAR_SHARE = {"vehicles-street": 0.3}  # drawn as from far away
+STRETCH = 0.07  # how much narrower or wider than it is a photograph may be drawn
 CLOSE_SHARE = 0.06  # zoomed until a plate fills half of the picture or all of it
 
 
@@ -60,8 +61,12 @@ def rare_first(classes: Tensor, number: Tensor) -> Tensor:
 class StreetLayer:
     """The photographs and drawn scenes underneath everything else."""
 
-    def __init__(self, street: Bank, width: int, height: int, roads: float = 1.0) -> None:
-        """`roads` multiplies how often photographs of vehicles are drawn."""
+    def __init__(
+        self, street: Bank, width: int, height: int, roads: float = 1.0, stretch: float = STRETCH
+    ) -> None:
+        """`roads` multiplies how often photographs of vehicles are drawn, `stretch` says how far
+        they are made narrower or wider, as vehicles look from a bridge or along the road.
+        """
         self.street, self.width, self.height = street, width, height
         device = street.words.device
         number = torch.tensor([SET_NAMES.index(name) for name in street.set_name], device=device)
@@ -89,6 +94,9 @@ class StreetLayer:
             [0.0, 3.0, 1.0, 1.2, 1.5, 1.5, 1.0, 1.0, 2.0, 0.5], device=device
         )
         self.flip = column([rule.flip for rule in rules])
+        self.stretch = column(
+            [stretch if name.startswith("vehicles-") else STRETCH for name in SET_NAMES]
+        )
         self.far = column([FAR_SHARE.get(name, 0.0) for name in SET_NAMES])
         self.turn = column([rule.turn_deg * math.pi / 180 for rule in rules])
         annotated = [
@@ -167,9 +175,8 @@ class StreetLayer:
             generator=dice.generator,
         )
         wider = torch.tensor(ASPECTS, device=dice.device)[choice].view(shape)
-        wider = torch.where(
-            t["squashed"][pictures], wider, dice.uniform(*shape, low=0.93, high=1.07)
-        )
+        own = 1 + dice.uniform(*shape, low=-1.0, high=1.0) * self.stretch[pictures]
+        wider = torch.where(t["squashed"][pictures], wider, own)
         tile = high - low
         natural = torch.stack([size[..., 0] * wider, size[..., 1]], -1)
         fit = (tile / natural).amin(-1)

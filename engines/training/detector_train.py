@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from engines.training.detector_ahead import source
 from engines.training.detector_compose import Batch, load_composer
+from engines.training.detector_layout import STRETCH
 from engines.training.detector_loss import DetectorLoss
 from engines.training.detector_net import (
     HEIGHT_PX,
@@ -114,7 +115,7 @@ class Run:
         if args.state and args.state.exists():
             self._resume(torch.load(args.state, map_location=self.device))
         self.generator = torch.Generator(self.device).manual_seed(args.seed * 7919 + self.step)
-        self.composer = load_composer(args.banks, "train", self.device, args.roads)
+        self.composer = load_composer(args.banks, "train", self.device, args.roads, args.stretch)
         self.loss = DetectorLoss(WIDTH_PX, HEIGHT_PX, self.device)
         self.net.train()
         self.forward: Any = self._compiled() if args.compile else self.net
@@ -276,6 +277,7 @@ def main() -> None:
     parser.add_argument("--ema", type=float, default=0.999)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--roads", type=float, default=1.0, help="times the vehicle sets' share")
+    parser.add_argument("--stretch", type=float, default=STRETCH, help="of the vehicle sets")
     parser.add_argument("--log-s", type=float, default=10.0)
     parser.add_argument("--val-s", type=float, default=180.0)
     parser.add_argument("--val-limit", type=int, default=0)
