@@ -19,7 +19,8 @@ from alprd.inference.trt_api import TensorRT
 from alprd.ports import EngineError, EngineUnavailable
 
 _UNKNOWN = -1
-_INPUT_TYPES = {"float32": "FLOAT", "float16": "HALF", "uint8": "UINT8"}
+_INPUT = np.dtype(np.float32)
+"""Plans are built with such an input, whatever the file takes: its first step is a cast."""
 _SPARE = 64 << 20
 """With less than this left on the GPU, bytes, it is the memory that a plan fails at."""
 _ROOM_MAX = 64 << 20
@@ -126,13 +127,13 @@ class TensorRTNetwork:
                 f"{self._path}: input {spec.name!r} {problem}; correct layout, width, height or "
                 "colour in [input] of the manifest, and rebuild the plan: alprd engines build"
             )
-        found, wanted = engine.get_tensor_dtype(spec.name), _INPUT_TYPES[spec.type]
-        if found != getattr(trt.DataType, wanted, None):
+        found = engine.get_tensor_dtype(spec.name)
+        if found != trt.DataType.FLOAT:
             raise EngineError(
-                f"{self._path}: input {spec.name!r} takes {found}, the manifest says {spec.type}; "
-                "correct input.type, and rebuild the plan: alprd engines build"
+                f"{self._path}: input {spec.name!r} takes {found} instead of float32; rebuild the "
+                "plan: alprd engines build"
             )
-        self._row_bytes = prod(spec.shape) * np.dtype(spec.type).itemsize
+        self._row_bytes = prod(spec.shape) * _INPUT.itemsize
         if shape[0] != _UNKNOWN:
             self.max_batch = int(shape[0])
             return True
@@ -272,7 +273,7 @@ class TensorRTNetwork:
             if self._host is None:
                 self._host = HostOutputs(self, self._names, self._device, self._memory)
             used = rows if self._fixed else rows[:count]
-            self._device.upload(self.input, np.ascontiguousarray(used), self._stream)
+            self._device.upload(self.input, np.ascontiguousarray(used, _INPUT), self._stream)
             self.enqueue(count, self._stream)
             self._host.fetch(count, self._stream)
             self._stream.synchronize()

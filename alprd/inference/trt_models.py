@@ -13,7 +13,7 @@ from alprd.inference.engines import Device, Engine, engine, find_device, load_pl
 from alprd.inference.gpu_detector import GpuDetector
 from alprd.inference.gpu_frames import GpuFrames
 from alprd.inference.gpu_reader import GpuReader
-from alprd.inference.manifest import DetectorManifest, InputSpec, ReaderManifest
+from alprd.inference.manifest import AnyManifest, DetectorManifest, InputSpec, ReaderManifest
 from alprd.inference.network import Shape
 from alprd.inference.plans import PlanStore
 from alprd.inference.trt_engine import TensorRTNetwork
@@ -34,7 +34,7 @@ def load_trt_models(
     """
     device = find_device()
     store = PlanStore(settings.engines_dir)
-    detector, reader = found[0], read[0]
+    detector, reader = _plain(found[0]), _plain(read[0])
     with ExitStack() as stack:
         cuda = Cuda()
         stack.callback(cuda.close)
@@ -73,6 +73,13 @@ def load_trt_models(
         details=_details(device, detect_engine, read_engine),
         close=held.close,
         gpu=cuda,
+    )
+
+
+def _plain(manifest: AnyManifest) -> AnyManifest:
+    """With the float32 input that every plan has, whatever the file takes."""
+    return manifest.model_copy(
+        update={"input": manifest.input.model_copy(update={"type": "float32"})}
     )
 
 

@@ -1,6 +1,6 @@
 """A small CTC reader in the manner of LPRNet, for the tests of foreign models.
 
-    python -m engines.training.ctc_example --minutes 8 --out tests/data/models/lprnet-like.onnx
+    python -m engines.training.ctc_example --minutes 8 --out tests/data/models/lprnet/model.onnx
 
 It reads the plates of `alprd.demo.plates` out of frames, cut out as the daemon cuts them out: 94x24
 BGR pixels, (value - 127.5) / 128, to logits (N, classes, 24) whose last class is the CTC blank. The

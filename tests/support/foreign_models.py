@@ -12,11 +12,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 from numpy.typing import NDArray
 from onnx import TensorProto
 
-from alprd.demo.plates import YELLOW_UK
+from alprd.demo.plates import YELLOW_UK, render_plate
 from support.onnx_graphs import Graph, Tensor, serialised, write_folder
 
 KINDS = {
@@ -24,7 +25,7 @@ KINDS = {
     "float16": TensorProto.FLOAT16,
     "uint8": TensorProto.UINT8,
 }
-TRAINED = Path(__file__).parents[1] / "data" / "models" / "lprnet-like.onnx"
+TRAINED = Path(__file__).parents[1] / "data" / "models" / "lprnet" / "model.onnx"
 _PICTURE = np.zeros((24, 32, 3), np.uint8)
 
 
@@ -403,13 +404,71 @@ def names(count: int) -> Sequence[str]:
     return [f"class{k}" for k in range(count)]
 
 
+YELLOW_FORMS = ("yolo-v9-t", "yolo-head", "ssd-tf")
+
+
 def write_yellow_detector(
-    folder: Path, picture: NDArray[np.uint8], quad: Sequence[Sequence[float]]
+    folder: Path, picture: NDArray[np.uint8], quad: Sequence[Sequence[float]], form: str
 ) -> Path:
-    """YOLO v9's end-to-end form at 384x384; it finds what is as yellow as `YELLOW_UK`."""
-    look, graph, side = Look(size=(384, 384)), Graph(), 384
+    """A detector at 384x384 that finds what is as yellow as `YELLOW_UK`, in one of the forms."""
+    graph, side = Graph(), 384
+    look = Look(size=(side, side))
+    pixels = "images"
+    if form == "ssd-tf":
+        look = Look(size=(side, side), type="uint8", layout="NHWC", scale=1.0)
+        pixels = graph.add("Cast", pixels, to=TensorProto.FLOAT)
+        pixels = graph.add("Mul", pixels, graph.floats(1.0 / 255.0))
+        pixels = graph.add("Transpose", pixels, perm=[0, 3, 1, 2])
+    box, score = _yellow(graph, pixels, side)
+    decoder: dict[str, Any] = {
+        "labels": ["License Plate"],
+        "rename": {"License Plate": "plate"},
+    }
+    outputs: dict[str, Tensor]
+    if form == "yolo-v9-t":
+        _rows(graph, box, score)
+        outputs = {"output": (TensorProto.FLOAT, ["R", 7])}
+        columns = ["batch", "x1", "y1", "x2", "y2", "class", "score"]
+        decoder.update(
+            {"type": "yolo-end-to-end", "outputs": {"rows": "output"}, "columns": columns}
+        )
+    elif form == "yolo-head":
+        half = graph.floats(0.5)
+        low, high = part(graph, box, 0, 2, axis=2), part(graph, box, 2, 4, axis=2)
+        centre = graph.add("Mul", graph.add("Add", low, high), half)
+        size = graph.add("Sub", high, low)
+        cell = graph.add("Concat", centre, size, score, axis=2)  # (N, 1, 5)
+        graph.add("Transpose", cell, perm=[0, 2, 1], output="output0")
+        outputs = {"output0": (TensorProto.FLOAT, ["N", 5, 1])}
+        decoder.update({"type": "yolo", "outputs": {"predictions": "output0"}})
+    else:
+        turned = graph.add("Gather", box, graph.ints(1, 0, 3, 2), axis=2)
+        graph.add("Mul", turned, graph.floats(1.0 / side), output="detection_boxes")
+        graph.add("Reshape", score, graph.ints(-1, 1), output="detection_scores")
+        nothing = graph.add("Mul", "detection_scores", graph.floats(0.0))
+        graph.add("Add", nothing, graph.floats(1.0), output="detection_classes")
+        names = {key: f"detection_{key}" for key in ("boxes", "scores", "classes")}
+        outputs = {name: (TensorProto.FLOAT, ["N", 1]) for name in names.values()}
+        outputs["detection_boxes"] = (TensorProto.FLOAT, ["N", 1, 4])
+        decoder.update(
+            {"type": "ssd", "outputs": names, "boxes": "yxyx", "units": "fraction"},
+            labels=["background", "License Plate"],
+        )
+    model = serialised(graph, {"images": look.tensor}, outputs, 12)
+    tables = {
+        "": {"task": "detect"},
+        "input": look.table,
+        "decoder": decoder,
+        "selftest": {"image": "selftest.png", "quad": quad, "min_iou": 0.7},
+    }
+    write_folder(folder, model, picture, tables)
+    return folder
+
+
+def _yellow(graph: Graph, pixels: str, side: int) -> tuple[str, str]:
+    """(N, 1, 4) x1 y1 x2 y2 around what is yellow, and (N, 1, 1) a score."""
     colour = graph.floats(*(value / 255.0 for value in YELLOW_UK.ground[::-1]), shape=(1, 3, 1, 1))
-    distance = graph.add("Abs", graph.add("Sub", "images", colour))
+    distance = graph.add("Abs", graph.add("Sub", pixels, colour))
     near = graph.add("Cast", graph.add("Less", distance, graph.floats(0.2)), to=TensorProto.FLOAT)
     mask = graph.add("ReduceMin", near, axes=[1], keepdims=1)  # (N, 1, H, W)
     edges = []
@@ -423,28 +482,31 @@ def write_yellow_detector(
         edges.append((ends[0], graph.add("Sub", graph.floats(float(side)), ends[1])))
     (x1, x2), (y1, y2) = edges
     box = graph.add("Concat", x1, y1, x2, y2, axis=3)  # (N, 1, 1, 4)
-    by_cell = graph.add("Reshape", box, graph.ints(0, 1, 4))
-    count = graph.add("ReduceMean", mask, axes=[1, 2, 3], keepdims=0)
-    sure = graph.add("Clip", graph.add("Mul", count, graph.floats(500.0)), "", graph.floats(0.95))
-    scores = graph.add("Reshape", sure, graph.ints(-1, 1, 1))
-    _rows(graph, by_cell, scores)
-    decoder = {
-        "type": "yolo-end-to-end",
-        "outputs": {"rows": "output"},
-        "columns": ["batch", "x1", "y1", "x2", "y2", "class", "score"],
-        "labels": ["License Plate"],
-        "rename": {"License Plate": "plate"},
-    }
-    model = serialised(
-        graph, {"images": look.tensor}, {"output": (TensorProto.FLOAT, ["R", 7])}, 12
+    share = graph.add("ReduceMean", mask, axes=[1, 2, 3], keepdims=0)
+    sure = graph.add("Clip", graph.add("Mul", share, graph.floats(500.0)), "", graph.floats(0.95))
+    return graph.add("Reshape", box, graph.ints(0, 1, 4)), graph.add(
+        "Reshape", sure, graph.ints(-1, 1, 1)
     )
-    tables = {
-        "": {"task": "detect"},
-        "input": look.table,
-        "decoder": decoder,
-        "selftest": {"image": "selftest.png", "quad": quad, "min_iou": 0.7},
-    }
-    write_folder(folder, model, picture, tables)
+
+
+def yellow_street(text: str, x: int, y: int) -> NDArray[np.uint8]:
+    """(480, 640, 3) BGR with a yellow plate of 170 x 36 pixels, read-only."""
+    image = np.full((480, 640, 3), 90, np.uint8)
+    plate = cv2.resize(render_plate(text, YELLOW_UK), (170, 36), interpolation=cv2.INTER_AREA)
+    image[y : y + 36, x : x + 170] = plate
+    image.setflags(write=False)
+    return image
+
+
+KNOWN_QUAD = ((200, 220), (370, 220), (370, 256), (200, 256))
+
+
+def write_yellow_models(folder: Path) -> Path:
+    """Detectors of every form, and the trained reader."""
+    known = yellow_street("LS15EBC", 200, 220)
+    for form in YELLOW_FORMS:
+        write_yellow_detector(folder / form, known, KNOWN_QUAD, form)
+    write_lprnet(folder / "lprnet", known[220:256, 200:370], "LS15EBC")
     return folder
 
 
@@ -460,3 +522,8 @@ def write_lprnet(folder: Path, crop: NDArray[np.uint8], plate: str) -> Path:
         "activation": "softmax",
     }
     return write_reader(folder, TRAINED.read_bytes(), look, decoder, picture=crop, plate=plate)
+
+
+if __name__ == "__main__":
+    # PYTHONPATH=tests python -m support.foreign_models: writes what the tests on a GPU run.
+    write_yellow_models(TRAINED.parents[1])

@@ -26,7 +26,7 @@ if sys.version_info >= (3, 11):
 else:
     import tomli as tomllib
 
-TRAINED = Path(__file__).parents[2] / "data" / "models" / "lprnet-like.onnx"
+TRAINED = Path(__file__).parents[2] / "data" / "models" / "lprnet" / "model.onnx"
 BIG = Look(size=(384, 384))
 
 

@@ -30,7 +30,7 @@ from alprd.ports import EngineError
 from support import foreign_models as foreign
 from support.foreign_models import Look
 
-TRAINED = Path(__file__).parents[2] / "data" / "models" / "lprnet-like.onnx"
+TRAINED = Path(__file__).parents[2] / "data" / "models" / "lprnet" / "model.onnx"
 LPRNET = Look(size=(94, 24), colour="BGR", scale=1.0, mean=127.5, std=128.0)
 LPRNET_CLASSES = "0123456789ABCDEFGHJKLMNPQRSTUVWXYZIO-"
 LPRNET_DECODER = {

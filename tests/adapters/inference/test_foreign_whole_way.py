@@ -1,51 +1,40 @@
 """Two foreign models and nothing but their manifests: from frames to events.
 
-The detector has YOLO v9's end-to-end form at 384x384 (duplicates suppressed inside, rows of batch
-x1 y1 x2 y2 class score) and knows plates only; it finds yellow ones. The reader is the trained,
-LPRNet-like CTC net.
+The detectors know plates only, and find yellow ones: in YOLO v9's end-to-end form at 384x384
+(duplicates suppressed inside, rows of batch x1 y1 x2 y2 class score), as a raw head, and as an SSD
+from TensorFlow with 8-bit NHWC input. The reader is the trained, LPRNet-like CTC net.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 
-import cv2
 import numpy as np
 import pytest
-from numpy.typing import NDArray
 
 from alprd.cameras.mux import FrameMux
 from alprd.config import InferenceSettings, TrackingSettings
 from alprd.core.types import EndOfStream, Frame, PlateEvent
-from alprd.demo.plates import YELLOW_UK, render_plate
 from alprd.inference.models import Models, load_models
 from alprd.inference.thread import InferenceThread
 from alprd.pipeline import CameraPipeline
-from support.foreign_models import write_lprnet, write_yellow_detector
+from support.foreign_models import YELLOW_FORMS, write_yellow_models, yellow_street
 from support.inference import AT
-
-SIZE = (640, 480)
-
-
-def street(text: str, x: int, y: int, width: int = 170) -> NDArray[np.uint8]:
-    """(480, 640, 3) BGR with a yellow plate."""
-    image = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
-    height = round(width * YELLOW_UK.height_mm / YELLOW_UK.width_mm)
-    plate = cv2.resize(render_plate(text, YELLOW_UK), (width, height), interpolation=cv2.INTER_AREA)
-    image[y : y + height, x : x + width] = plate
-    image.setflags(write=False)
-    return image
 
 
 @pytest.fixture(scope="module")
-def models(tmp_path_factory: pytest.TempPathFactory) -> Models:
-    folder = tmp_path_factory.mktemp("models")
-    quad = [[200, 220], [370, 220], [370, 256], [200, 256]]
-    write_yellow_detector(folder / "yolo-v9-t", street("LS15EBC", 200, 220), quad)
-    write_lprnet(folder / "lprnet", street("LS15EBC", 200, 220)[220:256, 200:370], "LS15EBC")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_yellow_models(tmp_path_factory.mktemp("models"))
+
+
+@pytest.fixture(params=YELLOW_FORMS)
+def models(request: pytest.FixtureRequest, folder: Path) -> Models:
     return load_models(
-        InferenceSettings(models_dir=folder, detector="yolo-v9-t", reader="lprnet", threads=1)
+        InferenceSettings(
+            models_dir=folder, detector=request.param, reader="lprnet", threads=1, max_batch=4
+        )
     )
 
 
@@ -80,7 +69,7 @@ def test_a_passing_plate_becomes_one_event_though_no_vehicle_is_ever_seen(models
                         seq=seq,
                         captured_at=AT + timedelta(seconds=seq / 10),
                         t_s=seq / 10,
-                        image=street(text, 40 + 20 * seq, 250 + 6 * seq),
+                        image=yellow_street(text, 40 + 20 * seq, 250 + 6 * seq),
                     )
                 )
         for camera_id in pipelines:
@@ -99,9 +88,9 @@ def test_a_passing_plate_becomes_one_event_though_no_vehicle_is_ever_seen(models
 
 
 def test_an_empty_street_gives_nothing_for_every_frame_of_a_batch(models: Models) -> None:
-    empty = np.full((SIZE[1], SIZE[0], 3), 90, np.uint8)
+    empty = np.full((480, 640, 3), 90, np.uint8)
 
-    found = models.detector.detect([empty, street("AB12CDE", 100, 100), empty])
+    found = models.detector.detect([empty, yellow_street("AB12CDE", 100, 100), empty])
 
     assert [len(each) for each in found] == [0, 1, 0]
     assert models.detector.detect([empty]) == [[]]
