@@ -8,6 +8,7 @@ what works on it pushes and pops it: any thread may call, none has the context l
 from __future__ import annotations
 
 import atexit
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from importlib.resources import files
@@ -200,7 +201,10 @@ class Cuda:
                 self.free_pinned(memory)
             self._kernels.clear()
             self._module = None
-        self._let_go()
+        # What PyCUDA releases stays on the thread's own stack of the driver: on a thread that ends.
+        ending = threading.Thread(target=self._let_go, name="cuda-release")
+        ending.start()
+        ending.join()
 
     def _let_go(self) -> None:
         """Release the context, and nothing else: what hangs on the GPU is not waited for."""
@@ -283,9 +287,9 @@ class Cuda:
     def _out_of_memory(self, size: int, what: str) -> EngineUnavailable:
         free, total = self._driver.mem_get_info()
         return EngineUnavailable(
-            f"{self.name} is out of memory: {what} needs {size / _MIB:.1f} MiB, {free // _MIB} of "
-            f"{total // _MIB} MiB are free; lower max_batch in [inference], or stop what else "
-            "uses the GPU"
+            f"{self.name} is out of memory: {size / _MIB:.1f} MiB are wanted for {what}, "
+            f"{free // _MIB} of {total // _MIB} MiB are free; lower max_batch in [inference], or "
+            "stop what else uses the GPU"
         )
 
 
