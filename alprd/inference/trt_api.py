@@ -59,7 +59,7 @@ class TensorRT:
         self.version: str = module.__version__
         # TensorRT-RTX counts its releases anew, is strongly typed as TensorRT 11 is, and times no
         # kernels before it runs.
-        rtx = module.__name__ == "tensorrt_rtx"
+        rtx = module.__name__.startswith("tensorrt_rtx")
         self._numbers = (11, 0) if rtx else _numbers(self.version)
         self.has_timing_cache = not rtx
         self.has_precision_flags = hasattr(module.BuilderFlag, "FP16")

@@ -3,46 +3,14 @@
 from __future__ import annotations
 
 import importlib
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
 
 from alprd.inference.gpu import find_gpu
 from alprd.inference.trt_api import TensorRT, Typing, import_tensorrt
 from alprd.ports import EngineError, EngineUnavailable
-
-PRECISION_FLAGS = {"FP16": 0, "INT8": 1}
-
-
-class ILogger:
-    """As TensorRT's: a class to derive from."""
-
-
-def release(version: str, *, name: str = "tensorrt") -> ModuleType:
-    """A module with the attributes that this release has."""
-    numbers = tuple(int(each) for each in version.split(".")[:2])
-    rtx = name != "tensorrt"
-    module = ModuleType(name)
-    weak = numbers < (11, 0) and not rtx
-    creation = {"STRONGLY_TYPED": 1}
-    if numbers < (10, 0) and not rtx:
-        creation = {"EXPLICIT_BATCH": 0}
-    elif weak:
-        creation["EXPLICIT_BATCH"] = 0
-    sources = {"EDGE_MASK_CONVOLUTIONS": 3, "JIT_CONVOLUTIONS": 4}
-    if weak:
-        sources |= {"CUBLAS": 0, "CUBLAS_LT": 1, "CUDNN": 2}
-    vars(module).update(
-        __version__=version,
-        ILogger=ILogger,
-        BuilderFlag=SimpleNamespace(TF32=7, **(PRECISION_FLAGS if weak else {})),
-        NetworkDefinitionCreationFlag=SimpleNamespace(**creation),
-        TacticSource=SimpleNamespace(**sources),
-        MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),
-    )
-    if numbers >= (10, 0) or rtx:
-        vars(module)["IProgressMonitor"] = object
-    return module
+from support.tensorrt_releases import release
 
 
 class Config:
