@@ -27,13 +27,7 @@ from alprd.core.fleet import Fleet, carriers_of, hidden_plates
 from alprd.core.following import advance
 from alprd.core.geometry import Quad
 from alprd.core.ledger import Ledger
-from alprd.core.observe import (
-    Observation,
-    Plate,
-    observed,
-    plausible_plates,
-    size_of,
-)
+from alprd.core.observe import Observation, Plate, observed, plausible_plates
 from alprd.core.passes import make_event, make_unread_event
 from alprd.core.resting import rests
 from alprd.core.short_plates import is_doubtful
@@ -52,6 +46,9 @@ RESTART_S = 1.0
 
 BLIND_S = 30.0
 """No longer than this without frames a plate that was in the newest ones is taken to be there."""
+
+_Selected = tuple[Sequence[Detection], Sequence[Plate], frozenset[Quad]]
+_NOT_SELECTED: _Selected = ((), (), frozenset())
 
 NamePass = Callable[[Track | VehicleTrack, datetime], str]
 """Gives the pass of a plate, or of a vehicle without one, its event id."""
@@ -96,8 +93,8 @@ class CameraPipeline:
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
         self._ended: tuple[Track, ...] = ()
         self._next_id = 1
-        # What `select` left out of frames that have not been stepped yet.
-        self._resting: dict[tuple[int, float], frozenset[Quad]] = {}
+        # What `select` saw, and left out, of frames that have not been stepped yet.
+        self._selected: dict[tuple[int, float], _Selected] = {}
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -151,9 +148,9 @@ class CameraPipeline:
         """
         plates = self._plates(frame, detections)
         resting = frozenset(p.quad for p in plates if rests(self._tracks, p, frame.t_s))
-        self._resting[frame.seq, frame.t_s] = resting
-        if len(self._resting) > SELECTED_AHEAD:  # some frames are never stepped
-            del self._resting[next(iter(self._resting))]
+        self._selected[frame.seq, frame.t_s] = detections, plates, resting
+        if len(self._selected) > SELECTED_AHEAD:  # some frames are never stepped
+            del self._selected[next(iter(self._selected))]
         return [p.detection for p in plates if self._is_readable(p, resting)]
 
     def step(
@@ -169,8 +166,9 @@ class CameraPipeline:
             detections: all of the frame, in any order.
             reads: one per plate that `select` gave, in that order.
         """
-        plates = self._plates(frame, detections)
-        resting = self._resting.pop((frame.seq, frame.t_s), frozenset())
+        of, plates, resting = self._selected.pop((frame.seq, frame.t_s), _NOT_SELECTED)
+        if of is not detections:
+            plates = self._plates(frame, detections)
         readable = [self._is_readable(plate, resting) for plate in plates]
         expected = sum(readable)
         if len(reads) != expected:
@@ -220,7 +218,7 @@ class CameraPipeline:
         return events
 
     def _plates(self, frame: Frame, detections: Sequence[Detection]) -> list[Plate]:
-        return plausible_plates(detections, frame_size=size_of(frame), roi=self._roi)
+        return plausible_plates(detections, frame_size=frame.size, roi=self._roi)
 
     def _is_readable(self, plate: Plate, resting: Collection[Quad]) -> bool:
         return plate.width_px >= self._rules.min_plate_width_px and plate.quad not in resting
@@ -233,7 +231,7 @@ class CameraPipeline:
         detections: Sequence[Detection],
     ) -> list[Observation]:
         vehicles = self._fleet.see(
-            detections, t_s=t_s, captured_at=frame.captured_at, frame_size=size_of(frame)
+            detections, t_s=t_s, captured_at=frame.captured_at, frame_size=frame.size
         )
         see = partial(
             observed,

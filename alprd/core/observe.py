@@ -202,6 +202,13 @@ def usable_read(read: PlateRead) -> PlateRead | None:
     if len(read.text) < MIN_CHARS and not is_sure_and_short(read.text, probs):
         return None
     quality = read.quality
+    if (
+        0.0 <= read.score <= 1.0
+        and (quality is None or 0.0 <= quality <= 1.0)
+        and math.isfinite(read.sharpness)
+        and all(0.0 <= p <= 1.0 for _, p in read.regions)
+    ):
+        return read  # as nearly all are
     return replace(
         read,
         score=_fraction(read.score),
@@ -218,10 +225,13 @@ def as_read(plate: Plate, read: PlateRead) -> Plate:
     """
     if plate.detection.quad is read.quad:
         return plate
-    corrected = _plate(replace(plate.detection, quad=read.quad))
+    found = plate.detection
+    corrected = _plate(
+        Detection(label=found.label, score=found.score, box=found.box, quad=read.quad)
+    )
     if corrected is None:
         return plate
-    x1, y1, x2, y2 = plate.detection.box
+    x1, y1, x2, y2 = found.box
     x, y = corrected.centre
     return corrected if x1 <= x < x2 and y1 <= y < y2 else plate
 
@@ -277,12 +287,14 @@ def _corners(detection: Detection) -> Quad | None:
     if detection.quad is None:
         quad = box_quad(detection.box)
     elif detection.quad.shape == (4, 2):
-        a, b, c, d = ((float(x), float(y)) for x, y in detection.quad)
-        quad = (a, b, c, d)
+        (ax, ay), (bx, by), (cx, cy), (dx, dy) = detection.quad.tolist()
+        quad = ((ax, ay), (bx, by), (cx, cy), (dx, dy))
     else:
         return None
-    near = all(abs(value) <= FAR_PX for corner in quad for value in corner)
-    return quad if near else None
+    for x, y in quad:
+        if not (-FAR_PX <= x <= FAR_PX and -FAR_PX <= y <= FAR_PX):
+            return None
+    return quad
 
 
 def _in_view(centre: PointPx, frame_size: tuple[int, int], roi: Sequence[PointPx] | None) -> bool:
