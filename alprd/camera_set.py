@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
@@ -43,11 +44,13 @@ class CameraBook:
         self._lock = threading.Lock()
         self._known: dict[str, CameraStatus] = {}
         self._published_s: dict[str, float] = {}
+        self._lights: dict[str, str | None] = {}
 
     def camera_status(self, status: CameraStatus) -> None:
         """Remember; publish at once when it is news, else now and then."""
         now_s = self._clock()
         with self._lock:
+            status = replace(status, light=self._lights.get(status.camera_id))
             before = self._known.get(status.camera_id)
             self._known[status.camera_id] = status
             changed = before is None or _said(before) != _said(status)
@@ -62,6 +65,15 @@ class CameraBook:
         if changed:
             self._on_change()
 
+    def note_light(self, camera_id: str, light: str | None) -> None:
+        """By what light the camera sees; published when it is news. From any thread."""
+        with self._lock:
+            known = self._known.get(camera_id)
+            is_news = known is not None and light != self._lights.get(camera_id)
+            self._lights[camera_id] = light
+        if known is not None and is_news:
+            self.camera_status(known)
+
     def device(self, name: str, payload: Mapping[str, Any], *, retain: bool) -> None:
         """Publish."""
         self._board.device(name, payload, retain=retain)
@@ -71,6 +83,7 @@ class CameraBook:
         with self._lock:
             self._known.pop(camera_id, None)
             self._published_s.pop(camera_id, None)
+            self._lights.pop(camera_id, None)
 
     def count(self, state: str) -> int:
         """How many cameras are in this state."""
@@ -123,8 +136,8 @@ def live_cameras(cameras: Sequence[CameraSettings]) -> frozenset[str]:
     return frozenset(camera.id for camera in cameras) - recorded
 
 
-def _said(status: CameraStatus) -> tuple[str, str | None]:
-    return status.state, status.last_error
+def _said(status: CameraStatus) -> tuple[str | None, ...]:
+    return status.state, status.last_error, status.light
 
 
 def _failed(status: CameraStatus) -> bool:

@@ -155,8 +155,14 @@ class CameraFigures:
         known = self._book.statuses()
         is_open = [name for name in camera_ids if name in known and known[name].state in _OPEN]
         verdicts = {} if pictures is None else pictures.look(is_open, now_s)
+        lights = {} if pictures is None else pictures.lights()
+        for camera_id, light in lights.items():
+            self._book.note_light(camera_id, light)
         return [
-            self._camera(camera_id, known.get(camera_id), verdicts.get(camera_id), now_s)
+            {
+                **self._camera(camera_id, known.get(camera_id), verdicts.get(camera_id), now_s),
+                "light": lights.get(camera_id),
+            }
             for camera_id in camera_ids
         ]
 

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.edges import cut_sides
+from alprd.core.light import COLOURLESS, chroma
 from alprd.core.types import Attribute, BoxPx, Direction, PlateEvent, Vehicle
 
 TYPE: Final = "type"
@@ -47,9 +48,6 @@ TELLING: Final = 0.6
 
 SURE: Final = 0.8
 """Agreement of view and motion at which a vehicle surely drives forwards; backwards below 1 - it"""
-
-COLOURLESS: Final = 0.035
-"""Mean difference of a picture's channels, each by its own mean, in grey and infrared pictures."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -142,23 +140,8 @@ def sharp_share(variance: float) -> float:
 
 
 def is_colourless(picture: NDArray[np.uint8]) -> bool:
-    """Whether a picture (H, W, 3) is grey, or one tint all over, as infrared ones are.
-
-    Very dark and burnt-out pixels tell nothing, and are left out.
-    """
-    pixels = picture.reshape(-1, 3).astype(np.float32)
-    brightest = pixels.max(axis=1)
-    pixels = pixels[(brightest >= 16.0) & (brightest <= 250.0)]
-    if len(pixels) < 16:
-        return True
-    mean = pixels.mean(axis=0)
-    if mean.min() < 1.0:
-        return True
-    even = pixels / mean
-    apart = even.max(axis=1) - even.min(axis=1)
-    # A wide spread may not come from noise in the shadows, whose share of light is small.
-    share = pixels.mean(axis=1)
-    return bool(np.average(apart, weights=share) < COLOURLESS)
+    """Whether a picture (H, W, 3) is grey, or one tint all over, as infrared ones are."""
+    return chroma(picture) < COLOURLESS
 
 
 def vote(answers: Sequence[Answers], heads: Sequence[Head]) -> tuple[Attribute, ...]:

@@ -350,6 +350,7 @@ class CameraStatus:
         dropped: frames replaced by newer ones before inference took them, since start.
         last_frame_age_s: None when no frame has come yet.
         last_error: one line without credentials; None while all is well.
+        light: day, night or infrared; None when that is not known.
     """
 
     camera_id: str
@@ -358,3 +359,4 @@ class CameraStatus:
     dropped: int = 0
     last_frame_age_s: float | None = None
     last_error: str | None = None
+    light: str | None = None

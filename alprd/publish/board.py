@@ -70,6 +70,7 @@ class Board:
             "dropped": status.dropped,
             "last_frame_age_s": status.last_frame_age_s,
             "last_error": status.last_error,
+            "light": status.light,
             "at": format_time(self._now()),
         }
         self._put(self._status_topic(status.camera_id), encode(payload), 1, STATUS_SCHEMA)

@@ -25,6 +25,7 @@ def camera(camera_id: str = "gate", **values: object) -> dict[str, Any]:
         "dropped": 7,
         "last_frame_age_s": 0.1,
         "picture": "clear",
+        "light": "day",
         "last_error": None,
         **values,
     }
@@ -43,7 +44,11 @@ def pipeline(**values: object) -> dict[str, Any]:
             "bad_frames": 1,
             "plates": 50,
             "events": 3,
-            "stages": {"detect": STAGE, "read": STAGE, "track": STAGE, "store": None},
+            "stages": {
+                **dict.fromkeys(("detect", "read", "track", "cut"), STAGE),
+                "attributes": None,
+                "store": None,
+            },
             "unsaved_events": 0,
             "lost_events": 0,
         },

@@ -16,10 +16,12 @@ from support.outboxes import HandClock
 class RecordingBoard:
     def __init__(self) -> None:
         self.statuses: list[tuple[str, str]] = []
+        self.lights: list[str | None] = []
         self.messages: list[tuple[str, Mapping[str, Any], bool]] = []
 
     def camera_status(self, status: CameraStatus) -> None:
         self.statuses.append((status.camera_id, status.state))
+        self.lights.append(status.light)
 
     def device(self, name: str, payload: Mapping[str, Any], *, retain: bool) -> None:
         self.messages.append((name, payload, retain))
@@ -144,3 +146,16 @@ def test_a_status_is_passed_on_at_once_when_it_is_news_and_else_at_the_interval_
     every_s[0] = 10.0  # a reload
     assert said(100, "online", 10.0) == 10
     assert book.statuses()["gate"].fps == 10.0
+
+
+def test_a_cameras_light_is_news_once_and_stays_in_its_status() -> None:
+    board = RecordingBoard()
+    book = CameraBook(board, lambda: None, every_s=lambda: 60.0)
+    book.note_light("gate", "day")  # before the camera was heard of
+    book.camera_status(CameraStatus(camera_id="gate", state="online", fps=25.0))
+    book.note_light("gate", "day")
+    book.note_light("gate", "infrared")
+    book.note_light("gate", "infrared")
+    book.camera_status(CameraStatus(camera_id="gate", state="online", fps=24.9))
+    assert board.lights == ["day", "infrared"]
+    assert book.statuses()["gate"].light == "infrared"

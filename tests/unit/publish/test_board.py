@@ -38,6 +38,7 @@ def test_a_camera_status_has_every_field_and_says_null_for_what_is_unknown() -> 
         "dropped": 0,
         "last_frame_age_s": None,
         "last_error": "no answer",
+        "light": None,
         "at": "2026-11-21T09:00:00.000Z",
     }
     assert (message.topic, message.qos, message.retain) == ("alpr/gate/status", 1, True)
