@@ -1,0 +1,188 @@
+"""TensorRT's runtime for tests without a GPU: a plan is a Python object, its run a function.
+
+It insists on what TensorRT insists on: tensors by name, addresses set before the run, a batch
+inside the profile, an allocator for an output whose size only the run shows.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from math import prod
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from alprd.inference.trt_api import TensorRT
+from support.tensorrt_releases import release
+
+DataType = Enum("DataType", ["FLOAT", "HALF", "INT32", "INT8", "BOOL", "UINT8", "INT64"])
+TensorIOMode = Enum("TensorIOMode", ["INPUT", "OUTPUT"])
+
+NUMPY = {
+    DataType.FLOAT: np.float32,
+    DataType.HALF: np.float16,
+    DataType.INT32: np.int32,
+    DataType.UINT8: np.uint8,
+    DataType.INT64: np.int64,
+}
+
+
+class IOutputAllocator:
+    """As TensorRT's: a class to derive from."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tensor:
+    """Of a network: -1 where a size is not fixed. A value is the sum of the row's input, times
+    `factor`, plus its index; with `rows` so many rows come out, whatever the batch.
+    """
+
+    shape: tuple[int, ...]
+    kind: DataType = DataType.FLOAT
+    factor: float = 1.0
+    rows: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """What is serialised."""
+
+    inputs: Mapping[str, Tensor]
+    outputs: Mapping[str, Tensor]
+    most: int = 8
+    no_memory: bool = False
+    fails: bool = False
+
+    def serialised(self) -> bytes:
+        return pickle.dumps(self)
+
+
+class Context:
+    """IExecutionContext."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._shape: tuple[int, ...] = ()
+        self._addresses: dict[str, int] = {}
+        self._allocators: dict[str, Any] = {}
+
+    def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
+        wanted = self._plan.inputs[name].shape
+        fits = all(a in (-1, b) for a, b in zip(wanted, shape, strict=True))
+        if not fits or not 1 <= shape[0] <= self._plan.most:
+            return False
+        self._shape = shape
+        return True
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        tensor = self._plan.outputs[name]
+        if tensor.rows is not None:
+            return tensor.shape
+        return tuple(self._shape[0] if size == -1 else size for size in tensor.shape)
+
+    def get_max_output_size(self, name: str) -> int:
+        tensor = self._plan.outputs[name]
+        return 100 * prod(tensor.shape[1:]) * np.dtype(NUMPY[tensor.kind]).itemsize
+
+    def set_tensor_address(self, name: str, address: int) -> bool:
+        self._addresses[name] = address
+        return True
+
+    def set_output_allocator(self, name: str, allocator: Any) -> bool:
+        self._allocators[name] = allocator
+        return True
+
+    def execute_async_v3(self, stream_handle: int) -> bool:
+        if self._plan.fails:
+            return False
+        ((name, tensor),) = self._plan.inputs.items()
+        count = self._shape[0]
+        values = _at(self._addresses[name], self._shape, NUMPY[tensor.kind])
+        sums = values.reshape(count, -1).astype(np.float64).sum(axis=1)
+        for name, tensor in self._plan.outputs.items():
+            shape = self.get_tensor_shape(name)
+            if tensor.rows is not None:
+                shape = (tensor.rows, *shape[1:])
+                size = prod(shape) * np.dtype(NUMPY[tensor.kind]).itemsize
+                address = self._allocators[name].reallocate_output(name, 0, size, 256)
+                if address is None:
+                    return False
+                self._allocators[name].notify_shape(name, shape)
+            else:
+                address = self._addresses[name]
+            out = _at(address, shape, NUMPY[tensor.kind])
+            index = np.arange(out.size).reshape(shape)
+            rows = np.resize(sums, len(out)).reshape(-1, *(1,) * (len(shape) - 1))
+            out[:] = (rows * tensor.factor + index).astype(out.dtype)
+        return True
+
+
+class Engine:
+    """ICudaEngine."""
+
+    def __init__(self, plan: Plan) -> None:
+        self._plan = plan
+        self._tensors = {**plan.inputs, **plan.outputs}
+        self.num_io_tensors = len(self._tensors)
+
+    def get_tensor_name(self, index: int) -> str:
+        return list(self._tensors)[index]
+
+    def get_tensor_mode(self, name: str) -> TensorIOMode:
+        return TensorIOMode.INPUT if name in self._plan.inputs else TensorIOMode.OUTPUT
+
+    def get_tensor_shape(self, name: str) -> tuple[int, ...]:
+        return self._tensors[name].shape
+
+    def get_tensor_dtype(self, name: str) -> DataType:
+        return self._tensors[name].kind
+
+    def get_tensor_profile_shape(self, name: str, profile: int) -> list[tuple[int, ...]]:
+        assert profile == 0
+        rest = self._tensors[name].shape[1:]
+        return [(1, *rest), (1, *rest), (self._plan.most, *rest)]
+
+    def create_execution_context(self) -> Context | None:
+        return None if self._plan.no_memory else Context(self._plan)
+
+
+@dataclass
+class Runtime:
+    """Runtime: what is no pickled plan is told to the logger and not loaded."""
+
+    logger: Any
+    seen: list[bytes] = field(default_factory=list)
+
+    def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
+        self.seen.append(data)
+        try:
+            plan = pickle.loads(data)  # noqa: S301 -- made by the test itself
+        except pickle.UnpicklingError:
+            self.logger.log("Severity.ERROR", "1: [x.cpp::y::1] Error Code 1: Magic tag mismatch")
+            return None
+        return Engine(plan)
+
+
+def tensorrt(version: str = "8.5.2.2") -> TensorRT:
+    """TensorRT of this release, with the runtime of this module."""
+    module: ModuleType = release(version)
+    vars(module).update(
+        DataType=DataType,
+        TensorIOMode=TensorIOMode,
+        IOutputAllocator=IOutputAllocator,
+        Runtime=Runtime,
+    )
+    return TensorRT(module)
+
+
+def _at(address: int, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:
+    size = prod(shape) * np.dtype(kind).itemsize
+    memory = (ctypes.c_uint8 * size).from_address(address)
+    found: NDArray[Any] = np.frombuffer(memory, kind).reshape(shape)
+    return found
