@@ -244,25 +244,23 @@ class Reading(Section):
     def _consistent(self) -> Reading:
         if not self.alphabet or len(set(self.alphabet)) != len(self.alphabet):
             raise ValueError("alphabet: every character must be there exactly once")
-        absent = sorted({*self.ignore, *self.rename} - set(self.alphabet))
-        if absent:
-            raise ValueError(f"ignore or rename: {absent} are not in the alphabet; leave them out")
-        foreign = sorted(
-            {name for name in self.meanings if name is not None and name not in ALPHABET}
-        )
-        if foreign:
-            raise ValueError(
-                f"alphabet: {foreign} are not plate characters; a plate's text is made of A-Z and "
-                "0-9. Say with rename which of them they count as, with ignore that they are left "
-                "out, with upper_case = true that small letters count as capital ones (the blank "
-                "needs no character: its index is the key blank)"
-            )
         if isinstance(self.blank, str) and (
             len(self.blank) != 1 or self.blank not in self.alphabet
         ):
             raise ValueError(
                 f"blank = {self.blank!r} is no character of the alphabet; give one of it, or the "
                 "index of a class that has no character"
+            )
+        absent = sorted({*self.ignore, *self.rename} - set(self.alphabet))
+        if absent:
+            raise ValueError(f"ignore or rename: {absent} are not in the alphabet; leave them out")
+        foreign = sorted({name for name in self.meanings if name is not None} - set(ALPHABET))
+        if foreign:
+            raise ValueError(
+                f"alphabet: {foreign} are not plate characters; a plate's text is made of A-Z and "
+                "0-9. Say with rename which of them they count as, with ignore that they are left "
+                "out, with upper_case = true that small letters count as capital ones (the blank "
+                "needs no character: its index is the key blank)"
             )
         if isinstance(self.blank, int) and not 0 <= self.blank <= len(self.alphabet):
             raise ValueError(
