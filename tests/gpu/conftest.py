@@ -1,34 +1,30 @@
 """Tests that need an NVIDIA GPU with TensorRT; elsewhere they are skipped with the reason.
 
 ALPRD_TEST_GPU=required       a missing GPU is a failure
-ALPRD_TEST_ENGINES=FOLDER     where the engines are kept: building them takes minutes
+ALPRD_TEST_ENGINES_DIR=FOLDER where the engines are kept: building them takes minutes
 ALPRD_TEST_INT8_MODELS=FOLDER what `python -m engines.training.quantize --out` made
 """
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from alprd.inference.cuda import Cuda
-from alprd.inference.engines import Device, find_device
-from support.gpu import reason_without_gpu, settings
+from alprd.inference.engines import Device
+from support.gpu import gpu, settings
 
 
 @pytest.fixture(scope="session", autouse=True)
-def _gpu() -> None:
-    reason = reason_without_gpu()
-    if reason is not None:
-        if os.environ.get("ALPRD_TEST_GPU") == "required":
-            pytest.fail(reason)
-        pytest.skip(reason)
+def device() -> Device:
+    """TensorRT and the GPU; nothing here runs without."""
+    return gpu()
 
 
 @pytest.fixture(scope="session")
-def cuda(_gpu: None) -> Iterator[Cuda]:
+def cuda(device: Device) -> Iterator[Cuda]:
     """The GPU; engines and other tests have contexts of their own to it."""
     made = Cuda()
     yield made
@@ -36,13 +32,7 @@ def cuda(_gpu: None) -> Iterator[Cuda]:
 
 
 @pytest.fixture(scope="session")
-def device(_gpu: None) -> Device:
-    """TensorRT and the GPU."""
-    return find_device()
-
-
-@pytest.fixture(scope="session")
-def engines_dir(_gpu: None) -> Path:
+def engines_dir(device: Device) -> Path:
     """A folder with the FP16 engines of the shipped models, as `alprd engines build` makes them."""
     from alprd.cli import main  # noqa: PLC0415 -- after it is known that there is a GPU
 
