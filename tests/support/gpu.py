@@ -15,6 +15,7 @@ from tempfile import gettempdir
 
 import cv2
 import numpy as np
+import pytest
 from numpy.typing import NDArray
 
 from alprd.config.models import InferenceSettings
@@ -49,13 +50,15 @@ def tell(**figures: object) -> None:
             file.write(json.dumps(figures) + "\n")
 
 
-def reason_without_gpu() -> str | None:
-    """Why nothing can be tested here; None where a GPU with TensorRT is."""
+def gpu() -> Device:
+    """The GPU; without one the test is skipped, or fails where one is required."""
     try:
-        find_device()
+        return find_device()
     except EngineError as error:
-        return str(error)
-    return None
+        reason = f"no GPU with TensorRT: {error}"
+        if os.environ.get("ALPRD_TEST_GPU") == "required":
+            pytest.fail(reason)
+        pytest.skip(reason)
 
 
 def settings(**changes: object) -> InferenceSettings:
@@ -67,7 +70,7 @@ def settings(**changes: object) -> InferenceSettings:
 
 def build_missing(wanted: InferenceSettings) -> Device:
     """The device, with engines that fit it."""
-    device = find_device()
+    device = gpu()
     store = PlanStore(wanted.engines_dir)
     with store.building():
         for engine in configured_engines(wanted):
