@@ -24,6 +24,12 @@ def is_positive(number: int, rate: float) -> bool:
     return int((number + 1) * rate) > int(number * rate)
 
 
+def swinging(step: int, length: int) -> int:
+    """0, 1, .. length - 1 and back again: what comes nearer goes away again, and never jumps."""
+    there = step % max(1, 2 * (length - 1))
+    return min(there, 2 * (length - 1) - there)
+
+
 def frames(pictures: Pictures, *, rate: float, cameras: int, count: int) -> Iterator[Frame]:
     """`count` frames, one camera after the other.
 
@@ -36,7 +42,9 @@ def frames(pictures: Pictures, *, rate: float, cameras: int, count: int) -> Iter
     ids = camera_ids(cameras)
     for number in range(count):
         seq, camera = divmod(number, cameras)
-        pool = pictures.positive if is_positive(number, rate) else pictures.negative
+        # Turned from turn to turn, so that no camera sees nothing but plates, or none at all.
+        place = seq * cameras + (camera + seq) % cameras
+        pool = pictures.positive if is_positive(place, rate) else pictures.negative
         yield Frame(
             camera_id=ids[camera],
             seq=seq,
@@ -44,7 +52,7 @@ def frames(pictures: Pictures, *, rate: float, cameras: int, count: int) -> Iter
             t_s=seq * STEP_S,
             # An object of its own, as every picture of a camera is one: nothing that knows it by
             # its identity may take it for one that it has seen.
-            image=pool[number % len(pool)][:],
+            image=pool[swinging(seq + camera, len(pool))][:],
         )
 
 

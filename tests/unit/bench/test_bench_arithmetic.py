@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from alprd.bench.feed import STEP_S, frames, is_positive
+from alprd.bench.feed import STEP_S, frames, is_positive, swinging
 from alprd.bench.limits import Limits, TimedNetwork
 from alprd.bench.measure import Case, Round
 from alprd.bench.pictures import Pictures
@@ -70,6 +70,19 @@ def test_cameras_take_turns_and_each_has_a_time_axis_of_its_own() -> None:
     assert [frame.seq for frame in found] == [0, 0, 1, 1, 2]
     assert [frame.t_s for frame in found] == [0.0, 0.0, STEP_S, STEP_S, 2 * STEP_S]
     assert sum(int(frame.image[0, 0, 0]) >= 200 for frame in found) == 2
+
+
+def test_no_camera_sees_nothing_but_plates() -> None:
+    for rate, cameras in ((0.5, 8), (0.2, 5), (0.7, 10)):
+        seen: dict[str, set[bool]] = {}
+        for frame in frames(pictures(), rate=rate, cameras=cameras, count=20 * cameras):
+            seen.setdefault(frame.camera_id, set()).add(bool(frame.image[0, 0, 0] >= 200))
+        assert all(kinds == {True, False} for kinds in seen.values())
+
+
+def test_a_vehicle_comes_and_goes_and_never_jumps() -> None:
+    assert [swinging(step, 4) for step in range(9)] == [0, 1, 2, 3, 2, 1, 0, 1, 2]
+    assert [swinging(step, 1) for step in range(3)] == [0, 0, 0]
 
 
 def test_no_two_frames_are_one_object_though_they_share_their_pixels() -> None:
