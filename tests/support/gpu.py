@@ -63,7 +63,7 @@ def gpu() -> Device:
 
 def settings(**changes: object) -> InferenceSettings:
     """For TensorRT, with engines in a folder that outlives the tests: building takes minutes."""
-    folder = os.environ.get("ALPRD_TEST_ENGINES", str(Path(gettempdir()) / "alprd-engines"))
+    folder = os.environ.get("ALPRD_TEST_ENGINES_DIR", str(Path(gettempdir()) / "alprd-engines"))
     plain = {"backend": "tensorrt", "engines_dir": folder, "max_batch": 8, "second_look": 0.0}
     return InferenceSettings.model_validate({**plain, **changes})
 
