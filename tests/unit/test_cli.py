@@ -14,7 +14,7 @@ from alprd.cli import build_parser, main
 from alprd.commands import version
 from alprd.commands.common import CommandError, quiet_native_libraries, write_error
 
-COMMANDS = ("run", "check-config", "recognize", "watch", "demo", "version")
+COMMANDS = ("run", "check-config", "recognize", "bench", "watch", "demo", "version")
 
 
 def failing(error: BaseException) -> object:
