@@ -1,7 +1,7 @@
 """Tests that need an NVIDIA GPU with TensorRT; elsewhere they are skipped with the reason.
 
 ALPRD_TEST_GPU=required         a missing GPU is a failure
-ALPRD_TEST_ENGINES_DIR=FOLDER   where the engines are kept: building them takes minutes
+ALPRD_TEST_ENGINES=FOLDER       where the engines are kept: building them takes minutes
 ALPRD_TEST_INT8_MODELS=FOLDER   what `python -m engines.training.quantize --out` made
 """
 
