@@ -39,7 +39,16 @@ from alprd.inference.decoders import (
     YoloDecoder,
 )
 from alprd.inference.manifest import DetectorManifest, ReaderManifest
-from alprd.inference.network import ANY, BATCH, ROWS, Outputs, Shape, check_outputs, of_first
+from alprd.inference.network import (
+    ANY,
+    BATCH,
+    ROWS,
+    Outputs,
+    Shape,
+    check_outputs,
+    describe_shape,
+    of_first,
+)
 from alprd.ports import EngineError
 
 _TOLERANCE = 0.02  # on sums and bounds of probabilities; half precision needs some
@@ -73,7 +82,9 @@ def _ssd_outputs(decoder: SsdDecoder) -> Mapping[str, Shape]:
     # Without an axis for the images the boxes come first, as many as there are.
     lead: Shape = (None, None) if decoder.batched else (ROWS,)
     scores: Shape = lead if names.classes is not None else (*lead, len(decoder.labels))
-    shapes: dict[str, Shape] = {names.boxes: (*lead, 4), names.scores: scores}
+    # (N, A, 4), or (N, A, 1, 4) of one box for all classes, as converted Darknet models have it.
+    boxes: Shape = ANY if decoder.batched else (ROWS, 4)
+    shapes: dict[str, Shape] = {names.boxes: boxes, names.scores: scores}
     if names.classes is not None:
         shapes[names.classes] = lead
     if names.count is not None:
@@ -145,9 +156,10 @@ class DetectorDecoding:
         found = {name: outputs[name] for name in self.outputs if name != names.count}
         if not decoder.batched:
             found = {name: values[None] for name, values in found.items()}
+        boxes = found[names.boxes] = self._boxes(found[names.boxes], len(placements))
         self._agree({name: values.shape[1] for name, values in found.items()})
         return decode_ssd(
-            found[names.boxes],
+            boxes,
             found[names.scores],
             classes=None if names.classes is None else found[names.classes],
             count=None if names.count is None else self._counts(outputs[names.count], placements),
@@ -160,6 +172,17 @@ class DetectorDecoding:
                 input_size=self._size,
             ),
         )
+
+    def _boxes(self, boxes: NDArray[Any], count: int) -> NDArray[Any]:
+        """(N, A, 4)."""
+        if boxes.ndim == 4 and boxes.shape[2] == 1:
+            boxes = boxes[:, :, 0]
+        if boxes.ndim != 3 or len(boxes) != count or boxes.shape[2] != 4:
+            raise EngineError(
+                f"{self._origin}: decoder.outputs.boxes has shape {describe_shape(boxes.shape)} "
+                f"instead of ({count}, ?, 4); correct it in the manifest, or export the model again"
+            )
+        return boxes
 
     def _counts(self, count: NDArray[Any], placements: Sequence[Placement]) -> NDArray[Any]:
         if count.size != len(placements):

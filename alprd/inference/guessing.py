@@ -206,8 +206,10 @@ def _fixed_rows(output: Tensor, values: int) -> Guess:
 
 
 def _ssd(boxes: Tensor, others: Sequence[Tensor]) -> Guess | None:
-    batched = len(boxes.shape) == 3
     lead = boxes.shape[:-1]
+    if len(lead) == 3 and lead[2] == 1:  # one box for all classes, of a converted Darknet model
+        lead = lead[:2]
+    batched = len(lead) == 2
     per_class = [each for each in others if len(each.shape) == len(lead) + 1]
     single = [each for each in others if len(each.shape) == len(lead)]
     names = {"boxes": boxes.name}

@@ -22,7 +22,6 @@ _TYPES = {"tensor(float)": "float32", "tensor(float16)": "float16", "tensor(uint
 _OPSET_EVERYWHERE = 17  # what the parser of TensorRT 8.5 knows, the oldest that alprd runs on
 _OPSET_NEWEST = 25  # TensorRT 11.5
 _OPSET_OLDEST = 9
-_RANDOM = 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,10 +67,10 @@ def inspect_model(onnx: bytes, path: Path, task: str | None = None) -> Inspectio
     layout = input_layout(inputs[0].shape) if len(inputs) == 1 else None
     problems = tuple(_problems(inputs, layout))
     found = None
-    if layout is not None:
-        found = guess(outputs, (layout[2], layout[3]), task)
-    if found is not None and not problems:
-        _probe(session, inputs[0], layout, found)
+    if layout is not None and not problems:
+        found = guess(_measured(session, inputs[0], outputs), (layout[2], layout[3]), task)
+    if found is not None:
+        _probe(session, inputs[0], found)
     return Inspection(
         facts=facts,
         sha256=hashlib.sha256(onnx).hexdigest(),
@@ -180,28 +179,57 @@ def _notes(facts: OnnxFacts, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     return notes
 
 
-def _probe(
+def _measured(
     session: Any,  # noqa: ANN401 -- ONNX Runtime has no types
     told: Tensor,
-    layout: tuple[str, int, Size, Size] | None,
-    found: Guess,
-) -> None:
-    """Run the network on noise, and see from its values what they are."""
-    if layout is None or None in told.shape[1:]:
-        return
-    shape = [told.shape[0] or 1, *(size or 1 for size in told.shape[1:])]
-    noise = np.random.default_rng(_RANDOM).random(shape)
+    outputs: Sequence[Tensor],
+) -> list[Tensor]:
+    """The outputs with the sizes that two batches show; exports often leave all of them open."""
+    if all(None not in each.shape[1:] for each in outputs):
+        return list(outputs)
+    one, other = _run(session, told, 1), _run(session, told, 2)
+    if not one or not other:
+        return list(outputs)
+    return [
+        Tensor(name=each.name, type=each.type, shape=_common(one[each.name], other[each.name]))
+        for each in outputs
+    ]
+
+
+def _common(one: NDArray[Any], other: NDArray[Any]) -> tuple[Size, ...]:
+    """Sizes that two results share; None where they differ, and where there is nothing."""
+    return tuple(
+        first if first == second and first > 0 else None
+        for first, second in zip(one.shape, other.shape, strict=True)
+    )
+
+
+def _run(
+    session: Any,  # noqa: ANN401 -- ONNX Runtime has no types
+    told: Tensor,
+    batch: int,
+) -> Mapping[str, NDArray[Any]]:
+    """The outputs for so many pictures of noise; none where that cannot be run."""
+    if None in told.shape[1:]:
+        return {}
+    shape = [told.shape[0] or batch, *(size or 1 for size in told.shape[1:])]
+    noise = np.random.default_rng(batch).random(shape)
     if input_type(told) == "uint8":
         noise = noise * 255
     names = [each.name for each in session.get_outputs()]
     try:
         results = session.run(names, {told.name: noise.astype(input_type(told))})
     except ORT_ERRORS:
-        return  # the self-test will tell
-    values = dict(zip(names, results, strict=True))
+        return {}  # the self-test will tell
+    return dict(zip(names, (np.asarray(result) for result in results), strict=True))
+
+
+def _probe(session: Any, told: Tensor, found: Guess) -> None:  # noqa: ANN401 -- as above
+    """Run the network on noise, and see from its values what they are."""
+    values = _run(session, told, 1)
     outputs = found.decoder["outputs"]
-    if isinstance(outputs, Mapping):
-        _tell(found, {key: np.asarray(values[name]) for key, name in outputs.items()})
+    if values and isinstance(outputs, Mapping):
+        _tell(found, {key: values[name] for key, name in outputs.items()})
 
 
 def _tell(found: Guess, values: Mapping[str, NDArray[Any]]) -> None:

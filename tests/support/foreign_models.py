@@ -258,6 +258,7 @@ def ssd(
     decoder: Mapping[str, Any],
     classes: int,
     cell: int = 32,
+    deep: bool = False,
 ) -> Path:
     """SSD: boxes (N, A, 4) and scores (N, A, classes), or boxes, best class, score and count."""
     graph = Graph()
@@ -273,13 +274,14 @@ def ssd(
     number = (look.size[0] // cell) * (look.size[1] // cell)
     names: Mapping[str, str] = decoder["outputs"]
     if "classes" not in names:
-        graph.add("Identity", by_cell, output=names["boxes"])
+        one = [0, number, 1, 4] if deep else [0, number, 4]  # of all classes together, in Darknet
+        graph.add("Reshape", by_cell, graph.ints(*one), output=names["boxes"])
         kind = "Identity" if decoder.get("activation") == "softmax" else "Softmax"
         graph.add(
             kind, logits, output=names["scores"], **({"axis": 2} if kind == "Softmax" else {})
         )
         outputs: dict[str, Tensor] = {
-            names["boxes"]: (TensorProto.FLOAT, [look.batch, number, 4]),
+            names["boxes"]: (TensorProto.FLOAT, [look.batch, *one[1:]]),
             names["scores"]: (TensorProto.FLOAT, [look.batch, number, classes]),
         }
         return write_detector(

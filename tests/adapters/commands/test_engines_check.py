@@ -20,6 +20,7 @@ from alprd.ports import EngineError
 from support import foreign_models as foreign
 from support import tiny_models
 from support.foreign_models import Look
+from support.onnx_graphs import Graph, serialised
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -107,6 +108,27 @@ def test_the_draft_is_toml_with_what_the_file_shows(
     assert "mean" not in told["input"] or told["input"]["type"] == "uint8"  # nobody can know it
     assert "#? " in out
     assert "#? licence" in out
+
+
+def test_sizes_that_an_export_leaves_open_are_measured(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    graph = Graph()
+    pooled = graph.add("AveragePool", "images", kernel_shape=[8, 8], strides=[8, 8])
+    found = graph.add("Conv", pooled, graph.constant(np.ones((7, 3, 1, 1), np.float32)))
+    lead = graph.add("Slice", graph.add("Shape", found), graph.ints(0), graph.ints(2))
+    flat = graph.add("Concat", lead, graph.ints(-1), axis=0)
+    graph.add("Reshape", found, flat, output="output0")  # as PyTorch writes flatten(2)
+    outputs = {"output0": (TensorProto.FLOAT, ["N", "values", "cells"])}
+    path = tmp_path / "open.onnx"
+    path.write_bytes(serialised(graph, {"images": BIG.tensor}, outputs, 13))
+
+    code, out, _ = check(capsys, path)
+
+    assert code == 0
+    assert "'output0': float (?, ?, ?)" in out
+    assert tomllib.loads(out)["decoder"]["layout"] == "NCA"
+    assert "3 classes" in out
 
 
 def test_a_completed_draft_makes_a_model_that_fits(

@@ -339,6 +339,15 @@ SSDS: dict[str, tuple[Look, int, dict[str, Any]]] = {
         11,
         {"outputs": {"boxes": "boxes", "scores": "scores"}, "units": "fraction"},
     ),
+    "converted Darknet": (
+        Look(size=(320, 320)),
+        11,
+        {
+            "outputs": {"boxes": "boxes", "scores": "confs"},
+            "units": "fraction",
+            "deep": True,
+        },
+    ),
     "logits": (
         Look(size=(300, 300), mean=0.5, std=0.5),
         13,
@@ -369,6 +378,8 @@ SSDS: dict[str, tuple[Look, int, dict[str, Any]]] = {
 @pytest.mark.parametrize("form", SSDS)
 def test_an_ssd_gives_what_a_plain_reading_of_it_gives(tmp_path: Path, form: str) -> None:
     look, opset, told = SSDS[form]
+    deep = told.get("deep", False)
+    told = {key: value for key, value in told.items() if key != "deep"}
     decoder = {
         "type": "ssd",
         "labels": ["background", "plate", "car"],
@@ -382,6 +393,7 @@ def test_an_ssd_gives_what_a_plain_reading_of_it_gives(tmp_path: Path, form: str
         decoder=decoder,
         classes=3,
         cell=look.size[0] // 10,
+        deep=deep,
     )
     frames = [foreign.frame((192, 96), seed) for seed in range(3)]
 
