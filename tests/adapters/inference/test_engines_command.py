@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import resource
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -25,7 +26,9 @@ from alprd.inference.engines import READER_BATCH, Device, Engine, engine
 from alprd.inference.gpu import Gpu
 from alprd.inference.manifest import load_detector_manifest
 from alprd.inference.plans import PlanStore
+from alprd.inference.timing_cache import load_timing_cache, save_timing_cache
 from alprd.inference.trt_api import TensorRT
+from alprd.inference.trt_build import BuildProgress
 from alprd.ports import EngineError, EngineUnavailable
 from support import tiny_models
 from support.tensorrt_releases import release
@@ -419,3 +422,67 @@ def test_ctrl_c_leaves_at_once_whatever_tensorrt_does(
     engines_build._wait(Interrupted(), screen, left.append)
     assert left == [130]
     assert "the next build goes on" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("models")
+def test_systemd_sees_progress_and_grants_more_time_while_there_is_any(
+    tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told = threading.Event()
+
+    def slowly(_name: str) -> None:
+        assert told.wait(20.0)
+
+    workshop.during = slowly
+    monkeypatch.setattr(engines_build, "_TICK_S", 0.01)
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(20.0)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+        heard: list[str] = []
+
+        def listen() -> None:
+            while not any(each.startswith("EXTEND_TIMEOUT_USEC=") for each in heard):
+                heard.append(systemd.recv(4096).decode())
+            told.set()
+
+        listener = threading.Thread(target=listen)
+        listener.start()
+        assert main(["engines", "build", "plate-reader"]) == 0
+        listener.join()
+    assert heard[0].startswith("STATUS=plate-reader: building, 0:0")
+    assert heard[1] == "EXTEND_TIMEOUT_USEC=120000000"
+
+
+def test_phases_within_phases_are_one_share_that_never_goes_back() -> None:
+    heard: list[float | None] = []
+    progress = BuildProgress(lambda share, _phase: heard.append(share))
+    progress.phase_start("all", None, 2)
+    progress.phase_start("first", "all", 4)
+    assert progress.step_complete("first", 0)
+    assert heard[-1] == pytest.approx(0.125)
+    progress.phase_finish("first")
+    progress.step_complete("all", 0)
+    assert heard[-1] == pytest.approx(0.5)
+    progress.phase_start("another one from the top", None, 10)
+    progress.phase_start("unheard of", "gone", 1)
+    progress.step_complete("nobody began it", 3)
+    assert heard == sorted(heard)
+    assert heard[-1] == pytest.approx(0.5)
+    progress.cancelled.set()
+    assert not progress.step_complete("all", 1)
+
+
+def test_timings_are_kept_per_device_and_a_damaged_file_only_costs_time(
+    tmp_path: Path, workshop: Workshop
+) -> None:
+    store, device = PlanStore(tmp_path), workshop.device()
+    assert load_timing_cache(store, device) == b""
+    save_timing_cache(store, device, b"measured")
+    assert load_timing_cache(store, device) == b"measured"
+    workshop.version = "10.3.0"
+    assert load_timing_cache(store, workshop.device()) == b""
+    [path] = tmp_path.glob("*.cache")
+    assert path.name == "timing-8.5.2.2-Orin-8.7.cache"
+    path.write_bytes(path.read_bytes()[:-1])
+    assert load_timing_cache(store, device) == b""
