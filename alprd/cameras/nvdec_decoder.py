@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.cameras.gpu_driver import CudaDriver, GpuError
+from alprd.cameras.h264 import is_full_range
 from alprd.cameras.surfaces import SurfaceMemory
 from alprd.core.types import DeviceSurface
 from alprd.ports import CameraError
@@ -63,6 +64,8 @@ class Decoder:
     def __init__(self, gpu: GpuDecoding, codec: str, *, live: bool) -> None:
         self._gpu = gpu
         self._live = live
+        self._is_h264 = codec == "H264"
+        self._full_range: bool | None = None
         module, driver = gpu.module, gpu.driver
         with driver.current():
             self._stream = driver.new_stream()
@@ -90,6 +93,8 @@ class Decoder:
         if packet is not None:
             data.bsl = packet.nbytes
             data.bsl_data = packet.ctypes.data
+            if self._full_range is None:
+                self._full_range = self._is_h264 and is_full_range(packet.tobytes())
             if self._live:
                 data.decode_flag = int(self._gpu.module.VideoPacketFlag.ENDOFPICTURE)
         with _refusals("cannot decode this stream"):
@@ -108,7 +113,8 @@ class Decoder:
                 (int(luma.dataptr), int(luma.stride[0])),
                 (int(chroma.dataptr), int(chroma.stride[0])),
                 (width, height),
-                self._stream,
+                full_range=bool(self._full_range),
+                stream=self._stream,
             )
             # The decoder copied it there on this stream, too; now it is there for everybody.
             driver.synchronize(self._stream)

@@ -53,7 +53,9 @@ class SurfaceMemory:
         self._lock = threading.Lock()
         self._spare: dict[int, deque[int]] = {}
 
-    def nv12(self, luma: Place, chroma: Place, size: tuple[int, int], stream: int) -> DeviceSurface:
+    def nv12(
+        self, luma: Place, chroma: Place, size: tuple[int, int], *, full_range: bool, stream: int
+    ) -> DeviceSurface:
         """A copy of a picture; it is there when the stream's work is done.
 
         Call it where the GPU's context is current.
@@ -62,6 +64,7 @@ class SurfaceMemory:
             luma: where its first plane is.
             chroma: where its second one is.
             size: width and height, pixels.
+            full_range: whether luma goes from 0 to 255.
             stream: of the decoder.
         """
         width, height = size
@@ -72,13 +75,13 @@ class SurfaceMemory:
         self._driver.copy_rows(luma, (first, pitch), (row_bytes, height), stream)
         self._driver.copy_rows(chroma, (second, pitch), (row_bytes, chroma_rows), stream)
         return DeviceSurface(
-            format="nv12",
+            format="nv12-full" if full_range else "nv12",
             width=width,
             height=height,
             pointers=(first, second),
             pitch=pitch,
             owner=lease,
-            to_host=_HostCopy(self._driver, lease, size, pitch),
+            to_host=_HostCopy(self._driver, lease, size, pitch, full_range=full_range),
         )
 
     def _lease(self, size_bytes: int) -> _Lease:
@@ -113,11 +116,14 @@ class _Lease:
 class _HostCopy:
     """Makes the picture's copy in memory when it is asked for it first."""
 
-    def __init__(self, driver: Driver, lease: _Lease, size: tuple[int, int], pitch: int) -> None:
+    def __init__(
+        self, driver: Driver, lease: _Lease, size: tuple[int, int], pitch: int, *, full_range: bool
+    ) -> None:
         self._driver = driver
         self._lease = lease
         self._size = size
         self._pitch = pitch
+        self._full_range = full_range
         self._lock = threading.Lock()
         self._image: NDArray[np.uint8] | None = None
 
@@ -132,7 +138,21 @@ class _HostCopy:
         even_height = height + height % 2
         planes = np.empty((even_height * 3 // 2, width + width % 2), np.uint8)
         self._driver.fetch((self._lease.address, self._pitch), planes)
-        image = np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_NV12), np.uint8)
-        image = np.ascontiguousarray(image[:height, :width])
+        made = _of_full_range(planes) if self._full_range else _of_video_range(planes)
+        image = np.ascontiguousarray(made[:height, :width])
         image.flags.writeable = False
         return image
+
+
+def _of_video_range(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """BGR of the rows of luma and, below them, chroma."""
+    return np.asarray(cv2.cvtColor(planes, cv2.COLOR_YUV2BGR_NV12), np.uint8)
+
+
+def _of_full_range(planes: NDArray[np.uint8]) -> NDArray[np.uint8]:
+    """The same; OpenCV knows this range only with colours of full size."""
+    height, width = planes.shape[0] * 2 // 3, planes.shape[1]
+    chroma = planes[height:].reshape(height // 2, width // 2, 2)
+    chroma = np.asarray(cv2.resize(chroma, (width, height), interpolation=cv2.INTER_NEAREST))
+    ycrcb = cv2.merge((planes[:height], chroma[..., 1], chroma[..., 0]))
+    return np.asarray(cv2.cvtColor(ycrcb, cv2.COLOR_YCrCb2BGR), np.uint8)

@@ -27,11 +27,11 @@ class DeviceSurface:
     """A picture in the memory of the GPU; only `inference/` looks inside.
 
     Attributes:
-        format: how it is laid out: "nv12" (luma, and chroma of half the size, in video range),
-            "rgb" or "bgr" (one plane).
+        format: how it is laid out: "nv12" (luma from 16 to 235, and chroma of half the size),
+            "nv12-full" (the same with luma from 0 to 255), "rgb" or "bgr" (one plane).
         width, height: pixels; nv12 of an odd size is stored with the next even one.
         pointers: device addresses in the GPU's primary context: of luma and chroma, of an nv12
-            picture; else of its only plane.
+            picture of either range; else of its only plane.
         pitch: bytes from one row to the next, in every plane.
         owner: whoever works on the pointers holds this (or the surface); the memory is used again
             for another picture when nobody does any more.

@@ -58,7 +58,7 @@ TARGET: Final = np.dtype(
     ]
 )
 
-_FORMATS: Final = {"bgr": 0, "rgb": 1, "nv12": 2}
+_FORMATS: Final = {"bgr": 0, "rgb": 1, "nv12": 2, "nv12-full": 3}
 _ORDERS: Final = {"RGB": 0, "BGR": 1, "GRAY": 2}
 _LAYOUTS: Final = {"NCHW": 0, "NHWC": 1}
 _TYPES: Final = {"float32": 0, "float16": 1, "uint8": 2}
@@ -77,7 +77,7 @@ def bgr(address: Address, width: int, height: int) -> Row:
 
 def of_surface(surface: DeviceSurface) -> Row:
     """A picture that a decoder left on the GPU. Raises ImageError for an unknown format."""
-    planes = 2 if surface.format == "nv12" else 1
+    planes = 2 if surface.format.startswith("nv12") else 1
     if surface.format not in _FORMATS or len(surface.pointers) != planes:
         raise ImageError(
             f"a surface of format {surface.format!r} with {len(surface.pointers)} planes cannot be "

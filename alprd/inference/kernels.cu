@@ -8,14 +8,14 @@ typedef unsigned char u8;
 typedef unsigned long long u64;
 typedef long long i64;
 
-enum { BGR = 0, RGB = 1, NV12 = 2 };                // how a picture lies in memory
+enum { BGR = 0, RGB = 1, NV12 = 2, NV12_FULL = 3 };  // how a picture lies in memory
 enum { ORDER_RGB = 0, ORDER_BGR = 1, ORDER_GREY = 2 };  // what a network wants
 enum { NCHW = 0, NHWC = 1 };
 enum { FLOAT32 = 0, FLOAT16 = 1, UINT8 = 2 };
 
 struct Picture {  // 32 bytes, as inference/gpu_layout.py packs it
   u64 plane;      // pixels, or luma
-  u64 chroma;     // NV12 only
+  u64 chroma;     // of the two NV12 only
   int pitch;      // bytes from one row to the next, of both planes
   int width, height;
   int format;
@@ -62,11 +62,24 @@ __device__ inline Pixel from_yuv(int y, int u, int v) {
   return p;
 }
 
+// The same with luma from 0 to 255, as OpenCV's COLOR_YCrCb2BGR: 14 bits.
+__device__ inline Pixel from_full_yuv(int y, int u, int v) {
+  u -= 128;
+  v -= 128;
+  const int half = 1 << 13;
+  Pixel p;
+  p.b = clamp(y + ((29049 * u + half) >> 14), 0, 255);
+  p.g = clamp(y + ((-11698 * v - 5636 * u + half) >> 14), 0, 255);
+  p.r = clamp(y + ((22987 * v + half) >> 14), 0, 255);
+  return p;
+}
+
 __device__ inline Pixel load(const Picture& from, int x, int y) {
-  if (from.format == NV12) {
+  if (from.format >= NV12) {
     const u8* luma = (const u8*)from.plane + (i64)y * from.pitch + x;
     const u8* uv = (const u8*)from.chroma + (i64)(y >> 1) * from.pitch + (x & ~1);
-    return from_yuv(luma[0], uv[0], uv[1]);
+    return from.format == NV12 ? from_yuv(luma[0], uv[0], uv[1])
+                               : from_full_yuv(luma[0], uv[0], uv[1]);
   }
   const u8* at = (const u8*)from.plane + (i64)y * from.pitch + 3 * (i64)x;
   Pixel p;

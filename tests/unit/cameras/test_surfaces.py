@@ -14,7 +14,9 @@ from alprd.core.types import DeviceSurface
 from support.fake_nvdec import FakeDriver
 
 
-def decoded(memory: SurfaceMemory, width: int, height: int, grey: int = 90) -> DeviceSurface:
+def decoded(
+    memory: SurfaceMemory, width: int, height: int, grey: int = 90, *, full_range: bool = False
+) -> DeviceSurface:
     """A surface of a grey picture as a decoder leaves it, with padding that must not show."""
     rows, row_bytes = height + height % 2, width + width % 2
     planes = np.full((rows * 3 // 2, row_bytes + 6), 255, np.uint8)
@@ -22,7 +24,13 @@ def decoded(memory: SurfaceMemory, width: int, height: int, grey: int = 90) -> D
     planes[rows:, :row_bytes] = 128
     start = int(planes.ctypes.data)
     pitch = planes.strides[0]
-    return memory.nv12((start, pitch), (start + rows * pitch, pitch), (width, height), 7)
+    return memory.nv12(
+        (start, pitch),
+        (start + rows * pitch, pitch),
+        (width, height),
+        full_range=full_range,
+        stream=7,
+    )
 
 
 @pytest.mark.parametrize("size", [(64, 48), (63, 47), (1280, 720), (2, 2)])
@@ -33,6 +41,15 @@ def test_a_picture_of_every_size_comes_back_as_it_is(size: tuple[int, int]) -> N
     image = surface.to_host()
     assert image.shape == (size[1], size[0], 3)
     assert image.min() == image.max() == round((90 - 16) * 255 / 219)
+
+
+@pytest.mark.parametrize("size", [(64, 48), (63, 47)])
+def test_a_picture_of_full_range_keeps_its_brightness(size: tuple[int, int]) -> None:
+    surface = decoded(SurfaceMemory(FakeDriver()), *size, full_range=True)
+    assert surface.format == "nv12-full"
+    image = surface.to_host()
+    assert image.shape == (size[1], size[0], 3)
+    assert image.min() == image.max() == 90
 
 
 def test_memory_comes_back_when_the_last_one_lets_go_of_it_in_whatever_thread() -> None:

@@ -148,6 +148,22 @@ def test_nv12_becomes_the_colours_that_opencv_makes_of_it(width: int, height: in
     assert np.abs(found - batch.rows[0]).max() <= 1.0
 
 
+@needs_compiler
+@pytest.mark.parametrize(("width", "height"), [(64, 40), (66, 42)])
+def test_nv12_of_full_range_becomes_the_colours_that_opencv_makes_of_it(
+    width: int, height: int
+) -> None:
+    pitch = width + 32
+    memory = np.random.default_rng(3).integers(0, 256, (height * 3 // 2, pitch), np.uint8)
+    u, v = (memory[height:, at:width:2].repeat(2, 0).repeat(2, 1) for at in (0, 1))
+    planes = np.dstack([memory[:height, :width], v, u])
+    batch = InputBatch(spec(), 1)
+    batch.fill_fitted(0, np.asarray(cv2.cvtColor(planes, cv2.COLOR_YCrCb2BGR), np.uint8))
+    luma = memory.ctypes.data
+    found = fitted(spec(), (luma, luma + pitch * height, pitch, width, height, 3))
+    assert np.abs(found - batch.rows[0]).max() <= 1.0
+
+
 def quads(count: int, size: tuple[int, int]) -> NDArray[np.float32]:
     """Plates of every size and some perspective, some of them half outside."""
     random = np.random.default_rng(5)
