@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from dataclasses import dataclass
 from typing import Any
 
@@ -66,6 +67,9 @@ def find_gpu() -> Gpu:
 
 def import_pycuda() -> Any:  # noqa: ANN401 -- a module without types
     """`pycuda.driver`. Raises EngineError without PyCUDA, EngineUnavailable without a driver."""
+    # Kernels are loaded when they are run first: TensorRT's own would take hundreds of MiB on the
+    # GPU. The driver looks at it once, when it is initialised.
+    os.environ.setdefault("CUDA_MODULE_LOADING", "LAZY")
     try:
         return importlib.import_module("pycuda.driver")
     except ModuleNotFoundError as error:

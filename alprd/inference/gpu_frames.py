@@ -6,6 +6,7 @@ import os
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from weakref import ReferenceType, ref
 
 import numpy as np
 
@@ -27,7 +28,8 @@ class _Slot:
     Attributes:
         staging: pinned memory, from which the GPU copies (or reads, where the memory is shared).
         block: on the GPU; unused where the memory is shared.
-        image: what it holds; kept, so that no other image gets the same identity.
+        key: identity of the image that it holds.
+        image: that image, while somebody else has it: another one may get its identity then.
         row: where the GPU finds it.
         uploaded: over when the frame is there.
         used: over when nobody reads it any more.
@@ -36,11 +38,16 @@ class _Slot:
 
     staging: PinnedBlock
     block: Block
-    image: ImageU8 | None = None
+    key: int | None = None
+    image: ReferenceType[ImageU8] | None = None
     row: Row = (0, 0, 0, 0, 0, 0)
     uploaded: Event | None = None
     used: Event | None = None
     turn: int = 0
+
+    def holds(self, image: ImageU8) -> bool:
+        """Whether it is this very object."""
+        return self.image is not None and self.image() is image
 
 
 class GpuFrames:
@@ -104,7 +111,11 @@ class GpuFrames:
                 check_image(image)
                 hosted[id(image)] = image
         self._turn += 1
-        slots = {key: self._held[key] for key in hosted if key in self._held}
+        slots = {
+            key: self._held[key]
+            for key, image in hosted.items()
+            if key in self._held and self._held[key].holds(image)
+        }
         for slot in slots.values():
             slot.turn = self._turn
         fresh = [key for key in hosted if renew or key not in slots]
@@ -133,9 +144,9 @@ class GpuFrames:
         return slot
 
     def _release(self, slot: _Slot) -> None:
-        if slot.image is not None:
-            del self._held[id(slot.image)]
-            slot.image = None
+        if slot.key is not None and self._held.get(slot.key) is slot:
+            del self._held[slot.key]
+        slot.key = slot.image = None
 
     def _upload(self, fresh: Sequence[tuple[ImageU8, _Slot]]) -> None:
         shared = self._device.integrated
@@ -172,14 +183,13 @@ class GpuFrames:
         self._stream.record(event)
         for image, slot in fresh:
             slot.uploaded = event
-            slot.image = image
+            slot.key, slot.image = id(image), ref(image)
             self._held[id(image)] = slot
 
     def forget(self) -> None:
         """Hold no frame any more."""
         for slot in self._all:
-            slot.image = None
-        self._held.clear()
+            self._release(slot)
 
     def close(self) -> None:
         """Give the memory back; nobody may be working on the frames."""

@@ -56,6 +56,7 @@ class GpuReader:
             with device.current():
                 self._stream = device.stream()
                 self._used = device.event()
+                self._done = device.event()
                 self._target = self._memory.on_device(target(spec).nbytes)
                 device.upload(self._target, target(spec), self._stream)
                 self._cuts = self._memory.on_device(CUT.itemsize * rows)
@@ -139,7 +140,8 @@ class GpuReader:
         self._network.enqueue(count, stream)
         device.download(self._host_sums[:count], self._sums, stream)
         self._outputs.fetch(count, stream)
-        stream.synchronize()
+        stream.record(self._done)
+        self._done.synchronize()  # asleep, as the stream itself would not wait
         sums = self._host_sums[:count].sum(axis=1)
         mean, squares = (sums / (width * height)).T
         texts = self._decoding.decode(self._outputs.arrays(count), count)

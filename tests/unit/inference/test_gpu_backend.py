@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -210,6 +211,27 @@ def test_a_frame_that_is_detected_again_is_looked_at_again(backend: Backend) -> 
     assert len(backend.detector.detect([image])[0]) == 3
     image[:] = tiny_models.blank_picture((640, 384))
     assert backend.detector.detect([image]) == [[]]
+
+
+def test_frames_on_the_gpu_keep_no_picture_in_the_hosts_memory(backend: Backend) -> None:
+    image = scene("XYZ123")
+    backend.detector.detect([image])
+    gone = weakref.ref(image)
+    del image
+    assert gone() is None
+
+
+def test_a_frame_is_not_taken_for_one_that_had_its_identity(backend: Backend) -> None:
+    """Python gives the memory of a picture that is gone to the next one."""
+    plates = backend.plates([scene("XYZ123")])
+    for text in ("AAA111", "BBB222", "CCC333"):
+        image = scene(text)
+        reads = backend.reader.read([(image, plate, t_s) for _, plate, t_s in plates])
+        assert [read.text for read in reads] == [
+            read.text
+            for read in backend.cpu_reader.read([(image, plate, 0.0) for _, plate, _ in plates])
+        ]
+        del image
 
 
 def test_the_reader_uploads_what_is_not_there(backend: Backend) -> None:
