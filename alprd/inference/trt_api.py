@@ -245,10 +245,17 @@ def import_tensorrt() -> TensorRT:
             f"the Python module tensorrt cannot be loaded ({error}); install TensorRT's libraries "
             'of the same version, or set inference.backend = "onnxruntime"'
         ) from error
-    if _numbers(module.__version__) < OLDEST:
+    version = getattr(module, "__version__", None)
+    if version is None:
+        # An empty folder is a package as well: what a removal leaves that could not delete all.
+        where = ", ".join(getattr(module, "__path__", ())) or "tensorrt"
         raise EngineError(
-            f"TensorRT {module.__version__} is too old; alprd needs "
-            f"{OLDEST[0]}.{OLDEST[1]} or later"
+            f"{where} is not TensorRT, or what is left of it; delete it or install TensorRT again, "
+            'or set inference.backend = "onnxruntime"'
+        )
+    if _numbers(version) < OLDEST:
+        raise EngineError(
+            f"TensorRT {version} is too old; alprd needs {OLDEST[0]}.{OLDEST[1]} or later"
         )
     return TensorRT(module)
 

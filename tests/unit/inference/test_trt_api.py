@@ -172,6 +172,16 @@ def test_a_tensorrt_that_is_too_old_is_refused(monkeypatch: pytest.MonkeyPatch) 
         import_tensorrt()
 
 
+def test_what_a_removal_left_of_tensorrt_is_not_taken_for_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    empty = ModuleType("tensorrt")
+    empty.__path__ = ["/dist-packages/tensorrt"]
+    monkeypatch.setattr(importlib, "import_module", lambda _name: empty)
+    with pytest.raises(EngineError, match=r"^/dist-packages/tensorrt is not TensorRT.*delete it"):
+        import_tensorrt()
+
+
 def test_a_missing_driver_may_come_and_a_missing_pycuda_may_not(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
