@@ -88,7 +88,7 @@ def assert_same(clip: Path) -> None:
         apart = np.abs(frame.host_image().astype(np.int16) - expected.host_image())
         # FFmpeg's way from YUV to BGR rounds and clips its own way where colours are strong.
         assert apart.mean() <= 2.0, (count, apart.mean())
-        assert np.percentile(apart, 95) <= 3.0, count
+        assert np.percentile(apart, 95) <= 5.0, count
         assert np.percentile(apart, 99) <= 10.0, count
         count += 1
     assert on_gpu.read() is None
