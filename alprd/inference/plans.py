@@ -164,11 +164,12 @@ class PlanStore:
         """Put a file of this folder in place whole, on disk. Raises EngineError."""
         temporary: Path | None = None
         try:
-            self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _make(self.folder)
             handle, made = tempfile.mkstemp(suffix=_UNFINISHED, dir=self.folder)
             temporary = Path(made)
             with os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), 0o644)  # root builds, alprd's user loads
+                _give_to_owner(file.fileno(), self.folder)
                 file.write(content)
                 file.flush()
                 os.fsync(file.fileno())
@@ -191,7 +192,7 @@ class PlanStore:
             EngineUnavailable: another build is under way.
         """
         try:
-            self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+            _make(self.folder)
             lock = os.open(self.folder / _LOCK, os.O_RDONLY | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
             _refuse(self.folder, error)
@@ -299,6 +300,24 @@ def _refuse(folder: Path, error: OSError) -> NoReturn:
     raise EngineUnavailable(
         f"{folder} cannot be written now ({error.strerror}); check the disk"
     ) from error
+
+
+def _make(folder: Path) -> None:
+    """The folder, if it is not there; what root makes belongs to whom the place belongs to.
+
+    Otherwise alprd's own service could not build where root has built once.
+    """
+    if folder.is_dir():
+        return
+    folder.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+    folder.mkdir(mode=0o755, exist_ok=True)
+    _give_to_owner(folder, folder.parent)
+
+
+def _give_to_owner(made: Path | int, place: Path) -> None:
+    if os.geteuid() == 0:
+        owner = place.stat()
+        os.chown(made, owner.st_uid, owner.st_gid)
 
 
 def _sync_folder(folder: Path) -> None:

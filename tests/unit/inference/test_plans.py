@@ -207,3 +207,14 @@ def test_the_header_is_one_line_of_json_that_people_can_read(tmp_path: Path) -> 
     header = json.loads(line.removeprefix(b"ALPRDPLAN 1 "))
     assert header["model"] == "eye"
     assert header["identity"]["gpu"] == "Orin"
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root")
+def test_what_root_builds_belongs_to_whom_the_place_belongs_to(tmp_path: Path) -> None:
+    """The service, which is not root, builds there the next time."""
+    os.chown(tmp_path, 1234, 1234)
+    store = saved(tmp_path / "engines")
+    with store.building():
+        pass
+    [plan] = store.folder.glob("*.plan")
+    assert {path.stat().st_uid for path in (store.folder, plan)} == {1234}
