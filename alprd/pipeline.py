@@ -252,7 +252,8 @@ class CameraPipeline:
         hidden = hidden_plates(away, [v for v in self._fleet.tracks if v.id not in left])
         events = self._end([track for track in away if track.id not in hidden])
         # A plate that outlasts its vehicle's box by some frames may still get a verdict.
-        unsure = carriers_of(t for t in self._tracks if t.verdict is None and t.first_read)
+        tracks = self._tracks if gone else ()
+        unsure = carriers_of(t for t in tracks if t.verdict is None and t.first_read)
         patience_s = self._rules.hold_s + self._rules.merge_s
         events += self._leave(
             [v for v in gone if v.id not in unsure or t_s - v.last.t_s > patience_s]

@@ -24,14 +24,13 @@ def asking_gpu() -> Iterator[AskGpu | None]:
     """A way to ask the first GPU, through NVIDIA's own library where that is installed; or None."""
     try:
         library: Any = importlib.import_module("pynvml")
-        library.nvmlInit()
     except ImportError:
         yield None
         return
-    except Exception as error:
-        if type(error).__module__ != "pynvml":
-            raise
-        yield None  # no driver, or one that does not fit the library
+    try:
+        library.nvmlInit()
+    except library.NVMLError:  # no driver, or one that does not fit the library
+        yield None
         return
     try:
         gpu = library.nvmlDeviceGetHandleByIndex(0)

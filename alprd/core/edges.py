@@ -33,7 +33,7 @@ LEFT, TOP, RIGHT, BOTTOM = range(4)
 def cut_sides(box: BoxPx, frame_size: tuple[int, int]) -> tuple[bool, bool, bool, bool]:
     """Whether the box is cut off at the left, top, right and bottom."""
     (x1, y1, x2, y2), (width, height) = box, frame_size
-    across, down = (max(EDGE_PX, EDGE_OFF * side) for side in (x2 - x1, y2 - y1))
+    across, down = max(EDGE_PX, EDGE_OFF * (x2 - x1)), max(EDGE_PX, EDGE_OFF * (y2 - y1))
     return x1 <= across, y1 <= down, x2 >= width - across, y2 >= height - down
 
 

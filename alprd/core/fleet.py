@@ -68,6 +68,8 @@ class Fleet:
 
     def dismiss(self, vehicles: Sequence[VehicleTrack]) -> list[VehicleTrack]:
         """Follow these no more; returns those whose plate nobody knows, oldest first."""
+        if not vehicles:
+            return []
         gone = {vehicle.id for vehicle in vehicles}
         self.tracks = tuple(track for track in self.tracks if track.id not in gone)
         unknown = [vehicle for vehicle in vehicles if vehicle.id not in self._plated]
@@ -82,6 +84,8 @@ def hidden_plates(plates: Sequence[Track], vehicles: Sequence[VehicleTrack]) -> 
         plates: tracks that would be over by now if they were on no vehicle.
         vehicles: those that are in sight.
     """
+    if not plates:
+        return frozenset()
     in_sight = {vehicle.id: vehicle for vehicle in vehicles}
     count: Counter[int] = Counter()
     hidden = set()
