@@ -112,7 +112,7 @@ def check_plan(
         network = TensorRTNetwork(
             plan,
             path=path,
-            spec=wanted.manifest.input,
+            spec=wanted.served.input,
             outputs=network_outputs(wanted.manifest),
             max_batch=wanted.settings.max_batch,
             tensorrt=tensorrt,

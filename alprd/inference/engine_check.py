@@ -81,9 +81,9 @@ def check_engine(engine: Engine, network: Network, reference: Network, clock: Cl
     Raises:
         EngineError: one of the two does not run at all.
     """
-    tried, wanted = _Recorder(network), _Recorder(reference)
+    tried, wanted = _Recorder(network), _Recorder(reference, engine.manifest.input.type)
     figures: dict[str, Any] = {}
-    manifest = engine.manifest
+    manifest = engine.served
     if isinstance(manifest, DetectorManifest):
         problem = _compare_plates(engine, manifest, tried, wanted, figures)
         proof: Callable[[], None] = lambda: check_detector(manifest, network, engine.folder)  # noqa: E731
@@ -106,15 +106,16 @@ def check_engine(engine: Engine, network: Network, reference: Network, clock: Cl
 
 
 class _Recorder:
-    """A network that remembers all that it returned."""
+    """A network that gets its rows in its own type, and remembers all that it returned."""
 
-    def __init__(self, network: Network) -> None:
+    def __init__(self, network: Network, type_: str = "float32") -> None:
         self._network = network
+        self._type = np.dtype(type_)
         self.max_batch = network.max_batch
         self.calls: list[Outputs] = []
 
     def run(self, rows: NDArray[np.float32], count: int) -> Outputs:
-        outputs = self._network.run(rows, count)
+        outputs = self._network.run(rows.astype(self._type, copy=False), count)
         # Copies: a network may hand out its own buffers.
         self.calls.append({name: np.array(value) for name, value in outputs.items()})
         return outputs

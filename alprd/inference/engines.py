@@ -56,6 +56,12 @@ class Engine:
         """The model's folder, which is how people name it."""
         return self.folder.name
 
+    @property
+    def served(self) -> DetectorManifest | ReaderManifest:
+        """The manifest with the float32 input that every engine has, whatever the file takes."""
+        spec = self.manifest.input.model_copy(update={"type": "float32"})
+        return self.manifest.model_copy(update={"input": spec})
+
     def typing(self, tensorrt: TensorRT) -> Typing:
         """How TensorRT is asked for the precision. Raises EngineError naming the manifest."""
         try:
