@@ -112,6 +112,8 @@ class GpuCandidates:
         Call it where the context is current, once the stream has done its work.
         """
         count = int(self._host[:4].view(np.int32)[0])
+        if not count:  # an empty road, most of the time
+            return [[] for _ in placements]
         records = self._fetched(count)
         cells = records.view(np.int32).reshape(-1, self._width)
         # Threads came in any order: by image and cell the result does not depend on it.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,6 +20,7 @@ from alprd.inference.gpu_memory import Block, Memory
 from alprd.inference.gpu_network import DeviceNetwork, HostOutputs
 from alprd.inference.manifest import DetectorManifest
 
+_SIZES = 64
 _SETS = 2
 """Batches that can be on their way: one is computed while the other one is uploaded or decoded."""
 
@@ -93,7 +95,11 @@ class GpuDetector:
         self._network = network
         self._frames = frames
         self._device = device
-        self._place = letterbox if manifest.input.resize == "letterbox" else stretch
+        place = letterbox if manifest.input.resize == "letterbox" else stretch
+        # Cameras keep their sizes.
+        self._place = lru_cache(_SIZES)(
+            partial(place, input_size=(self._spec.width, self._spec.height))
+        )
         self.max_batch = 1 if self._decoding.one_by_one else network.max_batch
         self._memory = Memory(device, "the detector")
         self._next = 0
@@ -156,7 +162,7 @@ class GpuDetector:
             self._settle(set_.batch)
         set_.done.synchronize()  # its pinned memory may still be read, if a batch before failed
         rows = self._frames.place(images, stream, set_.used, renew=True)
-        placements = [self._place(image_size(image), (spec.width, spec.height)) for image in images]
+        placements = [self._place(image_size(image)) for image in images]
         count = len(images)
         fits = set_.fits[:count]
         fits["source"] = rows

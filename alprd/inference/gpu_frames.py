@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from weakref import ReferenceType, ref
@@ -124,9 +124,7 @@ class GpuFrames:
                 slots[key] = self._free_slot()
         if fresh:
             self._upload([(hosted[key], slots[key]) for key in fresh])
-        for uploaded in {id(slot.uploaded): slot.uploaded for slot in slots.values()}.values():
-            if uploaded is not None:
-                stream.wait(uploaded)
+        _wait(stream, (slot.uploaded for slot in slots.values()))
         for slot in slots.values():
             slot.used = used
         return [
@@ -169,14 +167,14 @@ class GpuFrames:
             ]
         else:
             copies = []
+        if not shared:
+            _wait(self._stream, (slot.used for _, slot in fresh))
         for index, (image, slot) in enumerate(fresh):
             if copies:
                 copies[index].result()
             else:
                 np.copyto(staged[index], image)
             if not shared:
-                if slot.used is not None:
-                    self._stream.wait(slot.used)
                 self._device.upload(slot.row[0], staged[index], self._stream)
         event = self._events.pop(0)
         self._events.append(event)
@@ -197,3 +195,10 @@ class GpuFrames:
             self._pool.shutdown()
         self.forget()
         self._memory.close()
+
+
+def _wait(stream: Stream, events: Iterable[Event | None]) -> None:
+    """Let the stream wait for each event, once."""
+    for event in {id(each): each for each in events}.values():
+        if event is not None:
+            stream.wait(event)

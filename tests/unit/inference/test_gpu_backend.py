@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import weakref
 from collections.abc import Iterator, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -327,12 +328,11 @@ def test_a_crowd_of_candidates_comes_back_whole(
 ) -> None:
     """More than are copied at once."""
     monkeypatch.setattr("alprd.inference.gpu_candidates._USUAL", 1)
-    detector = GpuDetector(
-        backend.manifest, backend.networks["detect"], backend.frames, backend.device
-    )
     images = scenes()
-    assert_same_detections(detector.detect(images), backend.cpu_detector.detect(images))
-    detector.close()
+    with closing(
+        GpuDetector(backend.manifest, backend.networks["detect"], backend.frames, backend.device)
+    ) as detector:
+        assert_same_detections(detector.detect(images), backend.cpu_detector.detect(images))
 
 
 @pytest.mark.parametrize("format_", ["nv12", "bgr", "rgb"])
