@@ -47,8 +47,9 @@ def test_the_build_of_engines_is_not_waited_for_without_end(key: str) -> None:
     assert not value.endswith("infinity")
 
 
-def test_the_daemon_wants_engines_and_does_not_require_them() -> None:
+def test_the_daemon_wants_engines_and_neither_requires_them_nor_waits() -> None:
     unit = lines("alprd.service")
     assert "Wants=alprd-engines.service" in unit
-    assert any(line.startswith("After=") and "alprd-engines.service" in line for line in unit)
-    assert not any(line.startswith(("Requires=", "BindsTo=")) for line in unit)
+    ordered = [line for line in unit if line.startswith(("After=", "Requires=", "BindsTo="))]
+    assert not any("alprd-engines" in line for line in ordered)
+    assert not any(line.startswith("Before=") for line in lines("alprd-engines.service"))
