@@ -229,18 +229,23 @@ def _errors(tried: Sequence[Outputs], wanted: Sequence[Outputs]) -> dict[str, di
     """
     found: dict[str, dict[str, float]] = {}
     for name in wanted[0]:
-        if len({call[name].shape[1:] for call in (*tried, *wanted)}) > 1:
-            continue  # its rows are not the pictures
-        ours = np.concatenate([call[name] for call in tried]).astype(np.float64)
-        theirs = np.concatenate([call[name] for call in wanted]).astype(np.float64)
-        if ours.shape == theirs.shape and ours.size:
+        ours, theirs = _rows(tried, name), _rows(wanted, name)
+        if ours is not None and theirs is not None and ours.shape == theirs.shape:
             with np.errstate(invalid="ignore", over="ignore"):
                 difference = np.abs(ours - theirs)
             found[name] = {
-                "max": round(float(difference.max()), 6),
-                "mean": round(float(difference.mean()), 6),
+                "max": round(float(difference.max(initial=0.0)), 6),
+                "mean": round(float(difference.mean()) if difference.size else 0.0, 6),
             }
     return found
+
+
+def _rows(calls: Sequence[Outputs], name: str) -> NDArray[np.float64] | None:
+    """All rows of an output; None where calls differ in more than their number of rows."""
+    parts = [call[name] for call in calls]
+    if len({part.shape[1:] for part in parts}) > 1:
+        return None
+    return np.concatenate(parts).astype(np.float64)
 
 
 def _time_ms(

@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from alprd.cli import main
@@ -30,7 +31,7 @@ from alprd.inference.timing_cache import load_timing_cache, save_timing_cache
 from alprd.inference.trt_api import TensorRT
 from alprd.inference.trt_build import BuildProgress
 from alprd.ports import EngineError, EngineUnavailable
-from support import tiny_models
+from support import foreign_models, tiny_models
 from support.tensorrt_releases import release
 
 GOOD = Check(figures={"plates": {"of": 8, "same": 8}, "ms": {"1": 0.5, "8": 2.0}}, problem=None)
@@ -386,6 +387,33 @@ def test_an_engine_is_measured_by_its_model_and_one_that_sees_something_else_is_
     found = check_engine(wanted, Blind(wanted), fp32_network(wanted), lambda: float(next(ticks)))
     assert found.problem is not None
     assert "texts are the same" in found.problem
+
+
+@pytest.mark.parametrize("name", [*foreign_models.YELLOW_FORMS, "lprnet"])
+def test_engines_of_foreign_models_are_checked_alike(tmp_path: Path, name: str) -> None:
+    """Rows that vary in number, other labels, 8-bit inputs: an engine always takes float32."""
+    foreign_models.write_yellow_models(tmp_path / "models")
+    wanted = engine(name, settings(tmp_path, max_batch=3))
+    ticks: Iterator[float] = iter(range(10_000))
+    found = check_engine(
+        wanted, TakesFloats(wanted), fp32_network(wanted), lambda: float(next(ticks))
+    )
+    assert found.problem is None
+    counted = found.figures["texts" if name == "lprnet" else "plates"]
+    assert counted["same"] == counted["of"] > 0
+
+
+class TakesFloats:
+    """The model behind an input of float32, as every engine has it."""
+
+    def __init__(self, wanted: Engine) -> None:
+        self._real = fp32_network(wanted)
+        self._type = wanted.manifest.input.type
+        self.max_batch = self._real.max_batch
+
+    def run(self, rows: Any, count: int) -> Any:
+        assert rows.dtype == np.float32
+        return self._real.run(rows.astype(self._type), count)
 
 
 class Blind:
