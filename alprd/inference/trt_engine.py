@@ -103,6 +103,7 @@ class TensorRTNetwork:
         short = scarce or "memory" in reasons.lower() or "memory" in what
         kind = EngineUnavailable if short else EngineError
         if short and "memory" not in what:
+            what += " (the GPU is short of memory)"
             remedy = "lower max_batch in [inference], or stop what else uses the GPU"
         return kind(
             f"{self._path} {what} with TensorRT {self._tensorrt.version}"

@@ -72,18 +72,24 @@ def build_missing(wanted: InferenceSettings) -> Device:
     """The device, with engines that fit it."""
     device = gpu()
     store = PlanStore(wanted.engines_dir)
+    missing = [
+        engine
+        for engine in configured_engines(wanted)
+        if store.fits(engine.name, engine.identity(device)) is not None
+    ]
+    if not missing:  # others may be looking, too
+        return device
     with store.building():
-        for engine in configured_engines(wanted):
-            if store.fits(engine.name, engine.identity(device)) is not None:
-                build_engine(
-                    engine,
-                    device,
-                    store,
-                    progress=BuildProgress(lambda _share, _phase: None),
-                    log=lambda _severity, _text: None,
-                    clock=time.monotonic,
-                    now=lambda: datetime.now(timezone.utc),
-                )
+        for engine in missing:
+            build_engine(
+                engine,
+                device,
+                store,
+                progress=BuildProgress(lambda _share, _phase: None),
+                log=lambda _severity, _text: None,
+                clock=time.monotonic,
+                now=lambda: datetime.now(timezone.utc),
+            )
     return device
 
 
