@@ -7,7 +7,6 @@ mistakes are tried out so that the error can name the one that it is.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,14 @@ from alprd.inference.decoding import DetectorDecoding, ReaderDecoding
 from alprd.inference.detector import NetworkDetector
 from alprd.inference.manifest import (
     DetectorManifest,
-    InputSpec,
     Manifest,
     ReaderManifest,
     unreadable,
 )
+from alprd.inference.mistakes import explanation
 from alprd.inference.network import Network, Outputs
 from alprd.inference.reader import NetworkReader
 from alprd.ports import EngineError, ImageU8
-
-_IMAGENET = ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 
 
 class _Recorder:
@@ -64,14 +61,17 @@ def check_detector(manifest: DetectorManifest, network: Network, folder: Path) -
             return f"found a plate elsewhere (overlap {best:.2f}, at least {expected.min_iou})"
         return None
 
+    def sound(tried: DetectorManifest, through: Network) -> bool:
+        seen = _Recorder(through)
+        found = attempt(tried, seen) is None
+        return found and DetectorDecoding(tried).doubt(seen.last) is None
+
     recorder = _Recorder(network)
     problem = attempt(manifest, recorder)
     doubt = DetectorDecoding(manifest).doubt(recorder.last)
     if problem is not None or doubt is not None:
-        cause = doubt or _diagnose(
-            manifest.input,
-            lambda spec: attempt(manifest.model_copy(update={"input": spec}), network) is None,
-        )
+        # A decoder that reads no probabilities may be reading something else: tried out first.
+        cause = explanation(manifest, lambda tried: sound(tried, network)) or doubt
         problem = problem or "cannot be trusted though it found the plate"
         raise _failure(manifest, folder, expected.image, problem, cause)
 
@@ -92,11 +92,8 @@ def check_reader(manifest: ReaderManifest, network: Network, folder: Path) -> No
     # Of a wrong scale the greatest is still the greatest: the text says nothing of probabilities.
     doubt = ReaderDecoding(manifest).doubt(recorder.last)
     if text != expected.plate or doubt is not None:
-        cause = doubt or _diagnose(
-            manifest.input,
-            lambda spec: (
-                attempt(manifest.model_copy(update={"input": spec}), network) == expected.plate
-            ),
+        cause = doubt or explanation(
+            manifest, lambda tried: attempt(tried, network) == expected.plate
         )
         wanted = "" if text == expected.plate else f" instead of {expected.plate!r}"
         problem = f"read {text!r}{wanted}"
@@ -111,51 +108,6 @@ def _failure(
         "in its manifest against how it was trained"
     )
     return EngineError(f"{folder / manifest.file}: the self-test on {image} {problem}; {remedy}")
-
-
-def _diagnose(spec: InputSpec, passes: Callable[[InputSpec], bool]) -> str | None:
-    """Try the usual mistakes; the remedy when one of them explains the failure."""
-    for variant in _usual_mistakes(spec):
-        if passes(variant):
-            wanted = ", ".join(
-                f"{key} = {_toml(getattr(variant, key))}"
-                for key in ("colour", "scale", "mean", "std")
-                if getattr(variant, key) != getattr(spec, key)
-            )
-            return f"with {wanted} it passes: correct [input] in its manifest"
-    return None
-
-
-def _usual_mistakes(spec: InputSpec) -> Iterator[InputSpec]:
-    """The input with other colour orders and normalisations, the smallest changes first."""
-    if spec.type == "uint8":
-        if spec.colour != "GRAY":
-            yield spec.model_copy(update={"colour": _swapped(spec.colour)})
-        return
-    count = spec.channels
-    normalisations: list[dict[str, object]] = [
-        {},
-        {"scale": 1.0 / 255.0, "mean": (0.0,) * count, "std": (1.0,) * count},
-        {"scale": 1.0, "mean": (0.0,) * count, "std": (1.0,) * count},
-        {"scale": 1.0 / 127.5, "mean": (1.0,) * count, "std": (1.0,) * count},
-        {"scale": 1.0 / 255.0, "mean": _IMAGENET[0][:count], "std": _IMAGENET[1][:count]},
-    ]
-    colours = (spec.colour,) if spec.colour == "GRAY" else (spec.colour, _swapped(spec.colour))
-    for normalisation in normalisations:
-        for colour in colours:
-            variant = spec.model_copy(update={"colour": colour, **normalisation})
-            if variant != spec:
-                yield variant
-
-
-def _swapped(colour: str) -> str:
-    return "BGR" if colour == "RGB" else "RGB"
-
-
-def _toml(value: object) -> str:
-    if isinstance(value, tuple):
-        return f"[{', '.join(_toml(item) for item in value)}]"
-    return f"{value:.6g}" if isinstance(value, float) else f'"{value}"'
 
 
 def known_picture(path: Path) -> ImageU8:

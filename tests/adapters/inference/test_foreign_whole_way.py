@@ -7,6 +7,8 @@ from TensorFlow with 8-bit NHWC input. The reader is the trained, LPRNet-like CT
 
 from __future__ import annotations
 
+import re
+import shutil
 from collections.abc import Sequence
 from datetime import timedelta
 from pathlib import Path
@@ -20,6 +22,7 @@ from alprd.core.types import EndOfStream, Frame, PlateEvent
 from alprd.inference.models import Models, load_models
 from alprd.inference.thread import InferenceThread
 from alprd.pipeline import CameraPipeline
+from alprd.ports import EngineError
 from support.foreign_models import YELLOW_FORMS, write_yellow_models, yellow_street
 from support.inference import AT
 
@@ -94,3 +97,29 @@ def test_an_empty_street_gives_nothing_for_every_frame_of_a_batch(models: Models
 
     assert [len(each) for each in found] == [0, 1, 0]
     assert models.detector.detect([empty]) == [[]]
+
+
+@pytest.mark.parametrize(
+    ("form", "right", "wrong", "remedy"),
+    [
+        ("ssd-tf", 'boxes = "yxyx"', 'boxes = "xyxy"', 'with boxes = "yxyx" it passes'),
+        ("ssd-tf", 'units = "fraction"', 'units = "pixels"', 'with units = "fraction" it passes'),
+        ("ssd-tf", 'colour = "RGB"', 'colour = "BGR"', 'with colour = "RGB" it passes'),
+        ("yolo-v9-t", '"class", "score"', '"score", "class"', '"class", "score"] it passes'),
+        ("yolo-head", 'type = "yolo"', 'type = "yolo"\nboxes = "xywh"', 'boxes = "cxcywh" it'),
+    ],
+)
+def test_a_failing_self_test_names_the_mistake_that_explains_it(
+    *, folder: Path, tmp_path: Path, form: str, right: str, wrong: str, remedy: str
+) -> None:
+    mine = tmp_path / "mine"
+    shutil.copytree(folder / form, mine)
+    text = (mine / "manifest.toml").read_text()
+    assert right in text
+    (mine / "manifest.toml").write_text(text.replace(right, wrong))
+    shutil.copytree(folder / "lprnet", tmp_path / "lprnet")
+
+    with pytest.raises(EngineError, match=re.escape(remedy)):
+        load_models(
+            InferenceSettings(models_dir=tmp_path, detector="mine", reader="lprnet", threads=1)
+        )
