@@ -181,7 +181,7 @@ class NvdecCapture:
             return True
         self._failed_grabs = 0
         packet = self._packets.retrieve()
-        if packet is None or not self._starts(self._packets):
+        if packet is None or not self._starts():
             return True
         self._times_ms[self._fed] = self._packets.get(cv2.CAP_PROP_POS_MSEC)
         self._times_ms.pop(self._fed - UNDECODED, None)
@@ -192,31 +192,37 @@ class NvdecCapture:
         self._fed += 1
         return True
 
-    def _starts(self, packets: Capture) -> bool:
+    def _starts(self) -> bool:
         """Whether the decoder can begin, or has begun, with this packet."""
         if self._until_key > 0:
             known = getattr(cv2, "CAP_PROP_LRF_HAS_KEY_FRAME", None)  # since OpenCV 4.5.4
-            is_key = known is None or packets.get(known) > 0
+            is_key = known is None or self._packets.get(known) > 0
             self._until_key = 0 if is_key else self._until_key - 1
         return self._until_key == 0
 
     def _decode(self, packet: NDArray[np.uint8] | None) -> None:
         """Give it a packet, or the end; what was decoded is in `_pictures`."""
-        if self._decoder is None:
-            raise CameraError("the camera was closed")
-        try:
-            self._pictures.extend(self._decoder.decode(packet, self._fed))
-        except NvdecRefused:
-            self._errors += 1
-            if self._errors >= DECODER_ERRORS or not self._any:
-                raise
-            # Such as after a change of resolution: another decoder may take what follows.
-            self._drop_decoder()
-            self._until_key = PACKETS_UNTIL_KEY
-            self._headers = self._stream_headers()
-            self._decoder = Decoder(gpu_decoding(), self._codec, live=self._live)
+        while self._decoder is not None:
+            try:
+                self._pictures.extend(self._decoder.decode(packet, self._fed))
+            except NvdecRefused:
+                self._errors += 1
+                if self._errors >= DECODER_ERRORS or not self._any:
+                    raise
+                # Such as at a change of resolution: another decoder takes what follows.
+                self._renew_decoder()
+                if packet is None or not self._starts():
+                    return
+            else:
+                break
         if self._pictures:
             self._errors, self._any = 0, True
+
+    def _renew_decoder(self) -> None:
+        self._drop_decoder()
+        self._until_key = PACKETS_UNTIL_KEY
+        self._headers = self._stream_headers()
+        self._decoder = Decoder(gpu_decoding(), self._codec, live=self._live)
 
     def _time_of(self, picture: Picture) -> float:
         """When the packet that the picture came in is to be shown, milliseconds."""

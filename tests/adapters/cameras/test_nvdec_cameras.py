@@ -198,6 +198,16 @@ def test_after_a_fault_another_decoder_goes_on_at_the_next_key_frame(
     assert gpu.driver.streams == 0
 
 
+def test_a_key_frame_that_a_decoder_does_not_take_goes_to_another_one(
+    tmp_path: Path, gpu: FakeGpu
+) -> None:
+    """So it is at a change of resolution."""
+    gpu.fails_at = frozenset([10])
+    frames = read_all(opened(write_clip(tmp_path / "clip.mp4", frames=25, codec=H264)))
+    assert [round(frame.t_s * 25) for frame in frames] == list(range(25))
+    assert len(gpu.decoders) == 2
+
+
 def test_a_decoder_that_fails_for_good_loses_the_camera_with_one_line(
     tmp_path: Path, gpu: FakeGpu
 ) -> None:
