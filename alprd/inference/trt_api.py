@@ -154,7 +154,9 @@ class TensorRT:
             inputs = [layer.get_input(each) for each in range(layer.num_inputs)]
             if layer.type in heavy or any(each.name in feeds_heavy for each in outputs):
                 feeds_heavy.update(each.name for each in inputs if each is not None)
-            elif all(each.dtype == trt.float32 for each in (*inputs[:1], *outputs)) and inputs:
+            elif inputs and all(
+                each is not None and each.dtype == trt.float32 for each in (inputs[0], *outputs)
+            ):
                 # Data in, data out; what else comes in (shapes, indices) is not counted in floats.
                 layer.precision = trt.float32
                 for each in range(layer.num_outputs):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
+from typing import NamedTuple
 
 import pytest
 
@@ -89,7 +90,10 @@ def test_tensorrt_rtx_is_driven_like_the_newest_tensorrt_whatever_its_number() -
     assert not rtx.has_timing_cache
 
 
-def test_a_configuration_gets_its_memory_and_only_the_flags_of_its_precision() -> None:
+def test_a_configuration_gets_its_memory_and_only_the_flags_of_its_precision(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.delenv("ALPRD_TRT_TACTIC_SOURCES", raising=False)
     trt = TensorRT(release("8.5.2.2"))
     half, full = Config(), Config()
     trt.configure(half, FLAG, workspace_mib=256)
@@ -98,6 +102,72 @@ def test_a_configuration_gets_its_memory_and_only_the_flags_of_its_precision() -
     assert half.flags == {7, 0}
     assert full.flags == set()  # TF32 is no FP32
     assert half.sources == 0b11111
+
+
+class Tensor(NamedTuple):
+    """As TensorRT's: told apart by its name."""
+
+    name: str
+    dtype: str = "float32"
+
+
+class Layer:
+    """As TensorRT's."""
+
+    def __init__(self, kind: str, inputs: list[Tensor | None], output: Tensor) -> None:
+        self.type = kind
+        self.inputs, self.output = inputs, output
+        self.num_inputs, self.num_outputs = len(inputs), 1
+        self.precision: str | None = None
+        self.output_type: str | None = None
+
+    def get_input(self, index: int) -> Tensor | None:
+        return self.inputs[index]
+
+    def get_output(self, _index: int) -> Tensor:
+        return self.output
+
+    def set_output_type(self, _index: int, dtype: str) -> None:
+        self.output_type = dtype
+
+
+class Network:
+    """As TensorRT's."""
+
+    def __init__(self, *layers: Layer) -> None:
+        self.layers = layers
+        self.num_layers = len(layers)
+
+    def get_layer(self, index: int) -> Layer:
+        return self.layers[index]
+
+
+def test_what_comes_behind_the_last_convolution_stays_exact_and_nothing_else() -> None:
+    image, a, b, c, d, e, f = (Tensor(name) for name in ("image", "a", "b", "c", "d", "e", "f"))
+    shape, best = Tensor("shape", "int32"), Tensor("best", "int32")
+    layers = {
+        "before": Layer("SLICE", [image], a),
+        "first": Layer("CONVOLUTION", [a], b),
+        "between": Layer("ACTIVATION", [b], c),
+        "last": Layer("CONVOLUTION", [c], d),
+        "known": Layer("CONSTANT", [], Tensor("grid")),
+        "shaped": Layer("SHUFFLE", [d, shape], e),
+        "decoded": Layer("ELEMENTWISE", [e, Tensor("grid")], f),
+        "counted": Layer("TOPK", [f], best),
+        "optional": Layer("FILL", [None], Tensor("filled")),
+    }
+    module = release("8.5.2.2")
+    kinds = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED")
+    vars(module).update(
+        float32="float32", LayerType=SimpleNamespace(**{kind: kind for kind in kinds})
+    )
+    vars(module)["BuilderFlag"].PREFER_PRECISION_CONSTRAINTS = 9
+    config = Config()
+    TensorRT(module).keep_decoding_exact(Network(*layers.values()), config)
+    exact = [name for name, layer in layers.items() if layer.precision == "float32"]
+    assert exact == ["shaped", "decoded"]
+    assert all(layers[name].output_type == "float32" for name in exact)
+    assert 9 in config.flags
 
 
 def test_tactics_from_libraries_that_are_not_there_can_be_left_out(
