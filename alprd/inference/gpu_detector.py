@@ -117,9 +117,7 @@ class GpuDetector:
                         results=(
                             GpuCandidates(manifest, network, device, self._memory)
                             if gather
-                            else HostOutputs(
-                                network, list(self._decoding.outputs), device, self._memory
-                            )
+                            else HostOutputs(network, self._decoding.outputs, device, self._memory)
                         ),
                         used=device.event(),
                         done=device.event(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from math import prod
 from typing import Any, Protocol
 
@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from alprd.inference.cuda import Address, Device, Stream
 from alprd.inference.gpu_memory import Memory
-from alprd.inference.network import Network, Outputs
+from alprd.inference.network import Network, Outputs, Shape, of_first
 
 
 class DeviceNetwork(Network, Protocol):
@@ -45,17 +45,18 @@ class HostOutputs:
 
     Args:
         network: whose outputs.
-        names: which.
+        wanted: which, with their shapes.
         device: the GPU.
         memory: where it is taken from.
     """
 
     def __init__(
-        self, network: DeviceNetwork, names: Sequence[str], device: Device, memory: Memory
+        self, network: DeviceNetwork, wanted: Mapping[str, Shape], device: Device, memory: Memory
     ) -> None:
         self._network = network
         self._device = device
-        self._pinned = {name: memory.pinned(network.room(name)) for name in names}
+        self._wanted = wanted
+        self._pinned = {name: memory.pinned(network.room(name)) for name in wanted}
 
     def fetch(self, count: int, stream: Stream) -> None:
         """Let the stream copy the outputs of a call of `count` rows."""
@@ -71,5 +72,5 @@ class HostOutputs:
             shape, kind = self._network.shape(name, count), self._network.kind(name)
             values = memory[: prod(shape) * kind.itemsize].view(kind).reshape(shape)
             # A copy: the memory belongs to the next batch, and once closed to nobody.
-            found[name] = values.copy()
+            found[name] = of_first(values, self._wanted[name], count).copy()
         return found

@@ -69,9 +69,7 @@ class GpuReader:
                     .view(np.int64)
                     .reshape(rows, spec.height, 2)
                 )
-                self._outputs = HostOutputs(
-                    network, list(self._decoding.outputs), device, self._memory
-                )
+                self._outputs = HostOutputs(network, self._decoding.outputs, device, self._memory)
                 self._stream.synchronize()
         except BaseException:
             self._memory.close()

@@ -76,7 +76,7 @@ class TensorRTNetwork:
                 self._fixed = self._check_input(spec, max_batch)
                 self._input_name, self._row_shape = spec.name, spec.shape
                 self._check_outputs(outputs)
-                self._names = list(outputs)
+                self._wanted = dict(outputs)
                 self._allocate()
                 self._stream = cuda.stream()
         except BaseException:
@@ -263,16 +263,14 @@ class TensorRTNetwork:
         rows = self.max_batch if self._fixed else count
         if rows not in self._shapes:
             self._set_rows(rows)
-        shape = self._shapes[rows][name]
-        # A fixed batch is run whole, and only its first rows mean anything.
-        return (count, *shape[1:]) if self._fixed and shape[0] == self.max_batch else shape
+        return self._shapes[rows][name]
 
     def run(self, rows: NDArray[Any], count: int) -> Outputs:
         """Outputs of the first `count` rows, from and to host memory. Raises EngineError."""
         with self._device.current():
             self._device.synchronize()  # what is on its way uses the same input
             if self._host is None:
-                self._host = HostOutputs(self, self._names, self._device, self._memory)
+                self._host = HostOutputs(self, self._wanted, self._device, self._memory)
             used = rows if self._fixed else rows[:count]
             self._device.upload(self.input, np.ascontiguousarray(used, _INPUT), self._stream)
             self.enqueue(count, self._stream)

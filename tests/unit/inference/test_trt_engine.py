@@ -10,7 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from alprd.inference.manifest import InputSpec
-from alprd.inference.network import ROWS, Shape
+from alprd.inference.network import BATCH, ROWS, Shape
 from alprd.inference.trt_engine import TensorRTNetwork
 from alprd.ports import EngineError, EngineUnavailable
 from support.cuda_on_cpu import CpuDevice, compiler
@@ -114,6 +114,17 @@ def test_a_fixed_batch_is_run_whole_and_only_its_first_rows_count(load: Load) ->
     network = load(fixed, max_batch=8)
     assert network.max_batch == 3
     assert network.run(rows(3), 2)["scores"].shape == (2, 5, 2)
+
+
+def test_of_a_fixed_batch_that_is_not_the_first_axis_its_first_rows_count(load: Load) -> None:
+    """As of a reader whose outputs have the time first."""
+    fixed = plan(
+        inputs={"images": Tensor(shape=(3, 3, 8, 8))},
+        outputs={"chars": Tensor(shape=(7, 3, 2))},
+    )
+    found = load(fixed, wanted={"chars": (None, BATCH, 2)}).run(rows(3), 2)["chars"]
+    assert found.shape == (7, 2, 2)
+    assert found[1, 0, 0] - found[0, 0, 0] == 198.0  # of the next time, six values on
 
 
 def test_results_stay_what_they_are_when_the_next_batch_runs(load: Load) -> None:
