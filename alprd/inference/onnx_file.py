@@ -2,7 +2,8 @@
 
 An ONNX file is a protobuf message. Of its fields (onnx.proto) only these are looked at: ModelProto
 ir_version 1, producer_name 2, graph 7, opset_import 8; OperatorSetIdProto domain 1, version 2;
-GraphProto node 1; NodeProto op_type 4, attribute 5, domain 7; AttributeProto g 6, graphs 11.
+GraphProto node 1, input 11; NodeProto op_type 4, attribute 5, domain 7; AttributeProto g 6, graphs
+11; ValueInfoProto name 1, type 2; TypeProto tensor_type 1; TypeProto.Tensor elem_type 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from dataclasses import dataclass
 from alprd.ports import EngineError
 
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
+_FLOAT, _UINT8 = 1, 2  # of TensorProto.DataType
 _DEPTH = 16  # graphs inside graphs; no export nests so deeply
 
 
@@ -84,6 +86,37 @@ def onnx_facts(onnx: bytes, origin: str) -> OnnxFacts:
             "TFLite and Darknet files have to be converted: see engines/README.md)"
         )
     return OnnxFacts(ir_version=ir_version, producer=producer, opsets=opsets, operators=operators)
+
+
+def with_float_pixels(onnx: bytes, name: str) -> bytes:
+    """The model with a float32 input where it takes 8-bit pixels, which it casts anyway.
+
+    For TensorRT, whose plans get float32 from our kernels; newer releases let nobody say so of a
+    network that is parsed. What comes before the cast (an axis moved) does not mind.
+
+    Args:
+        onnx: the file's content, known to be sound.
+        name: of the input.
+    """
+    changed = bytearray(onnx)
+    with memoryview(changed) as whole:
+        for graph in _messages(whole, 7):
+            for value in _messages(graph, 11):
+                if bytes(next(_messages(value, 1), b"")) != name.encode():
+                    continue
+                for kind in _messages(value, 2):
+                    for tensor in _messages(kind, 1):
+                        # The element's type is written first, in one byte after its key.
+                        if len(tensor) > 1 and (tensor[0], tensor[1]) == (1 << 3, _UINT8):
+                            tensor[1] = _FLOAT
+    return bytes(changed)
+
+
+def _messages(message: memoryview, wanted: int) -> Iterator[memoryview]:
+    """Every text or message in a field."""
+    for field, value in _fields(message):
+        if field == wanted and not isinstance(value, int):
+            yield value
 
 
 def _opset(message: memoryview) -> tuple[str, int]:

@@ -11,6 +11,7 @@ from typing import Any
 from alprd.inference.identity import BuildSettings
 from alprd.inference.manifest import InputSpec
 from alprd.inference.network import describe_shape, shape_problem
+from alprd.inference.onnx_file import with_float_pixels
 from alprd.inference.trt_api import TensorRT, Typing
 from alprd.ports import EngineError, EngineUnavailable
 
@@ -110,7 +111,7 @@ def build_plan(
     builder = tensorrt.builder(logger)
     network = builder.create_network(tensorrt.network_flags(strongly_typed=typing.strongly_typed))
     parser = trt.OnnxParser(network, logger)
-    if not parser.parse(onnx):
+    if not parser.parse(with_float_pixels(onnx, spec.name) if spec.type == "uint8" else onnx):
         reasons = [parser.get_error(index).desc() for index in range(parser.num_errors)]
         raise EngineError(
             f"{path} is not taken by TensorRT {tensorrt.version}: "

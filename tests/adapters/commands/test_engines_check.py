@@ -9,13 +9,14 @@ from typing import Any
 import cv2
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from onnx import TensorProto, helper
 
 from alprd.cli import main
 from alprd.demo.plates import WHITE_UK, render_plate
 from alprd.inference.inspecting import inspect_model
-from alprd.inference.onnx_file import onnx_facts
+from alprd.inference.onnx_file import onnx_facts, with_float_pixels
 from alprd.ports import EngineError
 from support import foreign_models as foreign
 from support import tiny_models
@@ -272,3 +273,23 @@ def test_a_damaged_file_never_gives_anything_but_an_engine_error() -> None:
             onnx_facts(bytes(damaged), "x")
         except EngineError:
             continue
+
+
+def test_pixels_become_floats_for_tensorrt_and_the_network_does_what_it_did(
+    tmp_path: Path,
+) -> None:
+    look = Look(size=(96, 96), layout="NHWC", type="uint8", scale=1.0)
+    decoder = {"type": "yolo", "outputs": {"predictions": "output0"}, "labels": ["plate"]}
+    folder = foreign.head(tmp_path / "m", look=look, opset=13, decoder=decoder, classes=1)
+    given = (folder / "model.onnx").read_bytes()
+    pixels = foreign.frame((96, 96), 1)[None]
+
+    changed = with_float_pixels(given, "images")
+
+    sessions = [onnxruntime.InferenceSession(each) for each in (given, changed)]
+    assert [s.get_inputs()[0].type for s in sessions] == ["tensor(uint8)", "tensor(float)"]
+    [before] = sessions[0].run(None, {"images": pixels})
+    [after] = sessions[1].run(None, {"images": pixels.astype(np.float32)})
+    assert np.array_equal(before, after)
+    assert with_float_pixels(given, "others") == given
+    assert with_float_pixels(TRAINED.read_bytes(), "images") == TRAINED.read_bytes()

@@ -100,6 +100,15 @@ def test_every_shipped_model_builds_strongly_typed_in_half_precision(
     assert shares[-1] > 0.5
 
 
+@pytest.mark.parametrize("name", ["lprnet", "ssd-tf", "yolo-head"])
+def test_models_of_others_build_with_8_bit_input_and_in_their_own_forms(
+    rtx: ModuleType, name: str
+) -> None:
+    foreign = Path(__file__).parents[2] / "data" / "models"
+    plan, _ = built(rtx, engine(name, InferenceSettings(models_dir=foreign, precision="fp32")))
+    assert plan
+
+
 @pytest.mark.parametrize("name", BUILT_IN)
 def test_every_half_precision_file_does_what_its_model_does(name: str) -> None:
     shipped = engine(name, InferenceSettings(precision="fp16"))
