@@ -111,13 +111,16 @@ class PlanStore:
     def entries(self) -> list[Entry]:
         """Every plan file, whole or not, by name. Raises EngineError when nobody may look."""
         try:
-            paths = sorted(self.folder.glob(f"*{_SUFFIX}"))
+            # A glob would find nothing, silently, where this user may not look.
+            names = sorted(os.listdir(self.folder))
+        except FileNotFoundError:
+            return []
         except OSError as error:
             raise EngineError(
                 f"{self.folder} cannot be read ({error.strerror}); let this user read it"
             ) from None
         found = []
-        for path in paths:
+        for path in (self.folder / each for each in names if each.endswith(_SUFFIX)):
             name, dot, kind = path.name.removesuffix(_SUFFIX).rpartition(".")
             precision = next((each for each in PRECISIONS if each == kind), None)
             if dot and precision is not None and path.is_file():

@@ -166,6 +166,17 @@ def test_a_folder_that_cannot_be_written_is_said_before_anything_is_built(
     assert not isinstance(refused.value, EngineUnavailable)
 
 
+def test_a_folder_that_nobody_may_look_into_is_not_called_empty(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(_folder: Path) -> list[str]:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(os, "listdir", refuse)
+    with pytest.raises(EngineError, match="cannot be read .*let this user read it"):
+        PlanStore(tmp_path).entries()
+
+
 def test_a_file_where_the_folder_should_be_is_said(tmp_path: Path) -> None:
     (tmp_path / "engines").write_text("")
     with pytest.raises(EngineError, match="cannot be written"):
