@@ -173,7 +173,7 @@ def test_a_folder_that_nobody_may_look_into_is_not_called_empty(
         raise PermissionError(errno.EACCES, "Permission denied")
 
     monkeypatch.setattr(os, "listdir", refuse)
-    with pytest.raises(EngineError, match="cannot be read .*let this user read it"):
+    with pytest.raises(EngineError, match=r"cannot be read .*let this user read it"):
         PlanStore(tmp_path).entries()
 
 
