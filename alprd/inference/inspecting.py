@@ -164,7 +164,12 @@ def _notes(facts: OnnxFacts, inputs: Sequence[Tensor], outputs: Sequence[Tensor]
     if any("int64" in each.type for each in outputs):
         notes.append("int64 outputs: TensorRT before 10 gives int32 instead; alprd takes both")
     if any("uint8" in each.type for each in inputs):
-        notes.append("uint8 input: it must be cast first thing; TensorRT from 8.5 on takes it")
+        notes.append("uint8 input: for TensorRT it becomes float32, which its own cast passes")
+    if any("float16" in each.type for each in inputs):
+        notes.append(
+            "float16 input: TensorRT from 10.12 on needs a float32 one (half precision comes from "
+            "[variants.fp16])"
+        )
     for each in inputs:
         if each.shape and each.shape[0] is not None:
             notes.append(
