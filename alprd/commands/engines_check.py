@@ -15,9 +15,9 @@ from alprd.commands.common import (
 )
 
 if TYPE_CHECKING:
+    from alprd.inference.engines import AnyModel
     from alprd.inference.guessing import Tensor
     from alprd.inference.inspecting import Inspection
-    from alprd.inference.manifest import DetectorManifest, ReaderManifest
 
 
 def add_parser(commands: Commands) -> None:
@@ -114,12 +114,18 @@ def _tensor(each: Tensor) -> str:
     return f"{each.name!r}: {kind} ({shape})"
 
 
-def _prove(found: Inspection, path: Path, told: Path) -> DetectorManifest | ReaderManifest:
+def _prove(found: Inspection, path: Path, told: Path) -> AnyModel:
     """The manifest, once the model fits it. Raises EngineError, CommandError."""
+    from alprd.inference.attribute_manifest import (  # noqa: PLC0415
+        AttributeManifest,
+        load_attribute_manifest,
+    )
+    from alprd.inference.classifier import check_classifier, classifier_outputs  # noqa: PLC0415
     from alprd.inference.decoding import detector_outputs, reader_outputs  # noqa: PLC0415
     from alprd.inference.manifest import (  # noqa: PLC0415 -- pydantic takes 0.2 s
         MANIFEST,
         DetectorManifest,
+        is_attribute_model,
         load_manifest,
         load_onnx,
     )
@@ -129,13 +135,17 @@ def _prove(found: Inspection, path: Path, told: Path) -> DetectorManifest | Read
     place = (told / MANIFEST if told.is_dir() else told).absolute()
     if place.name != MANIFEST:
         raise CommandError(f"{told}: a manifest has to be called {MANIFEST}; rename it")
-    manifest, folder = load_manifest(place.parent.name, place.parent.parent)
+    name, models_dir = place.parent.name, place.parent.parent
+    load = load_attribute_manifest if is_attribute_model(name, models_dir) else load_manifest
+    manifest, folder = load(name, models_dir)
     if not (folder / manifest.file).exists() or not path.samefile(folder / manifest.file):
         raise CommandError(
             f"{told} is about {folder / manifest.file}, not about {path}; put the model there, or "
             "correct the key file"
         )
-    if isinstance(manifest, DetectorManifest):
+    if isinstance(manifest, AttributeManifest):
+        outputs = classifier_outputs(manifest)
+    elif isinstance(manifest, DetectorManifest):
         outputs = detector_outputs(manifest)
     else:
         outputs = reader_outputs(manifest)
@@ -147,7 +157,9 @@ def _prove(found: Inspection, path: Path, told: Path) -> DetectorManifest | Read
         max_batch=1,
         threads=1,
     )
-    if isinstance(manifest, DetectorManifest):
+    if isinstance(manifest, AttributeManifest):
+        check_classifier(manifest, network, folder)
+    elif isinstance(manifest, DetectorManifest):
         check_detector(manifest, network, folder)
     else:
         check_reader(manifest, network, folder)

@@ -92,7 +92,7 @@ def wanted_engines(names: list[str], settings: InferenceSettings) -> list[Engine
                 f"there is no model {name!r}; models there: {', '.join(known) or 'none'}",
                 EXIT_USAGE,
             )
-    chosen = names or [settings.detector, settings.reader]
+    chosen = names or [settings.detector, settings.reader, *settings.attributes]
     try:
         return [engine(name, settings) for name in dict.fromkeys(chosen)]
     except EngineUnavailable as error:

@@ -82,6 +82,11 @@ class AttributeManifest(Manifest):
                 raise ValueError(f"selftest.expect: no head {name!r} has the label {label!r}")
         return self
 
+    def on_engine(self) -> AttributeManifest:
+        """With the float32 input that every engine has, whatever the file takes."""
+        spec = self.input.model_copy(update={"type": "float32"})
+        return self.model_copy(update={"input": spec})
+
     @property
     def heads(self) -> tuple[Head, ...]:
         """The questions, as the vote wants them."""

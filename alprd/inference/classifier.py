@@ -17,9 +17,6 @@ from alprd.inference.preprocess import InputBatch, check_image, opencv_errors
 from alprd.inference.selftest import known_picture
 from alprd.ports import EngineError, ImageU8
 
-BATCH = 16
-"""Crops in one call; a batch of frames has hardly ever more to look at."""
-
 _TOLERANCE = 0.02  # on sums and bounds of probabilities; half precision needs some
 
 

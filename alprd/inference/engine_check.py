@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from statistics import median
 from typing import Any
 
@@ -17,8 +18,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.types import PLATE_LABEL, Detection
+from alprd.inference.attribute_manifest import AttributeManifest
+from alprd.inference.classifier import NetworkClassifier, check_classifier, classifier_outputs
 from alprd.inference.detector import NetworkDetector, detector_outputs
-from alprd.inference.engines import Engine
+from alprd.inference.engines import AnyModel, Engine
 from alprd.inference.identity import Precision
 from alprd.inference.manifest import DetectorManifest, ReaderManifest, load_onnx
 from alprd.inference.network import Network, Outputs, Shape
@@ -50,8 +53,10 @@ class Check:
     problem: str | None
 
 
-def network_outputs(manifest: DetectorManifest | ReaderManifest) -> Mapping[str, Shape]:
+def network_outputs(manifest: AnyModel) -> Mapping[str, Shape]:
     """Name and shape of every output that the model's decoder needs."""
+    if isinstance(manifest, AttributeManifest):
+        return classifier_outputs(manifest)
     if isinstance(manifest, DetectorManifest):
         return detector_outputs(manifest)
     return reader_outputs(manifest)
@@ -87,6 +92,9 @@ def check_engine(engine: Engine, network: Network, reference: Network, clock: Cl
     if isinstance(manifest, DetectorManifest):
         problem = _compare_plates(engine, manifest, tried, wanted, figures)
         proof: Callable[[], None] = lambda: check_detector(manifest, network, engine.folder)  # noqa: E731
+    elif isinstance(manifest, AttributeManifest):
+        problem = _compare_answers(manifest, engine.folder, tried, wanted, figures)
+        proof = lambda: check_classifier(manifest, network, engine.folder)  # noqa: E731
     else:
         problem = _compare_texts(engine, manifest, tried, wanted, figures)
         proof = lambda: check_reader(manifest, network, engine.folder)  # noqa: E731
@@ -195,6 +203,33 @@ def _compare_texts(
     return None
 
 
+def _compare_answers(
+    manifest: AttributeManifest,
+    folder: Path,
+    tried: Network,
+    wanted: Network,
+    figures: dict[str, Any],
+) -> str | None:
+    size = (manifest.input.width, manifest.input.height)
+    crop: ImageU8 = np.full((size[1], size[0], 3), 127, np.uint8)
+    if manifest.selftest is not None:
+        crop = known_picture(folder / manifest.selftest.image)
+        crop = np.asarray(cv2.resize(crop, size, interpolation=cv2.INTER_AREA), np.uint8)
+    crops = _full_batch(_variations(crop), tried.max_batch)
+    sure = same = 0
+    for theirs, ours in zip(
+        NetworkClassifier(manifest, wanted).classify(crops),
+        NetworkClassifier(manifest, tried).classify(crops),
+        strict=True,
+    ):
+        for name, answer in theirs.items():
+            if answer.max() >= 0.5 + _SURE:
+                sure += 1
+                same += bool(answer.argmax() == ours[name].argmax())
+    figures["answers"] = {"of": sure, "same": same}
+    return f"only {same} of {sure} answers are the same" if same < sure else None
+
+
 def _twin(plate: Detection, among: Sequence[Detection]) -> Detection | None:
     """The plate whose centre is nearest, within half of the plate's own width."""
     x, y = _centre(plate)
@@ -248,9 +283,7 @@ def _rows(calls: Sequence[Outputs], name: str) -> NDArray[np.float64] | None:
     return np.concatenate(parts).astype(np.float64)
 
 
-def _time_ms(
-    manifest: DetectorManifest | ReaderManifest, network: Network, count: int, clock: Clock
-) -> float:
+def _time_ms(manifest: AnyModel, network: Network, count: int, clock: Clock) -> float:
     """Median time of one call from host memory to host memory, milliseconds."""
     rows = InputBatch(manifest.input, network.max_batch).rows
     rows[...] = 0.5

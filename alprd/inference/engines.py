@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from alprd.config.models import InferenceSettings
+from alprd.inference.attribute_manifest import AttributeManifest, load_attribute_manifest
 from alprd.inference.gpu import Gpu, find_gpu
 from alprd.inference.identity import BuildSettings, EngineIdentity
 from alprd.inference.manifest import (
@@ -13,6 +14,7 @@ from alprd.inference.manifest import (
     ReaderManifest,
     available_models,
     builtin_models_dir,
+    is_attribute_model,
     load_manifest,
     load_onnx,
 )
@@ -22,6 +24,11 @@ from alprd.ports import EngineError
 
 READER_BATCH = 64
 """Plates in one call of the reader; more than a batch of frames usually shows."""
+
+CLASSIFIER_BATCH = 16
+"""Vehicles in one call of a classifier; a batch of frames hardly ever has more to look at."""
+
+AnyModel = DetectorManifest | ReaderManifest | AttributeManifest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,7 +54,7 @@ class Engine:
         settings: of the build.
     """
 
-    manifest: DetectorManifest | ReaderManifest
+    manifest: AnyModel
     folder: Path
     settings: BuildSettings
 
@@ -57,7 +64,7 @@ class Engine:
         return self.folder.name
 
     @property
-    def served(self) -> DetectorManifest | ReaderManifest:
+    def served(self) -> AnyModel:
         """The manifest with the float32 input that every engine has, whatever the file takes."""
         spec = self.manifest.input.model_copy(update={"type": "float32"})
         return self.manifest.model_copy(update={"input": spec})
@@ -93,13 +100,17 @@ class Engine:
 
 def engine(name: str, settings: InferenceSettings) -> Engine:
     """The engine of a model by the configuration. Raises EngineError."""
-    manifest, folder = load_manifest(name, settings.models_dir)
+    load = (
+        load_attribute_manifest if is_attribute_model(name, settings.models_dir) else load_manifest
+    )
+    manifest, folder = load(name, settings.models_dir)
+    batches = {"detect": settings.max_batch, "read": READER_BATCH, "attribute": CLASSIFIER_BATCH}
     return Engine(
         manifest=manifest,
         folder=folder,
         settings=BuildSettings(
             precision=settings.precision,
-            max_batch=settings.max_batch if manifest.task == "detect" else READER_BATCH,
+            max_batch=batches[manifest.task],
             workspace_mib=settings.workspace_mib,
         ),
     )

@@ -180,6 +180,11 @@ def load_reader_manifest(name: str, models_dir: Path | None) -> tuple[ReaderMani
     return parse_manifest(ReaderManifest, folder / MANIFEST), folder
 
 
+def is_attribute_model(name: str, models_dir: Path | None) -> bool:
+    """Whether a model says what vehicles are. Raises EngineError."""
+    return _tables(find_model(name, models_dir) / MANIFEST).get("task") == "attribute"
+
+
 def load_manifest(
     name: str, models_dir: Path | None
 ) -> tuple[DetectorManifest | ReaderManifest, Path]:

@@ -116,7 +116,7 @@ def load_models(
         # The first full batch allocates; it must not delay the first frames.
         blank = np.zeros((found.input.height, found.input.width, 3), np.uint8)
         loaded.detector.detect([blank] * settings.max_batch)
-        attributes = load_attributes(settings)
+        attributes = load_attributes(settings, loaded.open_engine)
         until_proven.pop_all()
     hashes = {model.name: f"sha256:{model.sha256}" for model in (found, read)}
     return Models(

@@ -6,7 +6,9 @@ from contextlib import ExitStack
 from pathlib import Path
 
 from alprd.config.models import InferenceSettings
+from alprd.inference.attribute_manifest import AttributeManifest
 from alprd.inference.backend_models import BackendModels
+from alprd.inference.classifier import classifier_outputs
 from alprd.inference.cuda import Cuda
 from alprd.inference.decoding import detector_outputs, reader_outputs
 from alprd.inference.engines import Device, Engine, engine, find_device, load_plan
@@ -66,6 +68,21 @@ def load_trt_models(
         gpu_reader = GpuReader(reader, reading, frames, cuda)
         stack.callback(gpu_reader.close)
         held = stack.pop_all()
+
+    def open_engine(name: str, manifest: AttributeManifest) -> TensorRTNetwork:
+        wanted = engine(name, settings)
+        made = TensorRTNetwork(
+            load_plan(wanted, device, store),
+            path=store.path(wanted.name, wanted.settings.precision),
+            spec=manifest.input,
+            outputs=dict(classifier_outputs(manifest)),
+            max_batch=wanted.settings.max_batch,
+            tensorrt=device.tensorrt,
+            cuda=cuda,
+        )
+        held.callback(made.close)
+        return made
+
     return BackendModels(
         detector=gpu_detector,
         reader=gpu_reader,
@@ -73,6 +90,7 @@ def load_trt_models(
         details=_details(device, detect_engine, read_engine),
         close=held.close,
         gpu=cuda,
+        open_engine=open_engine,
     )
 
 

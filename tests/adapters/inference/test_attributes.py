@@ -10,16 +10,24 @@ from pathlib import Path
 import numpy as np
 import pytest
 import structlog
+from numpy.typing import NDArray
 
 from alprd.cameras.mux import FrameMux
+from alprd.cli import main
 from alprd.config import InferenceSettings, TrackingSettings
 from alprd.core.events import uuid7
 from alprd.core.types import Attribute, EndOfStream, Frame, PlateEvent
+from alprd.inference.attribute_manifest import AttributeManifest
+from alprd.inference.attribute_models import load_attributes
+from alprd.inference.engine_check import check_engine, fp32_network
+from alprd.inference.engines import CLASSIFIER_BATCH, engine
 from alprd.inference.models import Models, load_models
+from alprd.inference.network import Network, Outputs
 from alprd.inference.thread import InferenceThread
 from alprd.pipeline import CameraPipeline
+from alprd.ports import EngineError
 from support import tiny_models
-from support.inference import AT
+from support.inference import AT, FakeClock
 from support.payloads import payload_of, schema_problems
 from support.shape_classifier import draw_shape, write_shape_classifier
 from support.tiny_models import blank_picture, box_quad, draw_plate, draw_vehicle
@@ -208,3 +216,59 @@ def test_what_lies_outside_the_picture_is_padding_and_shapes_keep_their_place(
     assert crop.shape == (24, 24, 3)
     assert (crop[:, :12] == 114).all()
     assert (crop[:, 12:] == 10).all()
+
+
+def test_with_an_engine_a_classifier_runs_on_it_and_without_one_on_the_cpu(folder: Path) -> None:
+    write_shape_classifier(folder / "shapes")
+    wanted = engine("shapes", settings(folder, "shapes"))
+    opened: list[str] = []
+
+    def open_engine(name: str, manifest: AttributeManifest) -> Network:
+        opened.append(name)
+        return fp32_network(wanted)
+
+    def no_plan(name: str, manifest: AttributeManifest) -> Network:
+        raise EngineError(f"there is no plan of {name}; alprd engines build {name}")
+
+    stage = load_attributes(settings(folder, "shapes"), open_engine)
+    assert stage is not None
+    assert (opened, stage.running) == (["shapes"], ("shapes",))
+    with structlog.testing.capture_logs() as logs:
+        stage = load_attributes(settings(folder, "shapes"), no_plan)
+    assert stage is not None
+    assert (stage.running, stage.problems) == (("shapes",), {})
+    (warning,) = [log for log in logs if log["event"] == "attributes.on_cpu"]
+    assert "alprd engines build shapes" in warning["reason"]
+
+
+def test_an_engine_of_a_classifier_must_answer_as_its_model_does(folder: Path) -> None:
+    write_shape_classifier(folder / "shapes")
+    wanted = engine("shapes", settings(folder, "shapes"))
+    same = fp32_network(wanted)
+    assert wanted.settings.max_batch == CLASSIFIER_BATCH
+    fine = check_engine(wanted, same, fp32_network(wanted), FakeClock())
+    assert fine.problem is None
+    assert fine.figures["answers"]["of"] == fine.figures["answers"]["same"] > 0
+
+    class Backwards:
+        max_batch = same.max_batch
+
+        def run(self, rows: NDArray[np.float32], count: int) -> Outputs:
+            return {name: -value for name, value in same.run(rows, count).items()}
+
+    wrong = check_engine(wanted, Backwards(), fp32_network(wanted), FakeClock())
+    assert wrong.problem is not None
+    assert "answers are the same" in wrong.problem
+
+
+def test_the_way_that_checks_models_checks_classifiers(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write_shape_classifier(folder / "shapes")
+    model = folder / "shapes" / "model.onnx"
+    command = ["engines", "check", str(model), "--manifest", str(folder / "shapes")]
+    assert main(command) == 0
+    assert "task: attribute" in capsys.readouterr().out
+    write_shape_classifier(folder / "shapes", labels=("disc", "cross", "star"))
+    assert main(command) != 0
+    assert "output 'scores'" in capsys.readouterr().err
