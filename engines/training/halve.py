@@ -147,6 +147,8 @@ def largest_differences(one: Path, other: Path) -> dict[str, float]:
         taken = session.get_inputs()[0]
         shape = [2 if isinstance(size, str) else size for size in taken.shape]
         rows = np.random.default_rng(1).random(shape, np.float32)
+        if "uint8" in taken.type:
+            rows = (rows * 255).astype(np.uint8)
         names = [each.name for each in session.get_outputs()]
         results.append(session.run(names, {taken.name: rows}))
     if not all(np.isfinite(value).all() for value in results[1]):
