@@ -19,6 +19,7 @@ from alprd.bench.runner import SCHEMA, Progress
 from alprd.bench.summary import rounded, spread, stages_ms
 from alprd.bench.usage import MIB, AskGpu, Usage, peak_rss_bytes
 from alprd.camera_set import CameraBook
+from alprd.cameras.decoding import decided
 from alprd.cameras.frames import OnGrab
 from alprd.cameras.mux import FrameMux
 from alprd.cameras.sources import CameraSource, open_source
@@ -206,7 +207,9 @@ def _play(
         usage = stack.enter_context(Usage(ask_gpu))
         stack.enter_context(inference)
         for name in ids:
-            settings = _settings(name, source, case.decode)
+            settings = decided(
+                _settings(name, source, case.decode), frames_on_gpu=models.gpu is not None
+            )
 
             def opened(on_grab: OnGrab, settings: CameraSettings = settings) -> CameraSource:
                 return _Once(open_source(settings, on_grab=on_grab), first)

@@ -104,8 +104,8 @@ def add_parser(commands: Commands) -> None:
         "--decode",
         nargs="+",
         default=["auto"],
-        choices=("auto", "nvdec", "gstreamer", "ffmpeg"),
-        help="what decodes it",
+        choices=("auto", "nvdec", "ffmpeg"),
+        help="what decodes it; several are compared (default: auto)",
     )
     parser.add_argument("--backend", choices=("auto", "onnxruntime", "tensorrt"), default="auto")
     parser.add_argument(

@@ -4,8 +4,10 @@
 #   PYTHON=python3 OUT=folder [CLIPS=folder] tests/bench/gpu_table.sh PART...
 #
 # Run it in the repository's root. Parts, in this order: build, rates, parity, scaling, memory,
-# streams, profile, int8. Each writes $OUT/PART.jsonl, a line of JSON per run, and what it says goes to
-# standard output. SECONDS_EACH and ROUNDS say how long each figure is measured.
+# streams, profile, int8 (of the models in INT8_MODELS, which have Q/DQ files). Each writes
+# $OUT/PART.jsonl, a line of JSON per run (profile: a text), and says it on standard output.
+# SECONDS_EACH and ROUNDS say how long each figure is measured. Engines are kept in ENGINES/8
+# (which tests/gpu can share: ALPRD_TEST_ENGINES) and ENGINES/32, by their largest batch.
 set -eu
 python=${PYTHON:-python3}
 out=${OUT:?the folder for the figures}
@@ -74,14 +76,15 @@ for part in "$@"; do
         done
         ;;
     profile) # what Python does in the thread that has the models
-        "$python" tests/bench/bench_profile.py --engines-dir "$engines/8" --rate 1 |
-            tee "$out/profile-1.txt"
-        "$python" tests/bench/bench_profile.py --engines-dir "$engines/8" --rate 0 |
-            tee "$out/profile-0.txt"
+        for rate in 1 0; do
+            "$python" tests/bench/bench_profile.py --engines-dir "$engines/8" --rate $rate
+        done >"$out/profile.txt"
+        grep "frames/s" "$out/profile.txt"
         ;;
     int8)
-        build 8 int8 plate-detector plate-reader
-        bench int8 $gpu --engines-dir "$engines/8" --precision int8 --batch 8 --rate 0 1
+        build 8 int8 ${INT8_MODELS:+--models-dir "$INT8_MODELS"} plate-detector plate-reader
+        bench int8 $gpu --engines-dir "$engines/8" --precision int8 --batch 8 --rate 0 1 \
+            ${INT8_MODELS:+--models-dir "$INT8_MODELS"}
         bench int8 $gpu --engines-dir "$engines/8" --precision fp16 --batch 8 --rate 0 1
         ;;
     *)
