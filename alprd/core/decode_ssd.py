@@ -44,6 +44,7 @@ class SsdForm:
     input_size: tuple[int, int]
 
 
+@np.errstate(invalid="ignore", over="ignore")  # what is not finite is left out below
 def decode_ssd(
     boxes: NDArray[np.floating],
     scores: NDArray[np.floating],

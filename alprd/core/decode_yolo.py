@@ -73,6 +73,7 @@ class HeadForm:
     input_size: tuple[int, int]
 
 
+@np.errstate(invalid="ignore", over="ignore")  # what is not finite is left out below
 def decode_head(
     predictions: NDArray[np.floating],
     placements: Sequence[Placement],
@@ -136,6 +137,7 @@ class RowForm:
     input_size: tuple[int, int]
 
 
+@np.errstate(invalid="ignore", over="ignore")  # what is not finite is left out below
 def decode_rows(
     rows: NDArray[np.floating],
     placements: Sequence[Placement],

@@ -173,6 +173,32 @@ def test_a_cell_of_an_ignored_class_is_not_taken_for_its_second_best_one() -> No
     assert head([[50, 50, 20, 10, 0.9, 0.6]]) == ["plate 0.9"]
 
 
+@pytest.mark.parametrize("bad", [math.nan, math.inf, -math.inf, 3e38])
+@pytest.mark.parametrize("column", range(6))
+def test_what_is_no_number_in_a_head_costs_its_own_cell_only(*, bad: float, column: int) -> None:
+    form = HeadForm(
+        cells_last=True,
+        boxes="cxcywh",
+        units="fraction",
+        objectness=False,
+        activation="none",
+        corners="angle",
+        corner_order=(0, 1, 2, 3),
+        input_size=(100, 100),
+    )
+    rules = DetectorRules(labels=("plate",), thresholds=(0.5,), nms_iou=0.5)
+    sound = [0.5, 0.5, 0.2, 0.1, 0.9, 0.1]
+    broken = [bad if k == column else value for k, value in enumerate(sound)]
+    broken[0] += 0.3
+    cells = np.array([[sound, broken]], np.float32).transpose(0, 2, 1)
+    [found] = decode_head(cells, PLACES[:1], rules, form)
+    whole = [d for d in found if d.box[0] == pytest.approx(79.1, abs=0.5)]
+    assert len(whole) == 1
+    for detection in found:
+        assert detection.quad is not None
+        assert np.isfinite([*detection.box, *detection.quad.ravel()]).all()
+
+
 def test_classes_of_one_name_suppress_each_other() -> None:
     twins = DetectorRules(labels=("plate", "plate"), thresholds=(0.5, 0.5), nms_iou=0.5)
     others = DetectorRules(labels=("plate", "car"), thresholds=(0.5, 0.5), nms_iou=0.5)
