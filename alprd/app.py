@@ -279,7 +279,13 @@ class _Daemon:
 
     def _new_extras(self) -> Extras:
         rules = self._rules
-        return Extras(self._settings, publisher=self._publisher, policy=lambda: rules.policy)
+        stage = self._models.attributes
+        return Extras(
+            self._settings,
+            publisher=self._publisher,
+            policy=lambda: rules.policy,
+            describe=(lambda event: event) if stage is None else stage.described,
+        )
 
     def _commands(self, inference_errands: Errands) -> RemoteControl:
         actions = Actions(

@@ -13,7 +13,7 @@ from alprd.config import CameraSettings, Settings
 from alprd.core.types import PlateEvent
 from alprd.images.store import ImageBounds, ImageStore
 from alprd.images.worker import ImageThread
-from alprd.live_tracks import TrackNews
+from alprd.live_tracks import Describe, TrackNews
 from alprd.observed import ObservedPipeline
 from alprd.onlookers import PICTURES, TRACKS, Onlookers
 from alprd.pictures import Album
@@ -36,6 +36,7 @@ class Extras:
         policy: gives the one that events go by.
         clock: monotonic seconds.
         now: wall time.
+        describe: adds what is known of an event's vehicle by now; for live tracks.
     """
 
     def __init__(
@@ -46,6 +47,7 @@ class Extras:
         policy: Callable[[], Policy],
         clock: Clock = time.monotonic,
         now: Callable[[], datetime] = _utc_now,
+        describe: Describe = lambda event: event,
     ) -> None:
         self._publisher = publisher
         self._settings = settings
@@ -53,7 +55,9 @@ class Extras:
         store = ImageStore(settings.images_path, _bounds(settings), clock=clock, now=now)
         self._worker = ImageThread(store, writable=_writes(settings), clock=clock)
         self._album = Album(settings, self._worker, policy=policy, send=publisher.send_picture)
-        self._news = TrackNews(settings, policy=policy, send=publisher.send_track)
+        self._news = TrackNews(
+            settings, policy=policy, send=publisher.send_track, describe=describe
+        )
 
     def pipeline(self, settings: Settings, camera: CameraSettings) -> ObservedPipeline:
         """A camera's pipeline, looked on by both."""

@@ -33,6 +33,10 @@ AWAITED: Final = 1000
 """Ends that wait for their event's number; the oldest are told without."""
 
 
+Describe = Callable[[PlateEvent], PlateEvent]
+"""Gives the event with what is known of its vehicle."""
+
+
 class Send(Protocol):
     """Takes messages; must not block."""
 
@@ -73,10 +77,19 @@ class TrackNews:
         settings: in force.
         policy: gives the one that events go by.
         send: takes messages.
+        describe: adds what is known of an event's vehicle by now.
     """
 
-    def __init__(self, settings: Settings, *, policy: Callable[[], Policy], send: Send) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        policy: Callable[[], Policy],
+        send: Send,
+        describe: Describe = lambda event: event,
+    ) -> None:
         self._policy = policy
+        self._describe = describe
         self._send = send
         self._stored_as: dict[str, _Live] = {}
         self._awaited: dict[str, _Live] = {}
@@ -183,7 +196,7 @@ class TrackNews:
             event = make_event(
                 track, found, camera_id=live.camera_id, new_event_id=lambda _: live.event_id
             )
-        return policy.apply(_as_seen_last(event, track))
+        return policy.apply(_as_seen_last(self._describe(event), track))
 
     def _put(self, live: _Live, payload: Mapping[str, Any]) -> None:
         kind = payload["kind"]

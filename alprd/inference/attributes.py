@@ -157,6 +157,10 @@ class AttributeStage:
             for event, crops in zip(events, mine, strict=True)
         ]
 
+    def described(self, event: PlateEvent) -> PlateEvent:
+        """The pass with what is known of its vehicle by now; asks nothing."""
+        return described(event, [_answers(crop) for crop in self._of(event)], self.heads)
+
     def known(self, camera_id: str, vehicle_id: int) -> tuple[Attribute, ...]:
         """What is known of a vehicle that is still in sight; asks about it if need be."""
         crops = self._crops.get((camera_id, vehicle_id), ())

@@ -14,7 +14,7 @@ from alprd.core.types import PlateEvent
 from alprd.extras import FrontSink
 from alprd.images.store import ImageBounds, ImageStore
 from alprd.images.worker import ImageThread
-from alprd.live_tracks import TrackNews
+from alprd.live_tracks import Describe, TrackNews
 from alprd.observed import ObservedPipeline
 from alprd.onlookers import Onlookers
 from alprd.pictures import Album
@@ -70,6 +70,7 @@ class Gate:
         cameras: Sequence[str] = ("gate",),
         rules: Rules | None = None,
         worker: ImageThread | None = None,
+        describe: Describe = lambda event: event,
     ) -> None:
         self.lists = tuple(lists)
         self.rules = rules or Rules()
@@ -89,7 +90,9 @@ class Gate:
             clock=lambda: 0.0,
             wait_s=20.0,
         )
-        self.news = TrackNews(made, policy=lambda: self.policy.policy, send=self._send)
+        self.news = TrackNews(
+            made, policy=lambda: self.policy.policy, send=self._send, describe=describe
+        )
         self.album = Album(
             made, self.worker, policy=lambda: self.policy.policy, send=self.pictures.append
         )

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from alprd.core.lists import PlateList
+from alprd.core.types import Attribute, PlateEvent, Vehicle
 from alprd.ports import OutboxError
 from support.line import Seen, show, standing
 from support.observed import Gate
@@ -46,6 +48,20 @@ def test_a_pass_is_told_once_a_second_and_its_end_says_the_events_number(tmp_pat
     quads = [payload["quad"][0] for payload in gate.told[:3]]
     assert quads == sorted(quads), "the newest place"
     assert quads[0] != quads[1]
+
+
+def test_a_live_track_tells_what_is_known_of_its_vehicle_by_then(tmp_path: Path) -> None:
+    known: list[Attribute] = []
+
+    def describe(event: PlateEvent) -> PlateEvent:
+        car = Vehicle(type="car", confidence=0.9, box=(0, 0, 9, 9), attributes=tuple(known))
+        return replace(event, vehicle=car)
+
+    gate = Gate(tmp_path, ON, describe=describe)
+    drive(gate, 1.0, passing())
+    known.append(Attribute(name="color", value="red", confidence=0.8))
+    drive(gate, 8.0, passing())
+    assert [payload["vehicle"]["color"] for payload in gate.told] == [None, "red", "red", "red"]
 
 
 def test_nothing_is_told_where_nobody_asked(tmp_path: Path) -> None:
