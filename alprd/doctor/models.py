@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from alprd.config import InferenceSettings
-from alprd.doctor.findings import Finding, ok, problem
+from alprd.doctor.findings import Finding, ok, problem, warning
 from alprd.inference.models import Models, load_models
 from alprd.ports import EngineError
 
@@ -28,11 +28,14 @@ class ModelCheck:
             self.models.close()
 
     def findings(self) -> Iterator[Finding]:
-        """One line."""
+        """One line, and one per classifier that cannot be used."""
         try:
             self.models = load_models(self._settings)
         except EngineError as error:
             yield problem("models", str(error))
             return
         names = ", ".join(sorted(self.models.hashes))
-        yield ok("models", f"{names} read their known plates on {self.models.backend}")
+        yield ok("models", f"{names} passed their self-tests on {self.models.backend}")
+        stage = self.models.attributes
+        for name, reason in {} if stage is None else stage.problems.items():
+            yield warning("models", f"without the classifier {name}: {reason}")

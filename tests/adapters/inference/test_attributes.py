@@ -17,6 +17,7 @@ from alprd.cli import main
 from alprd.config import InferenceSettings, TrackingSettings
 from alprd.core.events import uuid7
 from alprd.core.types import Attribute, EndOfStream, Frame, PlateEvent
+from alprd.doctor.models import ModelCheck
 from alprd.inference.attribute_manifest import AttributeManifest
 from alprd.inference.attribute_models import load_attributes
 from alprd.inference.engine_check import check_engine, fp32_network
@@ -171,6 +172,14 @@ def test_a_classifier_that_is_not_there_does_not_stop_the_daemon(folder: Path) -
     assert models.attributes is not None
     assert "does not exist" in models.attributes.problems["nowhere"]
     assert events_of(models, {"gate": "disc"})["gate"].plate == "AB12"
+
+
+def test_the_doctor_names_a_classifier_that_cannot_be_used(folder: Path) -> None:
+    check = ModelCheck(settings(folder, "nowhere"))
+    levels = {finding.level: finding.text for finding in check.findings()}
+    assert list(levels) == ["ok", "warning"]
+    assert "without the classifier nowhere" in levels["warning"]
+    assert "correct the model's name" in levels["warning"]
 
 
 def test_two_classifiers_may_not_answer_the_same_question(folder: Path) -> None:
