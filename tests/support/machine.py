@@ -104,8 +104,12 @@ class Machine:
         self._leader = 0
         self.name = f"alprd-{uuid.uuid4().hex[:8]}"
 
-    def boot(self) -> None:
-        """Returns when every unit has started."""
+    def boot(self, *, alone: bool = False) -> None:
+        """Returns when every unit has started.
+
+        Args:
+            alone: without a network, until `connect` is called.
+        """
         with self._log.open("ab") as log:
             self._nspawn = subprocess.Popen(
                 [
@@ -113,6 +117,7 @@ class Machine:
                     # Without machined and a unit: the host's systemd may not even run.
                     *("--register=no", "--keep-unit", "--console=pipe", "--resolv-conf=off"),
                     *("--link-journal=no", f"--machine={self.name}"),
+                    *(("--private-network",) if alone else ()),
                 ],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -132,6 +137,20 @@ class Machine:
             return state.strip() in ("running", "degraded")
 
         self.wait_until(booted, "it did not boot", BOOT_TIMEOUT_S)
+
+    def connect(self) -> str:
+        """Give a machine that is alone a cable to this one; this one's address on it."""
+        here, there = "198.51.100.1", "198.51.100.2"
+        inside = ("nsenter", "--net", "--target", str(self._leader))
+        call(
+            *("ip", "link", "add", self.name, "type", "veth"),
+            *("peer", "name", "host0", "netns", str(self._leader)),
+        )
+        call("ip", "address", "add", f"{here}/30", "dev", self.name)
+        call("ip", "link", "set", self.name, "up")
+        call(*inside, "ip", "address", "add", f"{there}/30", "dev", "host0")
+        call(*inside, "ip", "link", "set", "host0", "up")
+        return here
 
     def shut_down(self) -> None:
         """As somebody who presses the button."""

@@ -189,18 +189,22 @@ def test_a_dead_camera_broker_and_tegrastats_restart_nothing_in_five_minutes(
     restarts_nothing(boot_machine(), broker, for_s=300)
 
 
-def test_it_starts_at_boot_before_there_is_a_broker(
+def test_it_starts_at_boot_before_there_is_a_network_or_a_broker(
     boot_machine: BootMachine, make_broker: Callable[..., Broker]
 ) -> None:
     broker = make_broker()
+    elsewhere = "198.51.100.1"  # on the other side of a cable that is not there yet
     machine = boot_machine()
-    configure(machine, config(broker))
+    configure(machine, config(broker).replace("127.0.0.1", elsewhere))
     machine.run("systemctl", "enable", "alprd")
     machine.shut_down()
-    machine.boot()
+    machine.boot(alone=True)
     Machine.wait_until(
         lambda: machine.property("ActiveState") == "active", "not started", COMMAND_TIMEOUT_S
     )
+    assert "Network is unreachable" in machine.journal()
+    assert machine.connect() == elsewhere
+    broker.configure(f"listener {broker.port} {elsewhere}\nallow_anonymous true\n")
     broker.start()
     with Subscriber(broker, "alpr/#") as subscriber:
         heard = subscriber.wait_until(lambda seen: len(events(seen)) >= 2, timeout_s=60)
