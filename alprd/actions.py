@@ -28,7 +28,6 @@ SNAPSHOT_TIMEOUT_S: Final = 5.0
 FLUSH_TIMEOUT_S: Final = 10.0
 JPEG_QUALITY: Final = 85
 _LOOK_S: Final = 0.1
-_SETTLE_S: Final = 0.6
 
 
 class Daemon(Protocol):
@@ -126,22 +125,22 @@ class Actions:
     def _flush(self) -> Mapping[str, Any]:
         """Offer what a broker refused once more, and wait until what waits now was taken."""
         before = self._publisher.stats()
-        self._publisher.offer_parked_again()
         give_up_at_s = time.monotonic() + FLUSH_TIMEOUT_S
-        wait_s = _SETTLE_S  # what was offered again must have been counted
+        # Until then the figures tell of the time before, when it was refused.
+        counted = self._publisher.offer_parked_again().wait(FLUSH_TIMEOUT_S)
         while True:
-            threading.Event().wait(wait_s)  # figures are a snapshot, nobody announces them
-            wait_s = _LOOK_S
             stats = self._publisher.stats()
             sent = stats.published - before.published
             data = {"sent": sent, "waiting": stats.pending, "parked": stats.parked}
             waited_for = before.pending + before.parked
-            if stats.pending + stats.parked == 0 or (not stats.parked and sent >= waited_for):
+            nothing_left = stats.pending + stats.parked == 0
+            if counted and (nothing_left or (not stats.parked and sent >= waited_for)):
                 return data
             refused_again = stats.parked and not stats.pending
             if refused_again or time.monotonic() >= give_up_at_s:
                 why = stats.last_refusal or stats.last_error or "the broker takes its time"
                 raise CommandFailedError(f"events still wait: {why}", data)
+            threading.Event().wait(_LOOK_S)  # figures are a snapshot, nobody announces them
 
     def _snapshot(self, camera_id: str) -> Mapping[str, Any]:
         """Publish the camera's next picture."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime
+from threading import Event
 from typing import Final
 
 import structlog
@@ -128,6 +129,7 @@ class PublishLoop:
         self._opened_at_s = 0.0
         self._counted_at_s = clock() - COUNT_EVERY_S
         self._dropped_told: int | None = None
+        self._to_count: list[Event] = []
         self.stats = PublisherStats()
 
     @property
@@ -145,8 +147,13 @@ class PublishLoop:
         if self._connection is None:
             self._dialler.hurry()
 
-    def offer_parked_again(self) -> None:
-        """Whatever a broker has refused is tried once more."""
+    def offer_parked_again(self, *counted: Event) -> None:
+        """Whatever a broker has refused is tried once more.
+
+        Args:
+            counted: set once all of it has been offered and `stats` knows so.
+        """
+        self._to_count.extend(counted)
         self._suspects.forget()
         self._shelf.offer_parked_again()
 
@@ -364,3 +371,7 @@ class PublishLoop:
             outbox_error=self._shelf.error,
             last_error=self._shelf.error or self._dialler.last_error,
         )
+        if counts is not None and not self._shelf.is_offering:
+            for counted in self._to_count:
+                counted.set()
+            self._to_count.clear()

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from functools import partial
+from queue import SimpleQueue
 from typing import Any, Final
 
 import structlog
@@ -103,7 +104,7 @@ class PublisherThread:
         )
         self._post = Post(on_change=self._waker.wake)
         self._spare = SpareLane(on_change=self._waker.wake, clock=clock)
-        self._offer_wanted = threading.Event()
+        self._offers_wanted: SimpleQueue[threading.Event] = SimpleQueue()
         self._make_loop = partial(
             PublishLoop,
             settings=settings,
@@ -177,10 +178,16 @@ class PublisherThread:
         """How many live tracks and pictures went out, and how many there was no room for."""
         return self._spare.figures
 
-    def offer_parked_again(self) -> None:
-        """Try once more what a broker has refused."""
-        self._offer_wanted.set()
+    def offer_parked_again(self) -> threading.Event:
+        """Try once more what a broker has refused.
+
+        Returns:
+            Set once all of it has been offered and `stats` knows so.
+        """
+        counted = threading.Event()
+        self._offers_wanted.put(counted)
         self._waker.wake()
+        return counted
 
     def wake(self) -> None:
         """There is something new in the outbox."""
@@ -236,9 +243,8 @@ class PublisherThread:
     def _serve(self, loop: PublishLoop) -> None:
         pauses_before: int | None = None
         while not self._stop.is_set():
-            if self._offer_wanted.is_set():
-                self._offer_wanted.clear()
-                loop.offer_parked_again()
+            while not self._offers_wanted.empty():
+                loop.offer_parked_again(self._offers_wanted.get())
             loop.turn()
             if not self._flush_wanted.is_set() or self._flush_over.is_set():
                 continue

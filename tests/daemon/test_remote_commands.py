@@ -173,8 +173,12 @@ def test_flush_offers_again_what_the_broker_refused(
         assert "Not authorized" in refused["error"]
         assert refused["data"]["parked"] == len(PLATES)
         acl.write_text(f"topic readwrite {topic_prefix}/#\n")
+        before = len(subscriber.messages)
         strict.restart()
-        subscriber.wait_until(lambda seen: availability(seen)[-1] == "online", 30.0)
+        # Said anew, not retained from before: until then nobody hears the command.
+        subscriber.wait_until(
+            lambda seen: "online" in availability(m for m in seen[before:] if not m.retain), 30.0
+        )
         done = remote.of_device("flush", timeout_s=30.0)
         assert (done["status"], done["data"]["parked"]) == ("ok", 0)
         heard = subscriber.wait_until(lambda seen: len(events(seen)) >= len(PLATES))

@@ -1,4 +1,4 @@
-"""What commands do in a running daemon: the snapshot."""
+"""What commands do in a running daemon: the snapshot, and sending again what was refused."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from alprd.core.types import Detection
 from alprd.errands import Errands
 from alprd.policy.sink import Policy
 from alprd.publish.message import Message
+from alprd.publish.thread import PublisherStats
 from alprd.remote import CommandFailedError
 from support.plates_in_frames import make_frame, make_plate
 
@@ -64,8 +65,8 @@ def inference() -> Iterator[Errands]:
     thread.join()
 
 
-def snapshot(station: Any, inference: Errands) -> np.ndarray[Any, Any]:
-    actions = Actions(
+def actions_of(station: Any, inference: Errands) -> Actions:
+    return Actions(
         station,
         main=Errands(),
         inference=inference,
@@ -76,7 +77,10 @@ def snapshot(station: Any, inference: Errands) -> np.ndarray[Any, Any]:
         stalled=list,
         policy=lambda: Policy(lists=lambda: station.lists, drop_unlisted=False, key=None),
     )
-    answer = actions.table()["snapshot"]("gate")
+
+
+def snapshot(station: Any, inference: Errands) -> np.ndarray[Any, Any]:
+    answer = actions_of(station, inference).table()["snapshot"]("gate")
     (message,) = station.sent
     assert answer["bytes"] == len(message.payload)
     assert message.qos == 0
@@ -113,3 +117,52 @@ def test_where_plates_are_hidden_there_is_no_snapshot(inference: Errands) -> Non
     with pytest.raises(CommandFailedError, match=r"privacy\.plates"):
         snapshot(station, inference)
     assert station.sent == []
+
+
+class Publisher(Station):
+    """Has parked what a broker refused; its figures are counted only now and then."""
+
+    def __init__(self, *figures: PublisherStats, counts: bool = True) -> None:
+        super().__init__()
+        self.figures = list(figures)
+        self.counts = counts
+
+    def stats(self) -> PublisherStats:
+        return self.figures[0]
+
+    def offer_parked_again(self) -> threading.Event:
+        publisher = self
+
+        class Counted(threading.Event):
+            def wait(self, timeout: float | None = None) -> bool:
+                if publisher.counts:
+                    publisher.figures.pop(0)
+                return publisher.counts
+
+        return Counted()
+
+
+def test_a_flush_does_not_take_the_refusal_of_before_for_the_answer() -> None:
+    publisher = Publisher(
+        PublisherStats(parked=4, last_refusal="alpr/gate/plates: Not authorized"),
+        PublisherStats(published=4),
+    )
+    answer = actions_of(publisher, Errands()).table()["flush"](None)
+    assert answer == {"sent": 4, "waiting": 0, "parked": 0}
+
+
+def test_a_flush_that_is_refused_again_says_why() -> None:
+    parked = PublisherStats(parked=4, last_refusal="alpr/gate/plates: Not authorized")
+    publisher = Publisher(parked, parked)
+    with pytest.raises(CommandFailedError, match="Not authorized") as refused:
+        actions_of(publisher, Errands()).table()["flush"](None)
+    assert refused.value.data == {"sent": 0, "waiting": 0, "parked": 4}
+
+
+def test_a_flush_of_which_nothing_was_counted_does_not_claim_that_nothing_is_left(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("alprd.actions.FLUSH_TIMEOUT_S", 0.0)
+    publisher = Publisher(PublisherStats(last_error="the disk is full"), counts=False)
+    with pytest.raises(CommandFailedError, match="the disk is full"):
+        actions_of(publisher, Errands()).table()["flush"](None)

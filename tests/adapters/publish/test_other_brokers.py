@@ -66,7 +66,8 @@ def test_a_broker_that_hangs_up_at_a_forbidden_event_does_not_block_the_others(
         }
         if not with_a_word:
             faults.hang_up_at = None
-            device.publisher.offer_parked_again()
+            assert device.publisher.offer_parked_again().wait(30.0)
+            assert device.publisher.stats().parked == 0, "it was told before it was so"
             subscriber.wait_until(lambda _: numbers(subscriber, "forbidden") == [1, 3], 30.0)
             device.wait_until(lambda stats: stats.parked == 0)
 
