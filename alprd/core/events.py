@@ -140,9 +140,7 @@ def _direction(direction: Direction | None) -> dict[str, Any] | None:
         # 359.96 rounds to 360.0, which is 0.
         "heading_deg": None if heading_deg is None else round(heading_deg, 1) % 360.0,
         "zone": direction.zone,
-        "confidence": None
-        if direction.confidence is None
-        else _probability(direction.confidence),
+        "confidence": None if direction.confidence is None else _probability(direction.confidence),
     }
 
 
