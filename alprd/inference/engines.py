@@ -18,8 +18,10 @@ from alprd.inference.manifest import (
     load_manifest,
     load_onnx,
 )
+from alprd.inference.network import describe_shape
 from alprd.inference.plans import PlanStore
 from alprd.inference.trt_api import TensorRT, Typing, import_tensorrt
+from alprd.inference.trt_build import RECIPE
 from alprd.ports import EngineError
 
 READER_BATCH = 64
@@ -79,6 +81,7 @@ class Engine:
     def identity(self, device: Device) -> EngineIdentity:
         """What its plan on this device depends on. Raises EngineError."""
         source = self.typing(device.tensorrt).source
+        spec = self.manifest.input
         return EngineIdentity(
             onnx_sha256=(
                 self.manifest.sha256 if source == "model" else self.manifest.variants[source].sha256
@@ -86,6 +89,9 @@ class Engine:
             tensorrt=device.tensorrt.version,
             gpu=device.gpu.name,
             compute_capability=device.gpu.compute_capability,
+            multiprocessors=device.gpu.multiprocessors,
+            input=f"{spec.name} {spec.type} {describe_shape(spec.shape)}",
+            recipe=RECIPE,
             settings=self.settings,
         )
 

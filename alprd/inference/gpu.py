@@ -22,12 +22,14 @@ class Gpu:
     Attributes:
         name: as the driver gives it.
         compute_capability: "8.7".
+        multiprocessors: how many; Jetsons of one generation share name and capability.
         memory_mib: all of it, MiB; on a Jetson the memory that CPU and GPU share.
         driver: the newest CUDA that the driver runs, "12.2".
     """
 
     name: str
     compute_capability: str
+    multiprocessors: int
     memory_mib: int
     driver: str
 
@@ -55,6 +57,7 @@ def find_gpu() -> Gpu:
         return Gpu(
             name=device.name(),
             compute_capability=f"{major}.{minor}",
+            multiprocessors=int(device.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT)),
             memory_mib=device.total_memory() // _MIB,
             driver=_cuda(version),
         )

@@ -38,8 +38,11 @@ class EngineIdentity:
     Attributes:
         onnx_sha256: of the ONNX file that it is built from, hex.
         tensorrt: the library's version, "8.5.2.2".
-        gpu: the GPU's name.
+        gpu: the GPU's name; every Jetson of a generation has the same one.
         compute_capability: of the GPU, "8.7".
+        multiprocessors: of the GPU: what tells an Orin Nano from an AGX Orin.
+        input: what the plan takes, name, type and shape of a row; a file may leave them open.
+        recipe: of alprd, as it built the plan.
         settings: how it is built.
     """
 
@@ -47,6 +50,9 @@ class EngineIdentity:
     tensorrt: str
     gpu: str
     compute_capability: str
+    multiprocessors: int
+    input: str
+    recipe: int
     settings: BuildSettings
 
     @property
@@ -71,6 +77,9 @@ class EngineIdentity:
             tensorrt=_text(values["tensorrt"]),
             gpu=_text(values["gpu"]),
             compute_capability=_text(values["compute_capability"]),
+            multiprocessors=_whole(values["multiprocessors"]),
+            input=_text(values["input"]),
+            recipe=_whole(values["recipe"]),
             settings=BuildSettings(
                 precision=precision,
                 max_batch=_whole(settings["max_batch"]),
@@ -84,6 +93,9 @@ class EngineIdentity:
             ("TensorRT", self.tensorrt, here.tensorrt),
             ("the GPU", self.gpu, here.gpu),
             ("compute capability", self.compute_capability, here.compute_capability),
+            ("multiprocessors", self.multiprocessors, here.multiprocessors),
+            ("input", self.input, here.input),
+            ("alprd's recipe", self.recipe, here.recipe),
             ("precision", self.settings.precision, here.settings.precision),
             ("max_batch", self.settings.max_batch, here.settings.max_batch),
             ("workspace_mib", self.settings.workspace_mib, here.settings.workspace_mib),

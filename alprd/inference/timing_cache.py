@@ -29,7 +29,13 @@ def save_timing_cache(store: PlanStore, device: Device, cache: bytes) -> None:
 
 
 def _path(store: PlanStore, device: Device) -> Path:
-    """One file per release and GPU: TensorRT refuses any other's."""
-    words = (device.tensorrt.version, device.gpu.name, device.gpu.compute_capability)
+    """One file per release and GPU: what another one measured would choose the wrong kernels."""
+    gpu = device.gpu
+    words = (
+        device.tensorrt.version,
+        gpu.name,
+        gpu.compute_capability,
+        f"{gpu.multiprocessors}sm",
+    )
     name = "-".join(re.sub(r"[^A-Za-z0-9.]+", "_", word) for word in words)
     return store.folder / f"timing-{name}.cache"

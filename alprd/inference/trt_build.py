@@ -15,6 +15,10 @@ from alprd.inference.onnx_file import with_float_pixels
 from alprd.inference.trt_api import TensorRT, Typing
 from alprd.ports import EngineError, EngineUnavailable
 
+RECIPE = 1
+"""Part of every plan's identity. Raise it when a plan would come out otherwise from the same file
+and settings: by what is done here, in `TensorRT.configure` or in `keep_decoding_exact`."""
+
 TUNED_BATCH = 16
 """Kernels are chosen for the largest batch, but for no larger one than this: a reader could take 64
 plates, and rarely sees a dozen."""

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -35,7 +36,7 @@ from support import foreign_models, tiny_models
 from support.tensorrt_releases import release
 
 GOOD = Check(figures={"plates": {"of": 8, "same": 8}, "ms": {"1": 0.5, "8": 2.0}}, problem=None)
-ORIN = Gpu(name="Orin", compute_capability="8.7", memory_mib=8192, driver="12.2")
+ORIN = Gpu(name="Orin", compute_capability="8.7", multiprocessors=8, memory_mib=8192, driver="12.2")
 
 
 class Workshop:
@@ -46,9 +47,10 @@ class Workshop:
         self.checks: dict[str, Check] = {}
         self.during: Callable[[str], None] = lambda _name: None
         self.version = "8.5.2.2"
+        self.gpu = ORIN
 
     def device(self) -> Device:
-        return Device(tensorrt=TensorRT(release(self.version)), gpu=ORIN)
+        return Device(tensorrt=TensorRT(release(self.version)), gpu=self.gpu)
 
     def build(self, _onnx: bytes, *_: object, path: Path, **__: object) -> tuple[bytes, bytes]:
         self.built.append(path.parent.name)
@@ -119,6 +121,24 @@ def test_what_does_not_fit_any_more_is_built_again_and_nothing_else(
     workshop.version = "10.3.0"
     assert main(["engines", "build", "--max-batch", "4"]) == 0
     assert workshop.built[3:] == ["plate-detector", "plate-reader"]
+    # An AGX Orin's card in an Orin Nano: the same name, the same compute capability.
+    workshop.gpu = replace(ORIN, multiprocessors=16)
+    assert main(["engines", "build", "--max-batch", "4"]) == 0
+    assert workshop.built[5:] == ["plate-detector", "plate-reader"]
+
+
+def test_another_size_in_the_manifest_of_a_file_that_leaves_it_open_is_another_engine(
+    models: Path, tmp_path: Path, workshop: Workshop
+) -> None:
+    main(["engines", "build"])
+    manifest = models / "plate-detector" / "manifest.toml"
+    text = manifest.read_text()
+    width = load_detector_manifest("plate-detector", models)[0].input.width
+    manifest.write_text(text.replace(f"width = {width}", f"width = {width // 2}", 1))
+    with pytest.raises(EngineUnavailable, match=r"built for input .*, here .*alprd engines build"):
+        plan_of(tmp_path, "plate-detector", workshop)
+    main(["engines", "build"])
+    assert workshop.built[2:] == ["plate-detector"]
 
 
 def test_the_detectors_batch_is_configured_and_the_readers_is_its_own(
@@ -304,7 +324,8 @@ from alprd.inference.plans import PlanStore
 
 settings = BuildSettings(precision="fp16", max_batch=8, workspace_mib=256)
 here = EngineIdentity(
-    onnx_sha256="a" * 64, tensorrt="8", gpu="g", compute_capability="8.7", settings=settings
+    onnx_sha256="a" * 64, tensorrt="8", gpu="g", compute_capability="8.7", multiprocessors=8,
+    input="i", recipe=1, settings=settings
 )
 store = PlanStore(Path(sys.argv[1]))
 if sys.argv[2] == "kill":
@@ -510,7 +531,9 @@ def test_timings_are_kept_per_device_and_a_damaged_file_only_costs_time(
     assert load_timing_cache(store, device) == b"measured"
     workshop.version = "10.3.0"
     assert load_timing_cache(store, workshop.device()) == b""
+    workshop.version, workshop.gpu = "8.5.2.2", replace(ORIN, multiprocessors=16)
+    assert load_timing_cache(store, workshop.device()) == b""
     [path] = tmp_path.glob("*.cache")
-    assert path.name == "timing-8.5.2.2-Orin-8.7.cache"
+    assert path.name == "timing-8.5.2.2-Orin-8.7-8sm.cache"
     path.write_bytes(path.read_bytes()[:-1])
     assert load_timing_cache(store, device) == b""

@@ -70,7 +70,9 @@ class Machine:
 @pytest.fixture
 def machine(monkeypatch: pytest.MonkeyPatch) -> Machine:
     made = Machine()
-    gpu = Gpu(name="Orin", compute_capability="8.7", memory_mib=7000, driver="11.4")
+    gpu = Gpu(
+        name="Orin", compute_capability="8.7", multiprocessors=8, memory_mib=7000, driver="11.4"
+    )
     device = SimpleNamespace(tensorrt=TensorRT(), gpu=gpu)
     monkeypatch.setattr(trt_models, "find_device", lambda: device)
     monkeypatch.setattr(trt_models, "Cuda", made.cuda)

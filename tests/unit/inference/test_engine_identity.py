@@ -13,6 +13,9 @@ HERE = EngineIdentity(
     tensorrt="8.5.2.2",
     gpu="Orin",
     compute_capability="8.7",
+    multiprocessors=8,
+    input="images float32 (3, 480, 640)",
+    recipe=1,
     settings=BuildSettings(precision="fp16", max_batch=8, workspace_mib=256),
 )
 OTHERS = {
@@ -20,6 +23,9 @@ OTHERS = {
     "TensorRT": replace(HERE, tensorrt="10.3.0"),
     "the GPU": replace(HERE, gpu="Xavier"),
     "compute capability": replace(HERE, compute_capability="7.2"),
+    "multiprocessors": replace(HERE, multiprocessors=16),
+    "input": replace(HERE, input="images float32 (3, 320, 320)"),
+    "alprd's recipe": replace(HERE, recipe=2),
     "precision": replace(HERE, settings=replace(HERE.settings, precision="fp32")),
     "max_batch": replace(HERE, settings=replace(HERE.settings, max_batch=4)),
     "workspace_mib": replace(HERE, settings=replace(HERE.settings, workspace_mib=64)),

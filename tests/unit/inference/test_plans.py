@@ -21,6 +21,9 @@ HERE = EngineIdentity(
     tensorrt="8.5.2.2",
     gpu="Orin",
     compute_capability="8.7",
+    multiprocessors=8,
+    input="images float32 (3, 480, 640)",
+    recipe=1,
     settings=BuildSettings(precision="fp16", max_batch=8, workspace_mib=256),
 )
 PLAN = bytes(range(256)) * 40

@@ -286,12 +286,19 @@ def driver(version: int, *, gpus: int = 1, fails: bool = False) -> ModuleType:
         def total_memory(self) -> int:
             return 8 << 30
 
+        def get_attribute(self, attribute: str) -> int:
+            return {"multiprocessors": 8}[attribute]
+
     def init() -> None:
         if fails:
             raise CudaError("cuInit failed: system not yet initialized")
 
     vars(module).update(
-        Error=CudaError, Device=Device, init=init, get_driver_version=lambda: version
+        Error=CudaError,
+        Device=Device,
+        init=init,
+        get_driver_version=lambda: version,
+        device_attribute=SimpleNamespace(MULTIPROCESSOR_COUNT="multiprocessors"),
     )
     return module
 
@@ -300,7 +307,7 @@ def test_a_gpu_is_described(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib, "import_module", lambda _name: driver(12020))
     found = find_gpu()
     assert (found.name, found.compute_capability, found.driver) == ("Orin", "8.7", "12.2")
-    assert found.memory_mib == 8192
+    assert (found.memory_mib, found.multiprocessors) == (8192, 8)
 
 
 @pytest.mark.parametrize(
