@@ -37,7 +37,7 @@ class DeviceNetwork(Network, Protocol):
         """Bytes that an output of so many rows takes at most."""
 
     def shape(self, name: str, count: int) -> tuple[int, ...]:
-        """Of an output of the last call, which had so many rows; once the stream has done it."""
+        """Of an output of the last call, which had so many rows; known once it is enqueued."""
 
 
 class HostOutputs:
@@ -57,19 +57,22 @@ class HostOutputs:
         self._device = device
         self._wanted = wanted
         self._pinned = {name: memory.pinned(network.room(name)) for name in wanted}
+        self._shapes: dict[str, tuple[int, ...]] = {}
 
     def fetch(self, count: int, stream: Stream) -> None:
-        """Let the stream copy the outputs of a call of `count` rows."""
+        """Let the stream copy the outputs of the call of `count` rows that was enqueued last."""
         network = self._network
         for name, memory in self._pinned.items():
             taken = memory[: network.size(name, count)]
             self._device.download(taken, network.output(name), stream)
+        # Once the next batch is enqueued, the network knows of that one's rows only.
+        self._shapes = {name: network.shape(name, count) for name in self._pinned}
 
     def arrays(self, count: int) -> Outputs:
         """What was fetched, of the first `count` rows."""
         found: dict[str, NDArray[Any]] = {}
         for name, memory in self._pinned.items():
-            shape, kind = self._network.shape(name, count), self._network.kind(name)
+            shape, kind = self._shapes[name], self._network.kind(name)
             values = memory[: prod(shape) * kind.itemsize].view(kind).reshape(shape)
             # A copy: the memory belongs to the next batch, and once closed to nobody.
             found[name] = of_first(values, self._wanted[name], count).copy()

@@ -235,8 +235,19 @@ class TensorRTNetwork:
     def enqueue(self, count: int, stream: Stream) -> None:
         """Let the stream run the first `count` rows. Raises EngineError."""
         self._set_rows(self.max_batch if self._fixed else count)
+        for allocator in self._allocators.values():
+            allocator.shape = ()
         if not self._context.execute_async_v3(stream.handle):
             raise self._failure("failed", "rebuild it: alprd engines build")
+        # TensorRT tells it before that call returns. An older shape would give this batch the rows
+        # of another one.
+        untold = [name for name, allocator in self._allocators.items() if not allocator.shape]
+        if untold:
+            raise self._failure(
+                f"did not tell how many rows {untold} have",
+                "export the model with a fixed number of rows, or set inference.backend = "
+                '"onnxruntime"',
+            )
 
     def output(self, name: str) -> Address:
         """Where an output lies; the same for every call."""
@@ -257,7 +268,7 @@ class TensorRTNetwork:
         return prod(self.shape(name, count)) * self._kinds[name].itemsize
 
     def shape(self, name: str, count: int) -> tuple[int, ...]:
-        """Of an output of the last call, which had so many rows; once the stream has done it."""
+        """Of an output of the last call, which had so many rows; known once it is enqueued."""
         if name in self._allocators:
             return tuple(self._allocators[name].shape)
         rows = self.max_batch if self._fixed else count

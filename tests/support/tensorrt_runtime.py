@@ -33,6 +33,10 @@ NUMPY = {
 }
 
 
+COUNTED = -1
+UNTOLD = -2
+
+
 class IOutputAllocator:
     """As TensorRT's: a class to derive from."""
 
@@ -40,7 +44,8 @@ class IOutputAllocator:
 @dataclass(frozen=True, kw_only=True)
 class Tensor:
     """Of a network: -1 where a size is not fixed. A value is the sum of the row's input, times
-    `factor`, plus its index; with `rows` so many rows come out, whatever the batch.
+    `factor`, plus its index; with `rows` so many rows come out, whatever the batch; as many as the
+    input's first value says with COUNTED, and none is told with UNTOLD.
     """
 
     shape: tuple[int, ...]
@@ -108,12 +113,14 @@ class Context:
         for name, tensor in self._plan.outputs.items():
             shape = self.get_tensor_shape(name)
             if tensor.rows is not None:
-                shape = (tensor.rows, *shape[1:])
+                found = int(values.flat[0]) if tensor.rows == COUNTED else max(tensor.rows, 0)
+                shape = (found, *shape[1:])
                 size = prod(shape) * np.dtype(NUMPY[tensor.kind]).itemsize
                 address = self._allocators[name].reallocate_output(name, 0, size, 256)
                 if address is None:
                     return False
-                self._allocators[name].notify_shape(name, shape)
+                if tensor.rows != UNTOLD:
+                    self._allocators[name].notify_shape(name, shape)
             else:
                 address = self._addresses[name]
             out = _at(address, shape, NUMPY[tensor.kind])

@@ -9,12 +9,14 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
+from alprd.inference.gpu_memory import Memory
+from alprd.inference.gpu_network import HostOutputs
 from alprd.inference.manifest import InputSpec
 from alprd.inference.network import BATCH, ROWS, Shape
 from alprd.inference.trt_engine import TensorRTNetwork
 from alprd.ports import EngineError, EngineUnavailable
 from support.cuda_on_cpu import CpuDevice, compiler
-from support.tensorrt_runtime import DataType, Plan, Tensor, tensorrt
+from support.tensorrt_runtime import COUNTED, UNTOLD, DataType, Plan, Tensor, tensorrt
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here")
 
@@ -149,6 +151,35 @@ def test_an_output_that_outgrows_its_bound_is_an_error_and_no_overflow(load: Loa
     )
     with pytest.raises(EngineError, match=r"a\.fp16\.plan failed"):
         network.run(rows(4), 2)
+
+
+@pytest.mark.parametrize(("first", "second"), [(5, 1), (1, 5), (4, 0)])
+def test_a_batch_keeps_its_own_rows_when_the_next_one_runs_before_they_are_taken(
+    load: Load, device: CpuDevice, first: int, second: int
+) -> None:
+    """As the inference thread does it: the next batch is begun before this one is decoded."""
+    made = plan(outputs={"rows": Tensor(shape=(-1, 7), rows=COUNTED)})
+    network = load(made, wanted={"rows": (ROWS, 7)})
+    with device.current():
+        memory, stream = Memory(device, "a test"), device.stream()
+        waiting: list[HostOutputs] = []
+        for found in (first, second):
+            device.upload(network.input, rows(1) + np.float32(found), stream)
+            network.enqueue(1, stream)
+            waiting.append(HostOutputs(network, {"rows": (ROWS, 7)}, device, memory))
+            waiting[-1].fetch(1, stream)
+        stream.synchronize()
+        taken = [outputs.arrays(1)["rows"] for outputs in waiting]
+        memory.close()
+    assert [each.shape for each in taken] == [(first, 7), (second, 7)]
+    if first and second:
+        assert taken[0][0, 0] / taken[1][0, 0] == first / second
+
+
+def test_rows_that_nobody_told_of_are_no_other_batchs_rows(load: Load) -> None:
+    made = plan(outputs={"rows": Tensor(shape=(-1, 7), rows=UNTOLD)})
+    with pytest.raises(EngineError, match=r"did not tell how many rows \['rows'\] have"):
+        load(made, wanted={"rows": (ROWS, 7)}).run(rows(4), 2)
 
 
 @pytest.mark.parametrize("type_", ["float16", "uint8"])
