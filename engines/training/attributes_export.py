@@ -23,9 +23,16 @@ from torch import Tensor, nn
 
 from engines.training.attributes_augment import plain
 from engines.training.attributes_data import Crops
-from engines.training.attributes_labels import COLOURS, HEADS, SAME, STREET_TYPES
+from engines.training.attributes_labels import COLOURS, HEADS, SAME, STREET_TYPES, UNKNOWN
 from engines.training.attributes_net import MARGIN, SIDE_PX, AttributesNet
-from engines.training.attributes_score import fit_temperature, logits, score, truths, val_rows
+from engines.training.attributes_score import (
+    fit_temperature,
+    logits,
+    score,
+    sure,
+    truths,
+    val_rows,
+)
 from engines.training.detector_export import manifest_text
 from engines.training.detector_net import giga_flops
 from engines.training.scenes import CAR_COLOURS, draw_vehicle
@@ -35,7 +42,7 @@ ATTRIBUTIONS = [
     "vehicles-street: Anuptechh/BCA-8th-sem-project, CC BY 4.0",
     "vehicles-highway: yuskun/object_detected, CC BY 4.0",
 ]
-LEAST = {"type": 0.5, "color": 0.5, "view": 0.5, "make": 0.6}
+LEAST = {"type": 0.5, "color": 0.7, "view": 0.5, "make": 0.6}
 """Below this confidence an attribute is null."""
 
 
@@ -195,6 +202,12 @@ def run(args: argparse.Namespace) -> None:
         raw = logits(net, crops, index)[name]
         warm[name] = fit_temperature(raw, truths(crops, name, index))
     figures = score(net, crops, warm)
+    for name, index in val_rows(crops).items():
+        # what events tell: at the head's own limit
+        p = (logits(net, crops, index)[name] / warm[name]).softmax(-1).numpy()
+        unknown = UNKNOWN if name == "color" else None
+        told = sure(p, truths(crops, name, index), unknown=unknown, level=LEAST[name])
+        figures[f"{name}_told_precision"], figures[f"{name}_told_coverage"] = told
     served = Served(net, heads, warm).eval()
     rows = torch.from_numpy(val_rows(crops)["color"][:32])
     sample = plain(crops.views(rows))

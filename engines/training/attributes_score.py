@@ -54,10 +54,12 @@ def truths(crops: Crops, head: str, index: NDArray) -> NDArray:
     return table.cpu().numpy()[index]
 
 
-def sure(probabilities: NDArray, truth: NDArray, *, unknown: int | None) -> tuple[float, float]:
-    """(precision, coverage) of the answers at SURE or more; `unknown` is no answer."""
-    best, level = probabilities.argmax(1), probabilities.max(1)
-    answered = level >= SURE
+def sure(
+    probabilities: NDArray, truth: NDArray, *, unknown: int | None, level: float = SURE
+) -> tuple[float, float]:
+    """(precision, coverage) of the answers at `level` or more; `unknown` is no answer."""
+    best = probabilities.argmax(1)
+    answered = probabilities.max(1) >= level
     if unknown is not None:
         answered &= best != unknown
     if not answered.any():

@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.once, pytest.mark.slow]
 
 FOLDER = "ALPRD_TEST_TENSORRT_RTX"
 MODULE = "tensorrt_rtx_bindings"
-BUILT_IN = ("plate-detector", "plate-detector-small", "plate-reader")
+BUILT_IN = ("plate-detector", "plate-detector-small", "plate-reader", "vehicle-attributes")
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,9 @@ def built(rtx: ModuleType, wanted: Engine) -> tuple[bytes, list[tuple[float | No
 
 
 def test_all_built_in_models_are_looked_at() -> None:
-    plates = [name for name in model_names(InferenceSettings()) if name.startswith("plate-")]
-    assert plates == sorted(BUILT_IN)
+    ours = ("plate-", "vehicle-")
+    models = [name for name in model_names(InferenceSettings()) if name.startswith(ours)]
+    assert models == sorted(BUILT_IN)
 
 
 @pytest.mark.parametrize("name", BUILT_IN)
