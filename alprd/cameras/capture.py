@@ -28,6 +28,10 @@ class Decoded(Protocol):
     def grab(self) -> bool:
         """As `Capture`."""
 
+    @property
+    def receiving(self) -> bool:
+        """Whether the stream went on though the last `grab` gave no picture."""
+
     def retrieve(self) -> NDArray[Any] | DeviceSurface | None:
         """As `Capture`."""
 
@@ -78,6 +82,11 @@ class Capture:
         """Fetch the next frame without converting it; False at the end or on a failure."""
         with self._call():
             return self._native is not None and self._native.grab()
+
+    @property
+    def receiving(self) -> bool:
+        """False: without a picture OpenCV does not tell whether anything came."""
+        return False
 
     def retrieve(self, channel: int = 0) -> NDArray[Any] | None:
         """The grabbed frame, or another channel's data; None when there is none or it is empty."""

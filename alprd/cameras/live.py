@@ -71,6 +71,10 @@ class LiveSource(ABC):
             grabbed = self._capture.grab()
             # Also after success: at its time-out OpenCV drains the decoder of an old frame.
             self._check_silence(started_s)
+            if not grabbed and self._capture.receiving:
+                failed = 0
+                self._maker.taken()
+                continue
             if not grabbed:
                 failed += 1
                 self._capture.wait_closed(PAUSE_AFTER_FAILED_GRAB_S)

@@ -29,14 +29,17 @@ CODECS: Final = {
 }
 """FFmpeg's names, in small letters -> the module's. What cameras send; others are for FFmpeg."""
 
-YUV420: Final = ("I420", "\0\0\0\0")
-"""8 bits and half the colour resolution, or not known before the first picture."""
+YUV420: Final = ("I420", "\0\0\0\0", "\xff\xff\xff\xff")
+"""8 bits and half the colour resolution; or not known, before a stream's first key frame."""
 
 PACKETS_PER_GRAB: Final = 100
-"""Without a picture after so many, a grab has failed: nobody may wait in here for long."""
+"""Without a picture after so many, a grab of a file has failed."""
 
 PACKETS_UNTIL_KEY: Final = 500
 """Pictures cannot be decoded before a key frame; after so many packets it is tried without."""
+
+PACKETS_WITHOUT_PICTURE: Final = 1500
+"""A live stream with so many, a minute of most, will not be decoded by waiting longer."""
 
 FAILED_GRABS_AT_END: Final = 20
 """A damaged packet makes one grab of a file fail; so many in a row are its end."""
@@ -93,14 +96,29 @@ class NvdecCapture:
         """
         with self._call():
             self._picture = None
-            for _ in range(PACKETS_PER_GRAB):
+            self._receiving = False
+            # Packets of a live stream come as slowly as its pictures: nobody may wait for many.
+            for _ in range(1 if self._live else PACKETS_PER_GRAB):
+                if not self._pictures and (self._ended or not self._feed()):
+                    return False
                 if self._pictures:
                     self._picture = self._pictures.popleft()
                     self._position_ms = self._time_of(self._picture)
+                    self._fruitless = 0
                     return True
-                if self._ended or not self._feed():
-                    return False
+            self._fruitless += 1
+            self._receiving = self._live
+            if self._receiving and self._fruitless >= PACKETS_WITHOUT_PICTURE:
+                raise NvdecRefused(f"no picture came out of {self._fruitless} packets")
             return False
+
+    @property
+    def receiving(self) -> bool:
+        """Whether the stream went on though the last `grab` gave no picture.
+
+        So it is until the first key frame, which may be many seconds away.
+        """
+        return self._receiving
 
     def retrieve(self) -> DeviceSurface | None:
         """The grabbed picture, copied on the GPU. Raises NvdecRefused, GpuError."""
@@ -140,6 +158,8 @@ class NvdecCapture:
         self._ended = False
         self._position_ms = 0.0
         self._any = False
+        self._fruitless = 0
+        self._receiving = False
 
     def _drop_decoder(self) -> None:
         self._picture = None

@@ -12,6 +12,10 @@ from structlog.testing import capture_logs
 
 from alprd.cameras import CameraSource, open_source
 from alprd.cameras import nvdec as nvdec_module
+from alprd.cameras.capture import Capture
+from alprd.cameras.frames import FrameMaker, utc_now
+from alprd.cameras.live import LiveSource
+from alprd.cameras.nvdec import NvdecCapture
 from alprd.cameras.nvdec_decoder import NvdecRefused
 from alprd.config.models import CameraSettings
 from alprd.core.types import DeviceSurface, Frame
@@ -37,6 +41,37 @@ def opened(source: Path, decode: str = "nvdec", **settings: object) -> CameraSou
     made = open_source(camera)
     made.open()
     return made
+
+
+class SlowPackets(Capture):
+    """Packets that come ten a second, by a clock that nothing else moves."""
+
+    now_s = 0.0
+
+    def grab(self) -> bool:
+        SlowPackets.now_s += 0.1
+        return super().grab()
+
+
+class Joined(LiveSource):
+    """A clip as if it were a stream."""
+
+    def _connect(self) -> None:
+        assert self._capture.open(self._settings.source, cv2.CAP_FFMPEG)
+
+
+def joined(
+    monkeypatch: pytest.MonkeyPatch, clip: Path, read_timeout_s: float
+) -> tuple[Joined, list[float]]:
+    """The stream, and when something was taken from it."""
+    monkeypatch.setattr(nvdec_module, "Capture", SlowPackets)
+    SlowPackets.now_s = 0.0
+    settings = CameraSettings(id="gate", source=str(clip), read_timeout_s=read_timeout_s)
+    taken: list[float] = []
+    maker = FrameMaker(settings, now=utc_now, on_grab=lambda: taken.append(SlowPackets.now_s))
+    source = Joined(settings, maker, lambda: SlowPackets.now_s, NvdecCapture(live=True))
+    source.open()
+    return source, taken
 
 
 def read_all(source: CameraSource, at_most: int = 1000) -> list[Frame]:
@@ -245,3 +280,45 @@ def test_a_file_that_is_no_video_is_refused_as_without_nvdec(
             opened(path, decode)
         said.append(str(caught.value))
     assert said[0] == said[1]
+
+
+def test_a_stream_joined_long_before_its_next_key_frame_is_waited_for(
+    tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole = write_clip(
+        tmp_path / "whole.ts", frames=200, fps=10, codec=(*H264[:-2], "-bf", "0", "-g", "150")
+    )
+    late = tmp_path / "late.ts"
+    content = whole.read_bytes()
+    late.write_bytes(content[len(content) // 188 // 10 * 188 :])
+    source, taken = joined(monkeypatch, late, read_timeout_s=2.0)
+    frame = source.read()
+    assert frame is not None
+    assert SlowPackets.now_s > 10.0, "the clip proves nothing"
+    assert np.diff(taken).max() < 0.2, "whoever watches would take it for hung"
+    source.read()
+    assert taken[-1] - taken[-2] == pytest.approx(0.1)
+    source.close()
+
+
+def test_a_live_stream_whose_packets_never_become_pictures_is_refused(
+    tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(nvdec_module, "PACKETS_WITHOUT_PICTURE", 40)
+    gpu.shown = [1000]
+    clip = write_clip(tmp_path / "clip.ts", frames=50, codec=H264)
+    source, _ = joined(monkeypatch, clip, read_timeout_s=2.0)
+    with pytest.raises(NvdecRefused, match="no picture came out of 40 packets"):
+        source.read()
+    source.close()
+
+
+def test_a_live_stream_that_ends_is_lost(
+    tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clip = write_clip(tmp_path / "clip.ts", frames=5, codec=H264)
+    source, _ = joined(monkeypatch, clip, read_timeout_s=5.0)
+    with pytest.raises(CameraError, match="ended or the connection was lost"):
+        for _ in range(6):
+            source.read()
+    source.close()
