@@ -29,6 +29,9 @@ def choose_backend(settings: InferenceSettings) -> tuple[Backend, str]:
         # The usual machine: no GPU is looked for, and nothing is wrong.
         return "onnxruntime", "it runs on every machine, and TensorRT is not installed"
     try:
+        # Before anything of CUDA is loaded: it would stay in a daemon that makes no use of it.
+        for name in (settings.detector, settings.reader):
+            PlanStore(settings.engines_dir).need(name, settings.precision)
         device = ready_device(settings)
     except EngineError as error:
         return "onnxruntime", f"TensorRT cannot run: {error}"
@@ -38,6 +41,8 @@ def choose_backend(settings: InferenceSettings) -> tuple[Backend, str]:
 def ready_device(settings: InferenceSettings) -> Device:
     """The device on which both engines of the configuration can run, their plans being there.
 
+    The plans themselves are read, and compared with their sums, by who loads them.
+
     Raises:
         EngineError: what is missing and the remedy.
         EngineUnavailable: as above, and it may pass.
@@ -45,7 +50,7 @@ def ready_device(settings: InferenceSettings) -> Device:
     device = find_device()
     store = PlanStore(settings.engines_dir)
     for each in configured_engines(settings):
-        store.load(each.name, each.identity(device))
+        store.look(each.name, each.identity(device))
     return device
 
 

@@ -10,11 +10,12 @@ from types import TracebackType
 from typing import Any
 
 import numpy as np
+import structlog
 
 from alprd.config.models import InferenceSettings
 from alprd.inference.attribute_models import load_attributes
 from alprd.inference.attributes import AttributeStage
-from alprd.inference.backend import choose_backend
+from alprd.inference.backend import Backend, choose_backend
 from alprd.inference.backend_models import BackendModels
 from alprd.inference.cuda import Device
 from alprd.inference.engines import READER_BATCH
@@ -29,9 +30,11 @@ from alprd.inference.onnx_models import Watch, load_onnx_models
 from alprd.inference.second_look import SecondLook
 from alprd.inference.selftest import check_detector, check_reader
 from alprd.inference.whole_selftest import check_whole_detector, check_whole_reader
-from alprd.ports import Detector, PlateReader
+from alprd.ports import Detector, EngineError, PlateReader
 
 __all__ = ["READER_BATCH", "Models", "Watch", "load_models"]
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,6 +89,8 @@ def load_models(
 ) -> Models:
     """Load both models and prove them on their known plates.
 
+    With inference.backend = "auto" ONNX Runtime runs them where TensorRT was chosen and fails.
+
     Args:
         settings: which models, and what runs them.
         watch: gives what is used in place of a network that takes its rows from this process.
@@ -95,23 +100,52 @@ def load_models(
             the message names the file and the remedy.
     """
     backend, reason = choose_backend(settings)
-    found, found_folder = load_detector_manifest(settings.detector, settings.models_dir)
-    read, read_folder = load_reader_manifest(settings.reader, settings.models_dir)
-    both = (found, found_folder), (read, read_folder)
-    with ExitStack() as until_proven:
-        loaded = (
-            _tensorrt(settings, *both)
-            if backend == "tensorrt"
-            else load_onnx_models(settings, *both, watch)
-        )
-        until_proven.callback(loaded.close)
+    both = (
+        load_detector_manifest(settings.detector, settings.models_dir),
+        load_reader_manifest(settings.reader, settings.models_dir),
+    )
+    if backend == "tensorrt":
+        try:
+            return _proven(settings, *both, _tensorrt(settings, *both), (backend, reason))
+        except EngineError as error:
+            if settings.backend != "auto":
+                raise
+            # A driver, a GPU's memory, a plan that TensorRT refuses: plates are read nevertheless.
+            log.warning("inference.tensorrt_failed", error=str(error))
+            backend, reason = "onnxruntime", f"TensorRT failed: {error}"
+    loaded = load_onnx_models(settings, *both, watch)
+    return _proven(settings, *both, loaded, (backend, reason))
 
-        def prove() -> None:
-            check_detector(found, loaded.networks["detect"], found_folder)
-            check_reader(read, loaded.networks["read"], read_folder)
+
+def _proven(
+    settings: InferenceSettings,
+    detector: tuple[DetectorManifest, Path],
+    reader: tuple[ReaderManifest, Path],
+    loaded: BackendModels,
+    chosen: tuple[Backend, str],
+) -> Models:
+    """The loaded models, once they pass their self-tests; closed when they do not.
+
+    Args:
+        settings: what they are used for.
+        detector: its manifest and folder.
+        reader: the same of the reader.
+        loaded: what is proven.
+        chosen: the backend, and why.
+    """
+    found, found_folder = detector
+    read, read_folder = reader
+
+    def prove() -> None:
+        check_detector(found, loaded.networks["detect"], found_folder)
+        check_reader(read, loaded.networks["read"], read_folder)
+        if loaded.gpu is not None:
+            # Our kernels prepare the rows there; on the CPU the self-tests above prepared them.
             check_whole_detector(found, loaded.detector, found_folder)
             check_whole_reader(read, loaded.reader, read_folder)
 
+    with ExitStack() as until_proven:
+        until_proven.callback(loaded.close)
         prove()
         # The first full batch allocates; it must not delay the first frames.
         blank = np.zeros((found.input.height, found.input.width, 3), np.uint8)
@@ -119,6 +153,7 @@ def load_models(
         attributes = load_attributes(settings, loaded.open_engine)
         until_proven.pop_all()
     hashes = {model.name: f"sha256:{model.sha256}" for model in (found, read)}
+    backend, reason = chosen
     return Models(
         detector=loaded.detector,
         reader=SecondLook(loaded.reader, settings.second_look),

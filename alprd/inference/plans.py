@@ -76,18 +76,44 @@ class PlanStore:
             EngineUnavailable: there is none, or it does not fit, or is damaged: build it.
             EngineError: it may not be read.
         """
+        with self._fitting(name, identity) as (file, header):
+            return _plan(file, header)
+
+    def look(self, name: str, identity: EngineIdentity) -> None:
+        """Refuse what `load` would refuse by the header and the size, without reading the plan.
+
+        Raises:
+            EngineError: as `load` does.
+        """
+        with self._fitting(name, identity) as (file, header):
+            _check_size(os.fstat(file.fileno()).st_size - file.tell(), header)
+
+    def need(self, name: str, precision: Precision) -> None:
+        """Refuse where there is no plan at all; needs no device. Raises EngineUnavailable."""
+        path = self.path(name, precision)
+        try:
+            path.stat()
+        except (FileNotFoundError, NotADirectoryError):
+            raise EngineUnavailable(f"{path} does not exist; {_remedy(name)}") from None
+        except OSError:
+            pass  # whoever loads it says what is wrong
+
+    @contextmanager
+    def _fitting(
+        self, name: str, identity: EngineIdentity
+    ) -> Iterator[tuple[BinaryIO, Mapping[str, Any]]]:
+        """The file of a plan that fits, at the plan, and its header. Raises EngineError."""
         path = self.path(name, identity.settings.precision)
         try:
             with path.open("rb") as file:
                 header = _header(file)
-                found = _identity(header)
-                differences = found.differences(identity)
+                differences = _identity(header).differences(identity)
                 if differences:
                     raise EngineUnavailable(
                         f"{path} was built for {'; '.join(differences)}; {_remedy(name)}"
                     )
-                return _plan(file, header)
-        except FileNotFoundError:
+                yield file, header
+        except (FileNotFoundError, NotADirectoryError):
             raise EngineUnavailable(f"{path} does not exist; {_remedy(name)}") from None
         except _DamagedError as damage:
             raise EngineUnavailable(f"{path} {damage}; {_remedy(name)}") from None
@@ -160,10 +186,10 @@ class PlanStore:
         }
         line = json.dumps(header, sort_keys=True).encode() + b"\n"
         path = self.path(name, identity.settings.precision)
-        self.write(path, _MAGIC + line + plan)
+        self.write(path, _MAGIC + line, plan)
         return path
 
-    def write(self, path: Path, content: bytes) -> None:
+    def write(self, path: Path, *parts: bytes) -> None:
         """Put a file of this folder in place whole, on disk. Raises EngineError."""
         temporary: Path | None = None
         try:
@@ -173,7 +199,8 @@ class PlanStore:
             with os.fdopen(handle, "wb") as file:
                 os.fchmod(file.fileno(), 0o644)  # root builds, alprd's user loads
                 _give_to_owner(file.fileno(), self.folder)
-                file.write(content)
+                for part in parts:
+                    file.write(part)
                 file.flush()
                 os.fsync(file.fileno())
             temporary.replace(path)
@@ -248,13 +275,17 @@ def _identity(header: Mapping[str, Any]) -> EngineIdentity:
 
 
 def _plan(file: BinaryIO, header: Mapping[str, Any]) -> bytes:
-    wanted = header.get("bytes")
     plan = file.read()
-    if len(plan) != wanted:
-        raise _DamagedError(f"is damaged: it holds {len(plan)} bytes of {wanted}")
+    _check_size(len(plan), header)
     if hashlib.sha256(plan).hexdigest() != header.get("sha256"):
         raise _DamagedError("is damaged: its content is not what was written")
     return plan
+
+
+def _check_size(size: int, header: Mapping[str, Any]) -> None:
+    wanted = header.get("bytes")
+    if size != wanted:
+        raise _DamagedError(f"is damaged: it holds {size} bytes of {wanted}")
 
 
 def _entry(name: str, precision: Precision, path: Path) -> Entry:

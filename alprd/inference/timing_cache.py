@@ -25,7 +25,7 @@ def load_timing_cache(store: PlanStore, device: Device) -> bytes:
 def save_timing_cache(store: PlanStore, device: Device, cache: bytes) -> None:
     """Keep it for the next build. Raises EngineError when the folder cannot be written."""
     if cache:
-        store.write(_path(store, device), hashlib.sha256(cache).digest() + cache)
+        store.write(_path(store, device), hashlib.sha256(cache).digest(), cache)
 
 
 def _path(store: PlanStore, device: Device) -> Path:

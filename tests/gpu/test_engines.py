@@ -146,7 +146,11 @@ def test_a_plan_of_another_release_or_gpu_never_reaches_tensorrt(
     here = wanted.identity(device)
     plan = load_plan(wanted, device, PlanStore(engines_dir))
     store = PlanStore(tmp_path)
-    for other in (replace(here, tensorrt="10.3.0"), replace(here, gpu="Orin")):
+    for other in (
+        replace(here, tensorrt="10.3.0"),
+        replace(here, gpu="Orin"),
+        replace(here, multiprocessors=here.multiprocessors // 2),
+    ):
         store.save(SMALL, other, plan, figures={}, built_at=datetime.now(timezone.utc))
         with pytest.raises(EngineError, match=rf"built for .*alprd engines build {SMALL}"):
             load_plan(wanted, device, store)

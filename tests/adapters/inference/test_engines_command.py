@@ -384,6 +384,22 @@ def test_auto_takes_tensorrt_when_both_plans_fit_and_says_why_not_otherwise(
     )
 
 
+@pytest.mark.usefixtures("models")
+def test_auto_looks_for_no_gpu_before_there_are_plans(
+    tmp_path: Path, workshop: Workshop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """CUDA, once loaded, would stay in the memory of a daemon that makes no use of it."""
+
+    def find_device() -> Device:
+        raise EngineUnavailable("CUDA is loaded")
+
+    main(["engines", "build", "plate-detector"])
+    monkeypatch.setattr(backend, "find_device", find_device)
+    assert "plate-reader.fp16.plan does not exist" in choose_backend(settings(tmp_path))[1]
+    main(["engines", "build", "plate-reader"])
+    assert "CUDA is loaded" in choose_backend(settings(tmp_path))[1]
+
+
 def test_an_engine_is_measured_by_its_model_and_one_that_sees_something_else_is_refused(
     models: Path, tmp_path: Path
 ) -> None:

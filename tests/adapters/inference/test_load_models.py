@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 
 from alprd.config import InferenceSettings
 from alprd.core.types import Detection
+from alprd.inference import models as models_module
 from alprd.inference.models import READER_BATCH, load_models
 from alprd.inference.preprocess import ImageError
 from alprd.ports import EngineError
@@ -47,6 +48,17 @@ def street() -> NDArray[np.uint8]:
     draw_plate(image, "9XYZ", box_quad(800, 400, 900, 440), marker=1)
     image.setflags(write=False)
     return image
+
+
+def test_on_the_cpu_nothing_is_asked_that_only_a_gpus_kernels_can_fail(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise EngineError("with frames prepared on the GPU the known plate is not found")
+
+    for name in ("check_whole_detector", "check_whole_reader"):
+        monkeypatch.setattr(models_module, name, refuse)
+    load_models(settings(tiny_models.write_models(tmp_path))).prove()
 
 
 @pytest.mark.parametrize("look", LOOKS)

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import structlog
 
 from alprd.bench.gpu import GpuLimits
 from alprd.bench.measure import Case, run_round
@@ -22,7 +23,7 @@ from alprd.inference import trt_models
 from alprd.inference.gpu import Gpu
 from alprd.inference.models import Models, load_models
 from alprd.inference.onnx import OnnxNetwork
-from alprd.ports import EngineError, SubmittingDetector
+from alprd.ports import EngineError, EngineUnavailable, SubmittingDetector
 from support import tiny_models
 from support.cuda_on_cpu import CpuDevice, CpuNetwork, compiler
 from support.tiny_models import blank_picture, box_quad, draw_plate
@@ -126,7 +127,7 @@ def test_a_missing_plan_leaves_nothing_behind(machine: Machine, folder: Path) ->
     machine.plans.remove("plate-reader")
 
     with pytest.raises(EngineError, match="alprd engines build plate-reader"):
-        load_models(InferenceSettings(models_dir=folder))
+        load_models(InferenceSettings(models_dir=folder, backend="tensorrt"))
 
     assert machine.closed[-1] == "cuda"
     assert machine.devices[0].blocks == {}
@@ -145,9 +146,42 @@ def test_kernels_that_see_nothing_fail_the_self_test_though_the_engines_pass(
     monkeypatch.setattr(CpuDevice, "launch", broken)
 
     with pytest.raises(EngineError, match=r"on the GPU .*(not found|instead of 'TEST1')"):
-        load_models(InferenceSettings(models_dir=folder))
+        load_models(InferenceSettings(models_dir=folder, backend="tensorrt"))
 
     assert machine.closed[-1] == "cuda"
+
+
+@pytest.mark.parametrize("fails", ["plan refused", "memory", "self-test"])
+def test_auto_reads_plates_on_onnx_runtime_where_tensorrt_fails_after_it_was_chosen(
+    machine: Machine, folder: Path, fails: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        if fails == "memory":
+            raise EngineUnavailable(fails)
+        raise EngineError(fails)
+
+    if fails == "self-test":
+        monkeypatch.setattr(models_module, "check_whole_detector", refuse)
+    else:
+        monkeypatch.setattr(trt_models, "TensorRTNetwork", refuse)
+
+    with pytest.raises(EngineError, match=fails):
+        load_models(InferenceSettings(models_dir=folder, backend="tensorrt"))
+    machine.closed.clear()
+    with (
+        structlog.testing.capture_logs() as logs,
+        load_models(InferenceSettings(models_dir=folder, threads=1)) as models,
+    ):
+        assert (models.backend, models.reason) == ("onnxruntime", f"TensorRT failed: {fails}")
+        assert models.gpu is None
+        [found] = models.detector.detect([street()])
+        assert models.reader.read([(street(), found[0], 0.0)])[0].text == "AB12CDE"
+
+    assert [(each["event"], each["error"]) for each in logs] == [
+        ("inference.tensorrt_failed", fails)
+    ]
+    assert machine.closed[-1] == "cuda", "the GPU is given back"
+    assert all(device.blocks == {} for device in machine.devices)
 
 
 def test_the_pipeline_runs_two_batches_at_once_and_reads_every_plate(models: Models) -> None:

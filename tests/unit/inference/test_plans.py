@@ -79,6 +79,13 @@ def test_a_plan_that_is_not_there_is_asked_for(tmp_path: Path) -> None:
     assert "does not exist" in message
     assert message.endswith("alprd engines build eye")
     assert PlanStore(tmp_path / "nowhere").entries() == []
+    for ask in (
+        lambda: PlanStore(tmp_path / "nowhere").need("eye", "fp16"),
+        lambda: saved(tmp_path).need("eye", "int8"),
+    ):
+        with pytest.raises(EngineUnavailable, match=r"does not exist.*alprd engines build eye"):
+            ask()
+    PlanStore(tmp_path).need("eye", "fp16")
 
 
 def cut(count: int) -> Callable[[bytes], bytes]:
@@ -121,6 +128,9 @@ def test_a_damaged_plan_is_never_handed_out(
     message = refusal(store)
     assert words in message
     assert message.endswith("alprd engines build eye")
+    if words != "not what was written":  # only who reads all of it can tell
+        with pytest.raises(EngineUnavailable, match=words):
+            store.look("eye", HERE)
     [entry] = store.entries()
     assert entry.identity is None
     assert words in (entry.problem or "")
