@@ -29,7 +29,9 @@ from alprd.ports import EngineError, EngineUnavailable
 
 pytestmark = [pytest.mark.gpu, pytest.mark.timeout(900)]
 
-SMALL = "plate-detector-small"
+READER = "plate-reader"
+"""What is tried on one engine is tried on this one: every other one takes as long to build."""
+
 INT8_MODELS = os.environ.get("ALPRD_TEST_INT8_MODELS")
 """A folder that `python -m engines.training.quantize --out` made."""
 
@@ -44,9 +46,15 @@ def settings(folder: Path, **changes: Any) -> InferenceSettings:
     return InferenceSettings(**({"engines_dir": folder} | changes))
 
 
-def copy_of(engines_dir: Path, folder: Path, name: str = SMALL) -> Path:
+def copy_of(engines_dir: Path, folder: Path, name: str = READER) -> Path:
     folder.mkdir(exist_ok=True)
     return Path(shutil.copy(engines_dir / f"{name}.fp16.plan", folder))
+
+
+def copy_timings(engines_dir: Path, folder: Path) -> None:
+    """So that a build takes seconds."""
+    for cache in engines_dir.glob("*.cache"):
+        shutil.copy(cache, folder)
 
 
 def test_the_engines_fit_are_listed_with_their_figures_and_not_built_twice(
@@ -57,11 +65,8 @@ def test_the_engines_fit_are_listed_with_their_figures_and_not_built_twice(
     found = json.loads(capsys.readouterr().out)
     assert found["device"]["gpu"] == device.gpu.name
     rows = {each["model"]: each for each in found["engines"] if each["precision"] == "fp16"}
-    assert {name: row["fits"] for name, row in rows.items()} == {
-        "plate-detector": True,
-        SMALL: True,
-        "plate-reader": True,
-    }
+    assert rows["plate-detector"]["fits"]
+    assert rows[READER]["fits"]
     texts = rows["plate-reader"]["figures"]["texts"]
     assert texts["same"] == texts["of"] > 0
     begun_s = time.monotonic()
@@ -70,7 +75,7 @@ def test_the_engines_fit_are_listed_with_their_figures_and_not_built_twice(
     assert capsys.readouterr().out.count("fits already") == 2
 
 
-@pytest.mark.parametrize("name", ["plate-detector", SMALL, "plate-reader"])
+@pytest.mark.parametrize("name", ["plate-detector", READER])
 def test_half_precision_reads_the_same_and_moves_corners_by_less_than_half_a_pixel(
     engines_dir: Path, device: Device, name: str
 ) -> None:
@@ -92,14 +97,24 @@ def test_verify_in_a_process_of_its_own_leaves_no_warning_behind(engines_dir: Pa
     assert all(each["problem"] is None for each in found.values())
 
 
-def test_full_precision_is_nearer_than_half(tmp_path: Path, device: Device) -> None:
+def test_full_precision_is_nearer_than_half(
+    engines_dir: Path, tmp_path: Path, device: Device
+) -> None:
+    copy_timings(engines_dir, tmp_path)
     folder = str(tmp_path)
-    assert main(["engines", "build", SMALL, "--precision", "fp32", "--dir", folder]) == 0
-    wanted = engine(SMALL, settings(tmp_path, precision="fp32"))
+    assert main(["engines", "build", READER, "--precision", "fp32", "--dir", folder]) == 0
+    wanted = engine(READER, settings(tmp_path, precision="fp32"))
     check = verify_engine(wanted, device, PlanStore(tmp_path), clock=time.perf_counter)
     assert check.problem is None
-    assert check.figures["corner_px"]["max"] < 0.05
-    assert check.figures["outputs"]["scores"]["max"] < 1e-3
+    half = verify_engine(
+        engine(READER, settings(engines_dir)),
+        device,
+        PlanStore(engines_dir),
+        clock=time.perf_counter,
+    )
+    for name, error in check.figures["outputs"].items():
+        assert error["max"] < 0.01
+        assert error["max"] <= half.figures["outputs"][name]["max"]
 
 
 @pytest.mark.skipif(INT8_MODELS is None, reason="ALPRD_TEST_INT8_MODELS names no folder")
@@ -142,7 +157,7 @@ def test_an_engine_built_with_other_settings_is_refused(engines_dir: Path, devic
 def test_a_plan_of_another_release_or_gpu_never_reaches_tensorrt(
     engines_dir: Path, tmp_path: Path, device: Device
 ) -> None:
-    wanted = engine(SMALL, settings(tmp_path))
+    wanted = engine(READER, settings(tmp_path))
     here = wanted.identity(device)
     plan = load_plan(wanted, device, PlanStore(engines_dir))
     store = PlanStore(tmp_path)
@@ -151,8 +166,8 @@ def test_a_plan_of_another_release_or_gpu_never_reaches_tensorrt(
         replace(here, gpu="Orin"),
         replace(here, multiprocessors=here.multiprocessors // 2),
     ):
-        store.save(SMALL, other, plan, figures={}, built_at=datetime.now(timezone.utc))
-        with pytest.raises(EngineError, match=rf"built for .*alprd engines build {SMALL}"):
+        store.save(READER, other, plan, figures={}, built_at=datetime.now(timezone.utc))
+        with pytest.raises(EngineError, match=rf"built for .*alprd engines build {READER}"):
             load_plan(wanted, device, store)
 
 
@@ -161,8 +176,7 @@ def test_a_damaged_plan_never_reaches_tensorrt_and_is_built_anew(
     engines_dir: Path, tmp_path: Path, device: Device, harm: str
 ) -> None:
     path = copy_of(engines_dir, tmp_path)
-    for cache in engines_dir.glob("*.cache"):
-        shutil.copy(cache, tmp_path)
+    copy_timings(engines_dir, tmp_path)
     content = path.read_bytes()
     middle = len(content) // 2
     path.write_bytes(
@@ -172,11 +186,11 @@ def test_a_damaged_plan_never_reaches_tensorrt_and_is_built_anew(
             "foreign": content[content.index(b"\n") + 1 :],  # the bare plan, whole
         }[harm]
     )
-    wanted = engine(SMALL, settings(tmp_path))
-    with pytest.raises(EngineError, match=rf"alprd engines build {SMALL}"):
+    wanted = engine(READER, settings(tmp_path))
+    with pytest.raises(EngineError, match=rf"alprd engines build {READER}"):
         load_plan(wanted, device, PlanStore(tmp_path))
     if harm == "cut":
-        assert main(["engines", "build", SMALL, "--dir", str(tmp_path)]) == 0
+        assert main(["engines", "build", READER, "--dir", str(tmp_path)]) == 0
         assert load_plan(wanted, device, PlanStore(tmp_path))
 
 
@@ -184,7 +198,7 @@ def test_what_tensorrt_refuses_to_load_is_an_error_and_no_crash(
     engines_dir: Path, device: Device
 ) -> None:
     """Should a wrong plan get past all checks after all."""
-    wanted = engine(SMALL, settings(engines_dir))
+    wanted = engine(READER, settings(engines_dir))
     plan = load_plan(wanted, device, PlanStore(engines_dir))
     with pytest.raises(EngineError, match="alprd engines build"):
         check_plan(
@@ -197,22 +211,23 @@ def test_what_tensorrt_refuses_to_load_is_an_error_and_no_crash(
 
 
 def test_a_build_that_is_killed_half_way_leaves_nothing_wrong_and_the_next_one_succeeds(
-    tmp_path: Path,
+    engines_dir: Path, tmp_path: Path
 ) -> None:
-    command = [sys.executable, "-m", "alprd", "engines", "build", SMALL, "--dir", str(tmp_path)]
+    command = [sys.executable, "-m", "alprd", "engines", "build", READER, "--dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with pytest.raises(subprocess.TimeoutExpired):
         process.wait(8.0)
     process.send_signal(signal.SIGKILL)
     process.wait(30.0)
     assert PlanStore(tmp_path).entries() == []
-    done = alprd("engines", "build", SMALL, "--dir", str(tmp_path))
+    copy_timings(engines_dir, tmp_path)
+    done = alprd("engines", "build", READER, "--dir", str(tmp_path))
     assert (done.returncode, done.stderr) == (0, "")
     assert not list(tmp_path.glob("*.unfinished"))
 
 
 def test_ctrl_c_ends_a_build_at_once(tmp_path: Path) -> None:
-    command = [sys.executable, "-m", "alprd", "engines", "build", SMALL, "--dir", str(tmp_path)]
+    command = [sys.executable, "-m", "alprd", "engines", "build", READER, "--dir", str(tmp_path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE)
     timer = threading.Timer(8.0, process.send_signal, [signal.SIGINT])
     timer.start()
@@ -247,7 +262,7 @@ def test_a_gpu_without_memory_fails_the_build_with_the_remedy_and_exit_code_1(
     full_gpu: None, engines_dir: Path, tmp_path: Path
 ) -> None:
     old = copy_of(engines_dir, tmp_path).read_bytes()
-    done = alprd("engines", "build", "--force", SMALL, "--dir", str(tmp_path))
+    done = alprd("engines", "build", "--force", READER, "--dir", str(tmp_path))
     assert done.returncode == 1
     assert "memory" in done.stderr
     assert "Traceback" not in done.stderr
