@@ -92,7 +92,7 @@ deb: ## Debian packages for this distribution, in dist/ (ARGS="--version 0.1.1")
 deb-matrix: ## as root: packages for other releases, in dist/SUITE-ARCH (ARGS="trixie/amd64 ...")
 	@packaging/build-matrix $(ARGS)
 
-deb-arm64: ## as root: the arm64 packages, built and tried in an emulated bookworm; half an hour
+deb-arm64: ## as root: the arm64 packages, built and tried in an emulated bookworm; an hour
 	@packaging/build-matrix bookworm/arm64
 	@packaging/try-arm64 dist/bookworm-arm64
 
