@@ -15,8 +15,8 @@ from typing import Any, Final, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from alprd.cameras import h264, h265
 from alprd.cameras.gpu_driver import CudaDriver, GpuError
-from alprd.cameras.h264 import is_full_range
 from alprd.cameras.surfaces import SurfaceMemory
 from alprd.core.types import DeviceSurface
 from alprd.ports import CameraError
@@ -64,8 +64,8 @@ class Decoder:
     def __init__(self, gpu: GpuDecoding, codec: str, *, live: bool) -> None:
         self._gpu = gpu
         self._live = live
-        self._is_h264 = codec == "H264"
-        self._full_range: bool | None = None
+        self._is_full_range = (h264 if codec == "H264" else h265).is_full_range
+        self._full_range = False
         module, driver = gpu.module, gpu.driver
         with driver.current():
             self._stream = driver.new_stream()
@@ -93,8 +93,9 @@ class Decoder:
         if packet is not None:
             data.bsl = packet.nbytes
             data.bsl_data = packet.ctypes.data
-            if self._full_range is None:
-                self._full_range = self._is_h264 and is_full_range(packet.tobytes())
+            # Cameras change it when they are set up anew, without ending the stream.
+            told = self._is_full_range(packet.tobytes())
+            self._full_range = self._full_range if told is None else told
             if self._live:
                 data.decode_flag = int(self._gpu.module.VideoPacketFlag.ENDOFPICTURE)
         with _refusals("cannot decode this stream"):
@@ -113,7 +114,7 @@ class Decoder:
                 (int(luma.dataptr), int(luma.stride[0])),
                 (int(chroma.dataptr), int(chroma.stride[0])),
                 (width, height),
-                full_range=bool(self._full_range),
+                full_range=self._full_range,
                 stream=self._stream,
             )
             # The decoder copied it there on this stream, too; now it is there for everybody.

@@ -149,6 +149,26 @@ def test_a_looped_file_goes_on_in_time_with_every_frame(tmp_path: Path, gpu: Fak
     assert steps == pytest.approx(np.full(24, 0.04), abs=2e-3)
 
 
+@pytest.mark.parametrize("encoder", ["libx264", "libx265"])
+def test_a_camera_says_how_bright_its_luma_is_at_any_time(
+    tmp_path: Path, gpu: FakeGpu, encoder: str
+) -> None:
+    parts = []
+    for name in ("tv", "pc"):
+        options = ("-c:v", encoder, "-color_range", name, "-preset", "fast", "-bf", "0")
+        quiet = ("-x265-params", "log-level=none") if encoder == "libx265" else ()
+        part = write_clip(tmp_path / f"{name}.ts", frames=5, codec=(*options, *quiet))
+        parts.append(part.read_bytes())
+    changing = tmp_path / "changing.ts"
+    changing.write_bytes(b"".join(parts))
+    formats = [
+        frame.image.format
+        for frame in read_all(opened(changing))
+        if isinstance(frame.image, DeviceSurface)
+    ]
+    assert formats == ["nv12"] * 5 + ["nv12-full"] * 5
+
+
 def test_frames_that_the_rate_limit_drops_are_not_copied(tmp_path: Path, gpu: FakeGpu) -> None:
     frames = read_all(opened(write_clip(tmp_path / "clip.mp4", codec=H264), max_fps=5.0))
     assert numbers(frames) == [0, 5, 10, 15, 20]
@@ -318,7 +338,8 @@ def test_a_live_stream_that_ends_is_lost(
 ) -> None:
     clip = write_clip(tmp_path / "clip.ts", frames=5, codec=H264)
     source, _ = joined(monkeypatch, clip, read_timeout_s=5.0)
+    for _ in range(5):
+        assert source.read() is not None
     with pytest.raises(CameraError, match="ended or the connection was lost"):
-        for _ in range(6):
-            source.read()
+        source.read()
     source.close()

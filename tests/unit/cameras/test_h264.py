@@ -28,21 +28,23 @@ def packet(parameters: str) -> bytes:
 
 @pytest.mark.parametrize("parameters", VIDEO_RANGE.values(), ids=VIDEO_RANGE.keys())
 def test_a_stream_of_video_range_is_known(parameters: str) -> None:
-    assert not is_full_range(packet(parameters))
+    assert is_full_range(packet(parameters)) is False
 
 
 @pytest.mark.parametrize("parameters", FULL_RANGE.values(), ids=FULL_RANGE.keys())
 def test_a_stream_of_full_range_is_known(parameters: str) -> None:
-    assert is_full_range(packet(parameters))
+    assert is_full_range(packet(parameters)) is True
 
 
 @pytest.mark.parametrize("parameters", FULL_RANGE.values(), ids=FULL_RANGE.keys())
 def test_parameters_that_are_cut_off_or_missing_are_no_fault(parameters: str) -> None:
     unit = START + bytes.fromhex(parameters)
     for length in range(len(unit)):
-        assert is_full_range(unit[:length]) in (False, True)
-    assert not is_full_range(unit[:12])
-    assert not is_full_range(PICTURE)
-    assert not is_full_range(b"")
-    assert not is_full_range(START + b"\x67" + bytes(200))
-    assert is_full_range(START + b"\x67" + b"\xff" * 200) in (False, True), "garbage raises nothing"
+        assert is_full_range(unit[:length]) in (False, True, None)
+    assert is_full_range(unit[:12]) is None
+    assert is_full_range(PICTURE) is None
+    assert is_full_range(PICTURE + unit) is None, "pictures come last"
+    assert is_full_range(b"") is None
+    assert is_full_range(START + b"\x67" + bytes(200)) is None
+    garbage = is_full_range(START + b"\x67" + b"\xff" * 200)
+    assert garbage in (False, True, None), "garbage raises nothing"
