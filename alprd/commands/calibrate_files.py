@@ -22,7 +22,6 @@ Draft = Mapping[str, Any]
 """A camera's keys as the configuration has them, without its id: speed, roi, zones, lines."""
 
 KEYS = ("roi", "zones", "lines", "speed")
-WHOLE_PICTURE = [[0.0, 0.0], [1.0, 0.0], [1.0, 1.0], [0.0, 1.0]]
 ORDER = 50
 
 _HEAD = "# Written by `alprd calibrate {camera}`; run that again to change it."

@@ -133,7 +133,6 @@ class Cuda:
             device = driver.Device(0)
             self.name: str = device.name()
             self.integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
-            self._total = int(device.total_memory())
             self._context = device.retain_primary_context()
             # Left to the interpreter's end PyCUDA would release it as if it were its own.
             atexit.register(self._let_go)
