@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from weakref import ReferenceType, ref
 
 import numpy as np
@@ -32,8 +32,8 @@ class _Slot:
         image: that image, while somebody else has it: another one may get its identity then.
         row: where the GPU finds it.
         uploaded: over when the frame is there.
-        used: over when nobody reads it any more.
-        turn: when it was used last.
+        used: all over when nobody reads it any more: the detector and the reader may at once.
+        turn: when it was uploaded last.
     """
 
     staging: PinnedBlock
@@ -42,12 +42,17 @@ class _Slot:
     image: ReferenceType[ImageU8] | None = None
     row: Row = (0, 0, 0, 0, 0, 0)
     uploaded: Event | None = None
-    used: Event | None = None
+    used: list[Event] = field(default_factory=list)
     turn: int = 0
 
     def holds(self, image: ImageU8) -> bool:
         """Whether it is this very object."""
         return self.image is not None and self.image() is image
+
+    @property
+    def wanted(self) -> bool:
+        """Whether somebody has its image still, and may ask for it."""
+        return self.image is not None and self.image() is not None
 
 
 class GpuFrames:
@@ -110,36 +115,36 @@ class GpuFrames:
             else:
                 check_image(image)
                 hosted[id(image)] = image
-        self._turn += 1
         slots = {
             key: self._held[key]
             for key, image in hosted.items()
             if key in self._held and self._held[key].holds(image)
         }
-        for slot in slots.values():
-            slot.turn = self._turn
         fresh = [key for key in hosted if renew or key not in slots]
-        for key in fresh:
-            if key not in slots:
-                slots[key] = self._free_slot()
+        absent = [key for key in fresh if key not in slots]
+        slots.update(zip(absent, self._free_slots(len(absent), set(slots.values())), strict=True))
         if fresh:
             self._upload([(hosted[key], slots[key]) for key in fresh])
         _wait(stream, (slot.uploaded for slot in slots.values()))
         for slot in slots.values():
-            slot.used = used
+            if used not in slot.used:
+                slot.used.append(used)
         return [
             surfaces[id(image)] if id(image) in surfaces else slots[id(image)].row
             for image in images
         ]
 
-    def _free_slot(self) -> _Slot:
-        """The slot that was used longest ago, but never in this call."""
-        slot = min(self._all, key=lambda each: each.turn)
-        if slot.turn == self._turn:
+    def _free_slots(self, count: int, taken: Collection[_Slot]) -> list[_Slot]:
+        """So many of those that are not taken for this call."""
+        free = [slot for slot in self._all if slot not in taken]
+        if count > len(free):
             raise ValueError(f"more than {self.slots} frames in one call")
-        self._release(slot)
-        slot.turn = self._turn
-        return slot
+        # Not those that were used longest ago: the batch that the reader sees now is older than the
+        # one that the detector has already, and goes first.
+        chosen = sorted(free, key=lambda slot: (slot.wanted, slot.turn))[:count]
+        for slot in chosen:
+            self._release(slot)
+        return chosen
 
     def _release(self, slot: _Slot) -> None:
         if slot.key is not None and self._held.get(slot.key) is slot:
@@ -149,10 +154,12 @@ class GpuFrames:
     def _upload(self, fresh: Sequence[tuple[ImageU8, _Slot]]) -> None:
         shared = self._device.integrated
         staged = []
+        self._turn += 1
         for image, slot in fresh:
             self._release(slot)
+            slot.turn = self._turn
             # Before memory is written to, what was read from it must have been read.
-            for busy in (slot.uploaded, slot.used if shared else None):
+            for busy in (slot.uploaded, *(slot.used if shared else ())):
                 if busy is not None:
                     busy.synchronize()
             staging = slot.staging.reserve(image.nbytes)
@@ -168,7 +175,7 @@ class GpuFrames:
         else:
             copies = []
         if not shared:
-            _wait(self._stream, (slot.used for _, slot in fresh))
+            _wait(self._stream, (busy for _, slot in fresh for busy in slot.used))
         for index, (image, slot) in enumerate(fresh):
             if copies:
                 copies[index].result()
@@ -181,6 +188,7 @@ class GpuFrames:
         self._stream.record(event)
         for image, slot in fresh:
             slot.uploaded = event
+            slot.used = []
             slot.key, slot.image = id(image), ref(image)
             self._held[id(image)] = slot
 

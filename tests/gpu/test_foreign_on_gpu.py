@@ -66,3 +66,19 @@ def test_a_foreign_model_finds_and_reads_on_the_gpu_what_it_does_on_the_cpu(both
     assert max(moved) <= 2.0  # an edge that moves by a pixel of the input is 1.7 of the frame
     assert texts == [read.text for read in both.cpu.reader.read(wanted)]
     assert sum(a == b for a, b in zip(texts, TEXTS, strict=True)) >= len(TEXTS) - 1
+
+
+def test_batches_that_overlap_keep_their_own_plates_however_many(both: Both) -> None:
+    """How many rows came out is known per batch; the next one is begun before they are taken."""
+    full = [street(text, 60 + 30 * k, 80 + 40 * k) for k, text in enumerate(TEXTS[:4])]
+    empty, single = [street(None, 0, 0)] * 4, [full[0], *[street(None, 0, 0)] * 3]
+    submit = both.gpu.detector.submit  # type: ignore[attr-defined] -- the GPU's is one that can
+
+    for one, other in ((full, empty), (empty, full), (full, single), (single, full)):
+        pending = [submit(one), submit(other)]
+        counts = [[len(each) for each in batch.result()] for batch in pending]
+        expected = [
+            [len(each) for each in both.cpu.detector.detect(batch)] for batch in (one, other)
+        ]
+        assert counts == expected
+    assert [len(each) for each in both.gpu.detector.detect(full + empty)] == [1] * 4 + [0] * 4

@@ -1,4 +1,8 @@
-"""A GPU for tests on a machine without one: kernels.cu compiled for the CPU, everything at once."""
+"""A GPU for tests on a machine without one: kernels.cu compiled for the CPU.
+
+`CpuDevice` does everything at once. `LateDevice` does nothing before somebody waits for it, as far
+as the caller can tell, so that a wait that is missing shows in the results.
+"""
 
 from __future__ import annotations
 
@@ -6,13 +10,16 @@ import ctypes
 import shutil
 import subprocess
 import sysconfig
-from collections.abc import Iterator, Mapping, Sequence
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from hashlib import sha256
 from math import prod
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
+from weakref import WeakValueDictionary
 
 import numpy as np
 from numpy.typing import NDArray
@@ -52,13 +59,31 @@ def compiled_kernels() -> ctypes.CDLL:
     return ctypes.CDLL(str(target))
 
 
+STREAMS: WeakValueDictionary[int, CpuStream] = WeakValueDictionary()
+"""By handle: what TensorRT's stand-in is given."""
+
+
 class CpuEvent:
+    """A place in a stream's work; none yet: over."""
+
+    def __init__(self) -> None:
+        self.place: tuple[LateStream, int] | None = None
+
     def synchronize(self) -> None:
-        pass
+        if self.place is not None:
+            stream, count = self.place
+            stream.run(count)
 
 
 class CpuStream:
-    handle = 0
+    """Does everything at once."""
+
+    def __init__(self) -> None:
+        self.handle = id(self)
+        STREAMS[self.handle] = self
+
+    def do(self, work: Callable[[], None]) -> None:
+        work()
 
     def record(self, event: CpuEvent) -> None:
         pass
@@ -68,6 +93,62 @@ class CpuStream:
 
     def synchronize(self) -> None:
         pass
+
+
+class LateStream(CpuStream):
+    """Does its work when somebody waits for it, or, where it is `hasty`, as soon as it may.
+
+    Both are what a GPU might do. Late work shows who reads too early, hasty work who writes too
+    early.
+    """
+
+    def __init__(self, device: LateDevice, *, hasty: bool) -> None:
+        super().__init__()
+        self.hasty = hasty
+        self._device = device
+        self._work: deque[Callable[[], None] | tuple[LateStream, int]] = deque()
+        self._given = 0
+        self._done = 0
+
+    def do(self, work: Callable[[], None]) -> None:
+        self._add(work)
+
+    def _add(self, work: Callable[[], None] | tuple[LateStream, int]) -> None:
+        self._work.append(work)
+        self._given += 1
+        self._device.hurry()
+
+    def record(self, event: CpuEvent) -> None:
+        event.place = (self, self._given)
+
+    def wait(self, event: CpuEvent) -> None:
+        if event.place is not None:
+            self._add(event.place)
+
+    def synchronize(self) -> None:
+        self.run(self._given)
+
+    def run(self, count: int) -> None:
+        """So much of all that it was ever given, and what that waits for."""
+        while self._done < count:
+            work = self._work[0]
+            if isinstance(work, tuple):
+                work[0].run(work[1])
+                if not self._work or self._work[0] is not work:
+                    continue  # being hasty, it went on meanwhile
+            self._work.popleft()
+            if not isinstance(work, tuple):
+                work()
+            self._done += 1
+            self._device.hurry()
+
+    def run_on(self) -> None:
+        """What it may do without waiting."""
+        while self._work:
+            head = self._work[0]
+            if isinstance(head, tuple) and head[0]._done < head[1]:
+                return
+            self.run(self._done + 1)
 
 
 class CpuDevice:
@@ -83,6 +164,7 @@ class CpuDevice:
         self.uploaded: list[int] = []
         self.depth = 0
         self.blocks: dict[int, NDArray[np.uint8]] = {}
+        self._pinned: set[int] = set()
         self._library = compiled_kernels()
 
     @contextmanager
@@ -122,9 +204,12 @@ class CpuDevice:
             self.left += len(block)
 
     def pinned(self, size: int, what: str) -> NDArray[np.uint8]:
-        return self._block(size, what)
+        block = self._block(size, what)
+        self._pinned.add(block.ctypes.data)
+        return block
 
     def free_pinned(self, memory: NDArray[np.uint8]) -> None:
+        self._pinned.remove(memory.ctypes.data)
         self.free(memory.ctypes.data)
 
     def mapped(self, memory: NDArray[np.uint8]) -> int:
@@ -134,14 +219,24 @@ class CpuDevice:
         assert self.depth
         assert memory.flags.c_contiguous
         self.uploaded.append(memory.nbytes)
-        ctypes.memmove(to, memory.ctypes.data, memory.nbytes)
+        # Of memory that is not pinned the driver takes a copy before it returns.
+        source = memory if self._is_pinned(memory) else memory.copy()
+        stream.do(lambda: _copy(to, source.ctypes.data, memory.nbytes))
 
     def download(self, memory: NDArray[Any], from_: int, stream: CpuStream) -> None:
         assert self.depth
-        ctypes.memmove(memory.ctypes.data, from_, memory.nbytes)
+        assert self._is_pinned(memory)
+        stream.do(lambda: _copy(memory.ctypes.data, from_, memory.nbytes))
 
     def zero(self, address: int, size: int, stream: CpuStream) -> None:
-        ctypes.memset(address, 0, size)
+        stream.do(partial(_fill, address, 0, size))
+
+    def _is_pinned(self, memory: NDArray[Any]) -> bool:
+        start, end = memory.ctypes.data, memory.ctypes.data + memory.nbytes
+        return any(
+            address <= start and end <= address + len(self.blocks[address])
+            for address in self._pinned
+        )
 
     def launch(
         self,
@@ -155,17 +250,65 @@ class CpuDevice:
         kinds = {"P": ctypes.c_void_p, "i": ctypes.c_int}
         signature = cuda.KERNELS[kernel]
         assert len(signature) == len(arguments)
-        getattr(self._library, f"cpu_{kernel}")(
-            (ctypes.c_int * 3)(*grid),
-            (ctypes.c_int * 3)(*block),
-            *(kinds[kind](each) for kind, each in zip(signature, arguments, strict=True)),
-        )
+        given = [kinds[kind](each) for kind, each in zip(signature, arguments, strict=True)]
+        run = getattr(self._library, f"cpu_{kernel}")
+        stream.do(partial(run, (ctypes.c_int * 3)(*grid), (ctypes.c_int * 3)(*block), *given))
 
     def free_bytes(self) -> int:
         return 1 << 40 if self.left is None else self.left
 
     def synchronize(self) -> None:
         assert self.depth
+
+
+class LateDevice(CpuDevice):
+    """Nothing is done before somebody waits for it, but for the work of one hasty stream.
+
+    Args:
+        hasty: which of the streams does its work as soon as it may, in the order in which they were
+            made; None: none.
+    """
+
+    def __init__(self, *, integrated: bool = False, hasty: int | None = None) -> None:
+        super().__init__(integrated=integrated)
+        self._hasty = hasty
+        self._streams: list[LateStream] = []
+        self._hurrying = False
+        self._graves: list[NDArray[np.uint8]] = []
+
+    def stream(self) -> LateStream:
+        assert self.depth
+        self._streams.append(LateStream(self, hasty=len(self._streams) == self._hasty))
+        return self._streams[-1]
+
+    def hurry(self) -> None:
+        """Let the hasty stream go on."""
+        if self._hurrying:
+            return
+        self._hurrying = True
+        try:
+            for stream in self._streams:
+                if stream.hasty:
+                    stream.run_on()
+        finally:
+            self._hurrying = False
+
+    def synchronize(self) -> None:
+        super().synchronize()
+        for stream in self._streams:
+            stream.synchronize()
+
+    def free(self, address: int) -> None:
+        self.synchronize()  # as the driver does it
+        super().free(address)
+
+    def free_pinned(self, memory: NDArray[np.uint8]) -> None:
+        block = self.blocks[memory.ctypes.data]
+        self._pinned.remove(memory.ctypes.data)
+        super().free(memory.ctypes.data)
+        # Who still copies from or to it gets noise; kept, so that it is nobody else's memory.
+        block[:] = 0x5A
+        self._graves.append(block)
 
 
 class CpuNetwork:
@@ -187,6 +330,9 @@ class CpuNetwork:
 
     def enqueue(self, count: int, stream: CpuStream) -> None:
         self.counts.append(count)
+        stream.do(partial(self._compute, count))
+
+    def _compute(self, count: int) -> None:
         for name, values in self._network.run(self._rows, count).items():
             self._outputs[name][:count] = values
 
@@ -204,3 +350,11 @@ class CpuNetwork:
 
     def shape(self, name: str, count: int) -> tuple[int, ...]:
         return (count, *self._outputs[name].shape[1:])
+
+
+def _copy(to: int, from_: int, size: int) -> None:
+    ctypes.memmove(to, from_, size)
+
+
+def _fill(address: int, value: int, size: int) -> None:
+    ctypes.memset(address, value, size)

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import closing
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,118 +13,31 @@ import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alprd.core.types import Detection, DeviceSurface, PlateRead
-from alprd.inference.detector import NetworkDetector, detector_outputs
+from alprd.core.types import DeviceSurface
 from alprd.inference.gpu_detector import GpuDetector
-from alprd.inference.gpu_frames import GpuFrames
 from alprd.inference.gpu_reader import GpuReader
-from alprd.inference.manifest import (
-    DetectorManifest,
-    ReaderManifest,
-    load_detector_manifest,
-    load_onnx,
-    load_reader_manifest,
-)
-from alprd.inference.onnx import OnnxNetwork
 from alprd.inference.preprocess import ImageError
-from alprd.inference.reader import NetworkReader, reader_outputs
 from alprd.inference.second_look import SecondLook
 from alprd.ports import EngineUnavailable, SubmittingDetector
 from support import tiny_models
-from support.cuda_on_cpu import CpuDevice, CpuNetwork, compiler
+from support.cuda_on_cpu import CpuDevice, compiler
+from support.gpu_on_cpu import (
+    SLOTS,
+    Backend,
+    Image,
+    assert_same_detections,
+    assert_same_reads,
+    scene,
+    tiny_backend,
+)
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here")
-
-MAX_BATCH = 3
-READER_BATCH = 4
-SLOTS = 6
-
-Image = NDArray[np.uint8]
-
-
-@dataclass(kw_only=True)
-class Backend:
-    """Both ways to run the tiny models."""
-
-    device: CpuDevice
-    networks: dict[str, CpuNetwork]
-    frames: GpuFrames
-    detector: GpuDetector
-    reader: GpuReader
-    cpu_detector: NetworkDetector
-    cpu_reader: NetworkReader
-    manifest: DetectorManifest
-    read_manifest: ReaderManifest
-
-    def plates(self, images: Sequence[Image]) -> list[tuple[Image, Detection, float]]:
-        """Every plate in them, with times of its own."""
-        return [
-            (image, plate, float(index))
-            for index, (image, found) in enumerate(
-                zip(images, self.cpu_detector.detect(images), strict=True)
-            )
-            for plate in found
-            if plate.label == "plate"
-        ]
 
 
 @pytest.fixture(params=[False, True], ids=["discrete", "integrated"])
 def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
-    tiny_models.write_models(tmp_path)
-    names = sorted(path.name for path in tmp_path.iterdir())
-    found, found_folder = load_detector_manifest(names[0], tmp_path)
-    read, read_folder = load_reader_manifest(names[1], tmp_path)
-    device = CpuDevice(integrated=request.param)
-
-    def network(manifest: Any, folder: Path, outputs: Any, rows: int) -> OnnxNetwork:
-        return OnnxNetwork(
-            load_onnx(manifest, folder),
-            path=folder,
-            spec=manifest.input,
-            outputs=outputs,
-            max_batch=rows,
-            threads=1,
-        )
-
-    detecting = network(found, found_folder, detector_outputs(found), MAX_BATCH)
-    reading = network(read, read_folder, reader_outputs(read), READER_BATCH)
-    networks = {
-        "detect": CpuNetwork(detecting, found.input, device),
-        "read": CpuNetwork(reading, read.input, device),
-    }
-    frames = GpuFrames(device, SLOTS, copiers=2)
-    made = Backend(
-        device=device,
-        networks=networks,
-        frames=frames,
-        detector=GpuDetector(found, networks["detect"], frames, device),
-        reader=GpuReader(read, networks["read"], frames, device),
-        cpu_detector=NetworkDetector(found, detecting),
-        cpu_reader=NetworkReader(read, reading),
-        manifest=found,
-        read_manifest=read,
-    )
-    yield made
-    made.detector.close()
-    made.reader.close()
-    made.frames.close()
-    assert device.blocks == {}  # nothing is left
-    assert device.depth == 0
-
-
-def scene(text: str, size: tuple[int, int] = (640, 384), seed: int = 0) -> Image:
-    """A picture with two plates and a car."""
-    image = tiny_models.blank_picture(size)
-    width, height = size
-    random = np.random.default_rng(seed)
-    shake = random.uniform(-4, 4, (4, 2)).astype(np.float32)
-    quad = np.array(tiny_models.box_quad(0.1, 0.2, 0.45, 0.42), np.float32) * (width, height)
-    tiny_models.draw_plate(image, text, quad + shake)
-    quad = np.array(tiny_models.box_quad(0.55, 0.6, 0.9, 0.82), np.float32) * (width, height)
-    tiny_models.draw_plate(image, text[::-1], quad - shake, marker=1)
-    box = (int(width * 0.6), int(height * 0.05), int(width * 0.95), int(height * 0.4))
-    tiny_models.draw_vehicle(image, "car", box)
-    return image
+    with tiny_backend(tmp_path, CpuDevice(integrated=request.param)) as made:
+        yield made
 
 
 def scenes() -> list[Image]:
@@ -138,38 +50,6 @@ def scenes() -> list[Image]:
         large[20:, 30:],
         scene("TT1", (683, 387), seed=4),
     ]
-
-
-def assert_same_detections(
-    found: Sequence[Sequence[Detection]], expected: Sequence[Sequence[Detection]]
-) -> None:
-    assert [[each.label for each in image] for image in found] == [
-        [each.label for each in image] for image in expected
-    ]
-    for ours, theirs in zip(
-        (each for image in found for each in image),
-        (each for image in expected for each in image),
-        strict=True,
-    ):
-        assert ours.score == pytest.approx(theirs.score, abs=0.01)
-        assert ours.box == pytest.approx(theirs.box, abs=0.5)
-        assert (ours.quad is None) == (theirs.quad is None)
-        if ours.quad is not None and theirs.quad is not None:
-            np.testing.assert_allclose(ours.quad, theirs.quad, atol=0.5)
-
-
-def assert_same_reads(found: Sequence[PlateRead], expected: Sequence[PlateRead]) -> None:
-    assert [read.text for read in found] == [read.text for read in expected]
-    for ours, theirs in zip(found, expected, strict=True):
-        assert (ours.t_s, ours.score) == (theirs.t_s, theirs.score)
-        assert ours.quality == pytest.approx(theirs.quality, abs=0.01)
-        assert ours.sharpness == pytest.approx(theirs.sharpness, rel=0.01)
-        np.testing.assert_allclose(ours.quad, theirs.quad, atol=0.5)
-        np.testing.assert_allclose(ours.char_probs, theirs.char_probs, atol=0.02)
-        assert (ours.refined is None) == (theirs.refined is None)
-        if ours.refined is not None and theirs.refined is not None:
-            np.testing.assert_allclose(ours.refined, theirs.refined, atol=0.5)
-        assert [code for code, _ in ours.regions] == [code for code, _ in theirs.regions]
 
 
 def test_detections_are_those_of_the_cpu(backend: Backend) -> None:
@@ -276,8 +156,9 @@ def test_nothing_is_nothing(backend: Backend) -> None:
 def test_no_memory_is_allocated_once_everything_was_seen(backend: Backend) -> None:
     images = scenes()
     plates = backend.plates(images)
-    for _ in range(SLOTS):  # each slot has held the largest of them then
-        backend.detector.detect([image.copy() for image in images])
+    largest = [images[1].copy() for _ in range(SLOTS)]
+    backend.detector.detect(largest)  # each slot has held the largest of them then
+    backend.detector.detect(images)
     backend.reader.read(plates)
     allocations = backend.device.allocations
     for _ in range(3):
