@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from alprd.commands import engines_build, engines_check, engines_verify
 from alprd.commands.common import EXIT_DONE, CommandError, Commands, write_line
-from alprd.commands.engines_common import add_common_options, inference_settings
+from alprd.commands.engines_common import add_common_options, configured_names, inference_settings
 
 if TYPE_CHECKING:
     from alprd.config import InferenceSettings
@@ -68,7 +68,7 @@ def run_list(arguments: argparse.Namespace) -> int:
     there = {(row["model"], row["precision"]) for row in rows}
     rows += [
         _missing(name, settings)
-        for name in dict.fromkeys((settings.detector, settings.reader))
+        for name in configured_names(settings)
         if (name, settings.precision) not in there
     ]
     if arguments.json:
@@ -115,7 +115,7 @@ def _row(entry: Entry, settings: InferenceSettings, device: Device | None) -> di
         "reasons": reasons,
         "used": bool(fits)
         and entry.precision == settings.precision
-        and entry.name in (settings.detector, settings.reader),
+        and entry.name in configured_names(settings),
         "identity": None if entry.identity is None else entry.identity.to_dict(),
         "figures": dict(entry.figures),
     }

@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from typing import TYPE_CHECKING
 
 from alprd.commands.common import (
+    EXIT_BAD_CONFIG,
     EXIT_DONE,
     EXIT_FAILED,
     EXIT_INTERRUPTED,
@@ -25,10 +26,11 @@ from alprd.commands.engines_common import (
     figures_line,
     inference_settings,
     this_device,
-    wanted_engines,
+    wanted_names,
 )
 
 if TYPE_CHECKING:
+    from alprd.config import InferenceSettings
     from alprd.host.systemd import Notifier
     from alprd.inference.building import Built
     from alprd.inference.engines import Device, Engine
@@ -39,6 +41,10 @@ _TICK_S = 1.0
 _TELL_SYSTEMD_S = 5.0
 _EXTENSION_S = 120.0
 """Granted anew every few seconds; one silent layer may take a minute on a small board."""
+_SILENT_S = 20 * 60.0
+"""A build that shows no sign of life for so long is granted nothing more: its driver may hang."""
+_LINE_S = 30.0
+"""Between the lines that a journal, or another program's log, gets."""
 
 
 def add_parser(commands: Commands) -> None:
@@ -75,7 +81,7 @@ def run(arguments: argparse.Namespace) -> int:
     if arguments.if_possible and settings.backend == "onnxruntime":
         write_line("nothing is built: inference.backend is onnxruntime")
         return EXIT_DONE
-    wanted = wanted_engines(arguments.names, settings)
+    names = wanted_names(arguments.names, settings)
     try:
         device = this_device()
     except CommandError as error:
@@ -88,23 +94,49 @@ def run(arguments: argparse.Namespace) -> int:
     from alprd.ports import EngineError  # noqa: PLC0415
 
     store = PlanStore(settings.engines_dir)
-    failed = False
+    codes = {EXIT_DONE}
     try:
         with store.building(), Notifier.from_environment() as notify:
-            for each in wanted:
-                screen = _Screen(each.name, notify)
-                try:
-                    if not arguments.force and _fits(each, device, store):
-                        write_line(f"{each.name}: fits already ({each.settings.precision})")
-                        continue
-                    _report(each, _build(each, device, store, screen, show=arguments.verbose))
-                except EngineError as error:
-                    screen.clear()
-                    write_error(f"{each.name}: {error}")
-                    failed = True
+            for name in names:
+                code = _one(name, settings, device, store, notify=notify, arguments=arguments)
+                # Without its engine a classifier runs in ONNX Runtime; the others need each other.
+                if not arguments.if_possible or name in (settings.detector, settings.reader):
+                    codes.add(code)
     except EngineError as error:
         raise CommandError(str(error)) from error
-    return EXIT_FAILED if failed else EXIT_DONE
+    return max(codes)
+
+
+def _one(
+    name: str,
+    settings: InferenceSettings,
+    device: Device,
+    store: PlanStore,
+    *,
+    notify: Notifier,
+    arguments: argparse.Namespace,
+) -> int:
+    """One engine; the others are built whatever comes of it. Gives the exit code for it."""
+    from alprd.inference.engines import engine  # noqa: PLC0415 -- takes OpenCV along
+    from alprd.ports import EngineError, EngineUnavailable  # noqa: PLC0415
+
+    try:
+        wanted = engine(name, settings)
+    except EngineError as error:
+        write_error(f"{name}: {error}")
+        return EXIT_FAILED if isinstance(error, EngineUnavailable) else EXIT_BAD_CONFIG
+    screen = _Screen(name, notify)
+    try:
+        if not arguments.force and _fits(wanted, device, store):
+            write_line(f"{name}: fits already ({wanted.settings.precision})")
+            return EXIT_DONE
+        screen.begin(wanted)
+        _report(wanted, _build(wanted, device, store, screen, show=arguments.verbose))
+    except EngineError as error:
+        screen.clear()
+        write_error(f"{name}: {error}")
+        return EXIT_FAILED
+    return EXIT_DONE
 
 
 def _fits(wanted: Engine, device: Device, store: PlanStore) -> bool:
@@ -120,18 +152,30 @@ def _report(wanted: Engine, built: Built) -> None:
 
 
 class _Screen:
-    """Progress of one engine: a line on a terminal, and what systemd shows."""
+    """Progress of one engine: a line on a terminal, lines elsewhere, and what systemd shows."""
 
-    def __init__(self, name: str, notify: Notifier) -> None:
+    def __init__(
+        self, name: str, notify: Notifier, clock: Callable[[], float] = time.monotonic
+    ) -> None:
         self._name = name
         self._notify = notify
-        self._begun_s = time.monotonic()
+        self._clock = clock
+        self._begun_s = self._written_s = self._moved_s = clock()
         self._told_s = float("-inf")
         self._lock = threading.Lock()
         self._share: float | None = None
         self._phase = "building"
+        self._seen: tuple[float | None, str] = (self._share, self._phase)
         self._terminal = sys.stderr.isatty()
         self._shown = False
+
+    def begin(self, wanted: Engine) -> None:
+        """Say what begins, where no line shows it."""
+        if not self._terminal:
+            write_line(
+                f"{self._name}: building ({wanted.settings.precision}, batch 1.."
+                f"{wanted.settings.max_batch}); this takes minutes"
+            )
 
     def report(self, share: float | None, phase: str) -> None:
         """From TensorRT's threads: only noted here."""
@@ -140,9 +184,12 @@ class _Screen:
 
     def tick(self) -> None:
         """Show it; from the main thread, about every second."""
-        now_s = time.monotonic()
+        now_s = self._clock()
         with self._lock:
             share, phase = self._share, self._phase
+        if (share, phase) != self._seen:
+            self._seen = share, phase
+            self._moved_s = now_s
         elapsed_s = int(now_s - self._begun_s)
         done = "" if share is None else f" {share:4.0%}"
         text = f"{self._name}: {phase}{done}, {elapsed_s // 60}:{elapsed_s % 60:02}"
@@ -150,10 +197,14 @@ class _Screen:
             sys.stderr.write(f"\r\x1b[K{text[:78]}")
             sys.stderr.flush()
             self._shown = True
+        elif now_s - self._written_s >= _LINE_S:
+            self._written_s = now_s
+            write_line(text)
         if now_s - self._told_s >= _TELL_SYSTEMD_S:
             self._told_s = now_s
             self._notify.status(text)
-            self._notify.extend_timeout(_EXTENSION_S)
+            if now_s - self._moved_s < _SILENT_S:
+                self._notify.extend_timeout(_EXTENSION_S)
 
     def clear(self) -> None:
         """Make room for a line."""

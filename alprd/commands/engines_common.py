@@ -16,7 +16,7 @@ from alprd.commands.common import (
 
 if TYPE_CHECKING:
     from alprd.config import InferenceSettings
-    from alprd.inference.engines import Device, Engine
+    from alprd.inference.engines import Device
 
 
 def add_common_options(parser: argparse.ArgumentParser) -> None:
@@ -36,7 +36,7 @@ def add_model_options(parser: argparse.ArgumentParser) -> None:
         "names",
         nargs="*",
         metavar="NAME",
-        help="models (default: the configured detector and reader)",
+        help="models (default: the configured ones)",
     )
     add_common_options(parser)
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: the built-in ones")
@@ -76,14 +76,14 @@ def inference_settings(arguments: argparse.Namespace) -> InferenceSettings:
     return settings.model_copy(update=given)
 
 
-def wanted_engines(names: list[str], settings: InferenceSettings) -> list[Engine]:
-    """The engines of the named models, or of the configured ones.
+def configured_names(settings: InferenceSettings) -> list[str]:
+    """Every model that the daemon runs by this configuration."""
+    return list(dict.fromkeys([settings.detector, settings.reader, *settings.attributes]))
 
-    Raises:
-        CommandError: exit code 2 for a name that is no model, 78 for a configured one.
-    """
-    from alprd.inference.engines import engine, model_names  # noqa: PLC0415 -- takes OpenCV along
-    from alprd.ports import EngineError, EngineUnavailable  # noqa: PLC0415
+
+def wanted_names(names: list[str], settings: InferenceSettings) -> list[str]:
+    """The named models, or the configured ones. Raises CommandError, exit code 2, for no model."""
+    from alprd.inference.engines import model_names  # noqa: PLC0415 -- takes OpenCV along
 
     known = model_names(settings)
     for name in names:
@@ -92,13 +92,7 @@ def wanted_engines(names: list[str], settings: InferenceSettings) -> list[Engine
                 f"there is no model {name!r}; models there: {', '.join(known) or 'none'}",
                 EXIT_USAGE,
             )
-    chosen = names or [settings.detector, settings.reader, *settings.attributes]
-    try:
-        return [engine(name, settings) for name in dict.fromkeys(chosen)]
-    except EngineUnavailable as error:
-        raise CommandError(str(error)) from error
-    except EngineError as error:
-        raise CommandError(str(error), EXIT_BAD_CONFIG) from error
+    return list(dict.fromkeys(names)) or configured_names(settings)
 
 
 def this_device() -> Device:

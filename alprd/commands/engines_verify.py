@@ -13,7 +13,7 @@ from alprd.commands.engines_common import (
     figures_line,
     inference_settings,
     this_device,
-    wanted_engines,
+    wanted_names,
 )
 
 
@@ -34,23 +34,25 @@ def add_parser(commands: Commands) -> None:
 def run(arguments: argparse.Namespace) -> int:
     """Verify; the exit code is 1 when any engine failed."""
     settings = inference_settings(arguments)
-    wanted = wanted_engines(arguments.names, settings)
+    names = wanted_names(arguments.names, settings)
     device = this_device()
     from alprd.inference.building import verify_engine  # noqa: PLC0415 -- takes OpenCV along
+    from alprd.inference.engines import engine  # noqa: PLC0415
     from alprd.inference.plans import PlanStore  # noqa: PLC0415
     from alprd.ports import EngineError  # noqa: PLC0415
 
     store = PlanStore(settings.engines_dir)
     found: dict[str, dict[str, Any]] = {}
-    for each in wanted:
+    for name in names:
         try:
-            check = verify_engine(each, device, store, clock=time.perf_counter)
+            wanted = engine(name, settings)
+            check = verify_engine(wanted, device, store, clock=time.perf_counter)
         except EngineError as error:
-            found[each.name] = {"problem": str(error), "figures": {}}
+            found[name] = {"problem": str(error), "figures": {}}
         else:
-            found[each.name] = {"problem": check.problem, "figures": dict(check.figures)}
+            found[name] = {"problem": check.problem, "figures": dict(check.figures)}
         if not arguments.json:
-            _show(each.name, found[each.name])
+            _show(name, found[name])
     if arguments.json:
         write_line(json.dumps(found))
     return EXIT_FAILED if any(each["problem"] for each in found.values()) else EXIT_DONE

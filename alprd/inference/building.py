@@ -70,17 +70,28 @@ def build_engine(
     onnx, path = wanted.onnx(device.tensorrt)
     _check_room(store.folder, _ROOM * len(onnx))
     begun_s = clock()
-    plan, cache = build_plan(
-        onnx,
-        wanted.manifest.input,
-        wanted.settings,
-        tensorrt=device.tensorrt,
-        typing=wanted.typing(device.tensorrt),
-        path=path,
-        timing_cache=load_timing_cache(store, device),
-        progress=progress,
-        log=log,
-    )
+    try:
+        plan, cache = build_plan(
+            onnx,
+            wanted.manifest.input,
+            wanted.settings,
+            tensorrt=device.tensorrt,
+            typing=wanted.typing(device.tensorrt),
+            path=path,
+            timing_cache=load_timing_cache(store, device),
+            progress=progress,
+            log=log,
+        )
+    except MemoryError as error:
+        raise EngineUnavailable(
+            f"{path}: this machine has too little memory left to build the engine; stop what else "
+            "runs (alprd, too), or add swap"
+        ) from error
+    except (RuntimeError, TypeError) as error:  # how TensorRT's own bindings fail
+        raise EngineError(
+            f"{path}: TensorRT {device.tensorrt.version} could not build the engine: {error}; "
+            'run the model with inference.backend = "onnxruntime", and report it'
+        ) from error
     seconds = clock() - begun_s
     save_timing_cache(store, device, cache)
     progress.report(None, "checking")

@@ -33,11 +33,10 @@ class BuildProgress:
 
     Attributes:
         report: gets share and phase.
-        cancelled: set to give the build up, where TensorRT asks.
     """
 
     report: Progress
-    cancelled: threading.Event = field(default_factory=threading.Event)
+    _kernels: int = 0
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _phases: dict[str, tuple[str | None, int, int]] = field(default_factory=dict)
     _furthest: float = 0.0
@@ -55,12 +54,19 @@ class BuildProgress:
                 parent, steps, _ = self._phases[phase_name]
                 self._phases[phase_name] = (parent, steps, min(steps, step + 1))
         self._tell(phase_name)
-        return not self.cancelled.is_set()
+        return True
 
     def phase_finish(self, phase_name: str) -> None:
         """A phase is over."""
         with self._lock:
             self._phases.pop(phase_name, None)
+
+    def kernel_timed(self) -> None:
+        """A kernel was timed: all that releases without a progress monitor let one know."""
+        with self._lock:
+            self._kernels += 1
+            kernels = self._kernels
+        self.report(None, f"building, {kernels} kernels timed")
 
     def _tell(self, phase_name: str) -> None:
         with self._lock:
@@ -111,7 +117,8 @@ def build_plan(
         EngineUnavailable: there is no GPU, or not enough of its memory.
     """
     trt = tensorrt.module
-    logger = tensorrt.logger(log)
+    monitored = tensorrt.has_progress_monitor
+    logger = tensorrt.logger(log, None if monitored else progress.kernel_timed)
     builder = tensorrt.builder(logger)
     network = builder.create_network(tensorrt.network_flags(strongly_typed=typing.strongly_typed))
     parser = trt.OnnxParser(network, logger)
@@ -133,7 +140,7 @@ def build_plan(
     # Held until the build is over, as whatever else the configuration only points at.
     cache = _timing_cache(config, timing_cache) if tensorrt.has_timing_cache else None
     monitor = None
-    if tensorrt.has_progress_monitor:
+    if monitored:
         # It must live as long as the configuration.
         monitor = tensorrt.progress_monitor(progress)
         config.progress_monitor = monitor
@@ -141,7 +148,7 @@ def build_plan(
         progress.report(None, "building")
     plan = builder.build_serialized_network(network, config)
     if plan is None:
-        raise _failure(logger, path, tensorrt, progress)
+        raise _failure(logger, path, tensorrt)
     return bytes(plan), b"" if cache is None else bytes(config.get_timing_cache().serialize())
 
 
@@ -212,9 +219,7 @@ def _add_profile(
         )
 
 
-def _failure(logger: Any, path: Path, tensorrt: TensorRT, progress: BuildProgress) -> EngineError:  # noqa: ANN401
-    if progress.cancelled.is_set():
-        return EngineUnavailable(f"{path}: the build was given up")
+def _failure(logger: Any, path: Path, tensorrt: TensorRT) -> EngineError:  # noqa: ANN401
     reason = _reason(logger)
     text = f"{path}: TensorRT {tensorrt.version} could not build the engine: {reason}"
     if any(word in reason.lower() for word in ("memory", "could not find any implementation")):

@@ -10,6 +10,7 @@ import pytest
 
 from alprd.inference.gpu import find_gpu
 from alprd.inference.trt_api import TensorRT, Typing, import_tensorrt
+from alprd.inference.trt_build import BuildProgress
 from alprd.ports import EngineError, EngineUnavailable
 from support.tensorrt_releases import release
 
@@ -209,6 +210,19 @@ def test_only_what_matters_is_remembered_of_the_log_and_the_first_of_it() -> Non
     assert logger.errors[0] == "Error Code 2: number 0"
     assert len(logger.errors) == 20
     assert heard[0] == ("warning", "odd")
+
+
+def test_every_kernel_that_8_5_times_is_a_sign_of_life() -> None:
+    heard: list[tuple[float | None, str]] = []
+    progress = BuildProgress(lambda *said: heard.append(said))
+    logger = TensorRT(release("8.5.2.2")).logger(None, progress.kernel_timed)
+    logger.log("Severity.VERBOSE", "--------------- Timing Runner: conv (CaskConvolution)")
+    logger.log("Severity.VERBOSE", "Tactic: 0x00000000000003e8 Time: 0.0384723")
+    logger.log("Severity.VERBOSE", "Tactic: 0x00000000000003ea Time: 0.0428507")
+    assert heard == [
+        (None, "building, 1 kernels timed"),
+        (None, "building, 2 kernels timed"),
+    ]
 
 
 def missing(name: str, problem: Exception, monkeypatch: pytest.MonkeyPatch) -> None:
