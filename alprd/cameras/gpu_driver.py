@@ -23,6 +23,7 @@ DEVICE: Final = 0
 """The first one; CUDA_VISIBLE_DEVICES says which that is."""
 
 _NON_BLOCKING: Final = 1
+_SLEEPING, _WITHOUT_TIME = 1, 2
 _HOST, _DEVICE = 1, 2
 _OUT_OF_MEMORY: Final = 2
 
@@ -73,6 +74,7 @@ class CudaDriver:
         self._call("cuDevicePrimaryCtxRetain", byref(context), device)
         self.context = int(context.value or 0)
         """Its handle."""
+        self._events: dict[int, int] = {}
         with self.current():
             self._copies = self.new_stream()
 
@@ -87,14 +89,23 @@ class CudaDriver:
 
     def new_stream(self) -> int:
         """A stream that waits for no other; call it where the context is current."""
-        stream = c_void_p()
-        self._call("cuStreamCreate", byref(stream), _NON_BLOCKING)
-        return int(stream.value or 0)
+        stream, event = c_void_p(), c_void_p()
+        # Waiting for the stream itself would spin: a core of the CPU for every camera.
+        self._call("cuEventCreate", byref(event), _SLEEPING | _WITHOUT_TIME)
+        try:
+            self._call("cuStreamCreate", byref(stream), _NON_BLOCKING)
+        except GpuError:
+            self._call("cuEventDestroy_v2", event)
+            raise
+        handle = int(stream.value or 0)
+        self._events[handle] = int(event.value or 0)
+        return handle
 
     def destroy_stream(self, stream: int) -> None:
         """Give a stream back."""
         with self.current():
             self._call("cuStreamDestroy_v2", stream)
+            self._call("cuEventDestroy_v2", self._events.pop(stream))
 
     def allocate(self, size_bytes: int) -> int:
         """The address of so much memory. Raises GpuError."""
@@ -136,8 +147,11 @@ class CudaDriver:
         self._call("cuMemcpy2DAsync_v2", byref(copy), stream)
 
     def synchronize(self, stream: int) -> None:
-        """Wait until the stream's work is done; call it where the context is current."""
-        self._call("cuStreamSynchronize", stream)
+        """Sleep until the stream's work is done; call it where the context is current."""
+        # Another thread may record it anew meanwhile: then it is for later work of the stream.
+        event = self._events[stream]
+        self._call("cuEventRecord", event, stream)
+        self._call("cuEventSynchronize", event)
 
     def fetch(self, source: tuple[int, int], rows: NDArray[np.uint8]) -> None:
         """Copy (n, bytes) rows that lie at (address, pitch) on the GPU into memory."""
@@ -154,7 +168,7 @@ class CudaDriver:
         with self.current():
             # On a stream of its own: the default one would wait for everybody's work.
             self._call("cuMemcpy2DAsync_v2", byref(copy), self._copies)
-            self._call("cuStreamSynchronize", self._copies)
+            self.synchronize(self._copies)
 
     def _call(self, name: str, *arguments: object) -> None:
         code = getattr(self._library, name)(*arguments)
@@ -179,7 +193,10 @@ _PROTOTYPES: Final = {
     "cuCtxPopCurrent_v2": (POINTER(c_void_p),),
     "cuStreamCreate": (POINTER(c_void_p), c_uint),
     "cuStreamDestroy_v2": (c_void_p,),
-    "cuStreamSynchronize": (c_void_p,),
+    "cuEventCreate": (POINTER(c_void_p), c_uint),
+    "cuEventDestroy_v2": (c_void_p,),
+    "cuEventRecord": (c_void_p, c_void_p),
+    "cuEventSynchronize": (c_void_p,),
     "cuMemAlloc_v2": (POINTER(c_uint64), c_size_t),
     "cuMemFree_v2": (c_uint64,),
     "cuMemcpy2DAsync_v2": (POINTER(_Copy2D), c_void_p),
