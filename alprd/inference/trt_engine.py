@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -70,6 +71,7 @@ class TensorRTNetwork:
         self._context: Any = None
         self._allocators: dict[str, Any] = {}
         self._rows = 0
+        self._lent = False
         try:
             with cuda.current():
                 self._load(plan)
@@ -79,6 +81,7 @@ class TensorRTNetwork:
                 self._wanted = dict(outputs)
                 self._allocate()
                 self._stream = cuda.stream()
+                self._done = cuda.event()
         except BaseException:
             self.close()
             raise
@@ -234,6 +237,7 @@ class TensorRTNetwork:
 
     def enqueue(self, count: int, stream: Stream) -> None:
         """Let the stream run the first `count` rows. Raises EngineError."""
+        self._lent = self._lent or stream is not self._stream
         self._set_rows(self.max_batch if self._fixed else count)
         for allocator in self._allocators.values():
             allocator.shape = ()
@@ -279,26 +283,35 @@ class TensorRTNetwork:
     def run(self, rows: NDArray[Any], count: int) -> Outputs:
         """Outputs of the first `count` rows, from and to host memory. Raises EngineError."""
         with self._device.current():
-            self._device.synchronize()  # what is on its way uses the same input
+            if self._lent:  # what others have on their way uses the same input and outputs
+                self._device.synchronize()
+                self._lent = False
             if self._host is None:
                 self._host = HostOutputs(self, self._wanted, self._device, self._memory)
             used = rows if self._fixed else rows[:count]
             self._device.upload(self.input, np.ascontiguousarray(used, _INPUT), self._stream)
             self.enqueue(count, self._stream)
             self._host.fetch(count, self._stream)
-            self._stream.synchronize()
+            self._stream.record(self._done)
+            self._done.synchronize()  # asleep, as the stream itself would not wait
             return self._host.arrays(count)
 
     def close(self) -> None:
         """Give everything on the GPU back; callable more than once."""
         if self._runtime is not None:
-            with self._device.current():
+            # After an error of the GPU there is nothing to wait for; the rest must go all the same.
+            with suppress(EngineError), self._device.current():
                 self._device.synchronize()
-                # In this order: each keeps what the former needs.
-                self._context = None
-                self._engine = None
-                self._runtime = None
+            with suppress(EngineError), self._device.current():
+                self._let_go()
+            self._let_go()
         self._memory.close()
+
+    def _let_go(self) -> None:
+        """In this order: each keeps what the former needs."""
+        self._context = None
+        self._engine = None
+        self._runtime = None
 
 
 def _named(shape: tuple[int, ...]) -> tuple[int | None, ...]:

@@ -82,7 +82,7 @@ class CpuStream:
         self.handle = id(self)
         STREAMS[self.handle] = self
 
-    def do(self, work: Callable[[], None]) -> None:
+    def do(self, work: Callable[[], object]) -> None:
         work()
 
     def record(self, event: CpuEvent) -> None:
@@ -106,14 +106,14 @@ class LateStream(CpuStream):
         super().__init__()
         self.hasty = hasty
         self._device = device
-        self._work: deque[Callable[[], None] | tuple[LateStream, int]] = deque()
+        self._work: deque[Callable[[], object] | tuple[LateStream, int]] = deque()
         self._given = 0
         self._done = 0
 
-    def do(self, work: Callable[[], None]) -> None:
+    def do(self, work: Callable[[], object]) -> None:
         self._add(work)
 
-    def _add(self, work: Callable[[], None] | tuple[LateStream, int]) -> None:
+    def _add(self, work: Callable[[], object] | tuple[LateStream, int]) -> None:
         self._work.append(work)
         self._given += 1
         self._device.hurry()

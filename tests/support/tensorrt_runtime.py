@@ -11,6 +11,7 @@ import pickle
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import partial
 from math import prod
 from types import ModuleType
 from typing import Any
@@ -19,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.inference.trt_api import TensorRT
+from support.cuda_on_cpu import STREAMS
 from support.tensorrt_releases import release
 
 DataType = Enum("DataType", ["FLOAT", "HALF", "INT32", "INT8", "BOOL", "UINT8", "INT64"])
@@ -89,7 +91,7 @@ class Context:
         tensor = self._plan.outputs[name]
         if tensor.rows is not None:
             return tensor.shape
-        return tuple(self._shape[0] if size == -1 else size for size in tensor.shape)
+        return _filled(tensor.shape, self._shape[0])
 
     def get_max_output_size(self, name: str) -> int:
         tensor = self._plan.outputs[name]
@@ -106,23 +108,31 @@ class Context:
     def execute_async_v3(self, stream_handle: int) -> bool:
         if self._plan.fails:
             return False
+        stream = STREAMS[stream_handle]
+        if self._allocators:
+            stream.synchronize()  # for the shapes
+            return self._run(self._shape)
+        stream.do(partial(self._run, self._shape))
+        return True
+
+    def _run(self, given: tuple[int, ...]) -> bool:
         ((name, tensor),) = self._plan.inputs.items()
-        count = self._shape[0]
-        values = _at(self._addresses[name], self._shape, NUMPY[tensor.kind])
+        count = given[0]
+        values = _at(self._addresses[name], given, NUMPY[tensor.kind])
         sums = values.reshape(count, -1).astype(np.float64).sum(axis=1)
         for name, tensor in self._plan.outputs.items():
-            shape = self.get_tensor_shape(name)
-            if tensor.rows is not None:
+            if tensor.rows is None:
+                shape = _filled(tensor.shape, count)
+                address = self._addresses[name]
+            else:
                 found = int(values.flat[0]) if tensor.rows == COUNTED else max(tensor.rows, 0)
-                shape = (found, *shape[1:])
+                shape = (found, *tensor.shape[1:])
                 size = prod(shape) * np.dtype(NUMPY[tensor.kind]).itemsize
                 address = self._allocators[name].reallocate_output(name, 0, size, 256)
                 if address is None:
                     return False
                 if tensor.rows != UNTOLD:
                     self._allocators[name].notify_shape(name, shape)
-            else:
-                address = self._addresses[name]
             out = _at(address, shape, NUMPY[tensor.kind])
             index = np.arange(out.size).reshape(shape)
             rows = np.resize(sums, len(out)).reshape(-1, *(1,) * (len(shape) - 1))
@@ -186,6 +196,10 @@ def tensorrt(version: str = "8.5.2.2") -> TensorRT:
         Runtime=Runtime,
     )
     return TensorRT(module)
+
+
+def _filled(shape: tuple[int, ...], count: int) -> tuple[int, ...]:
+    return tuple(count if size == -1 else size for size in shape)
 
 
 def _at(address: int, shape: tuple[int, ...], kind: Any) -> NDArray[Any]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +18,7 @@ from alprd.inference.manifest import InputSpec
 from alprd.inference.network import BATCH, ROWS, Shape
 from alprd.inference.trt_engine import TensorRTNetwork
 from alprd.ports import EngineError, EngineUnavailable
-from support.cuda_on_cpu import CpuDevice, compiler
+from support.cuda_on_cpu import CpuDevice, LateDevice, compiler
 from support.tensorrt_runtime import COUNTED, UNTOLD, DataType, Plan, Tensor, tensorrt
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here")
@@ -56,32 +59,29 @@ def device() -> Iterator[CpuDevice]:
     assert made.depth == 0
 
 
+def loaded(made: Plan | bytes, device: CpuDevice, **changes: Any) -> TensorRTNetwork:
+    given = {"wanted": SCORES, "max_batch": 4, **changes}
+    return TensorRTNetwork(
+        made if isinstance(made, bytes) else made.serialised(),
+        path=Path("a.fp16.plan"),
+        outputs=given.pop("wanted"),
+        max_batch=given.pop("max_batch"),
+        spec=spec(**given),
+        tensorrt=tensorrt(),
+        cuda=device,
+    )
+
+
 @pytest.fixture
 def load(device: CpuDevice) -> Iterator[Load]:
-    loaded: list[TensorRTNetwork] = []
+    networks: list[TensorRTNetwork] = []
 
-    def one(
-        made: Plan | bytes | None = None,
-        *,
-        wanted: dict[str, Shape] | None = None,
-        max_batch: int = 4,
-        **changes: object,
-    ) -> TensorRTNetwork:
-        loaded.append(
-            TensorRTNetwork(
-                made if isinstance(made, bytes) else (made or plan()).serialised(),
-                path=Path("a.fp16.plan"),
-                spec=spec(**changes),
-                outputs=SCORES if wanted is None else wanted,
-                max_batch=max_batch,
-                tensorrt=tensorrt(),
-                cuda=device,
-            )
-        )
-        return loaded[-1]
+    def one(made: Plan | bytes | None = None, **changes: Any) -> TensorRTNetwork:
+        networks.append(loaded(made or plan(), device, **changes))
+        return networks[-1]
 
     yield one
-    for each in loaded:
+    for each in networks:
         each.close()
         each.close()
 
@@ -252,3 +252,81 @@ def test_a_plan_that_fails_where_memory_is_scarce_may_load_later(
     device.left = 1 << 20
     with pytest.raises(EngineUnavailable, match="stop what else uses the GPU"):
         load(b"whatever is wrong")
+
+
+class Counting(LateDevice):
+    """Counts how often everything on the GPU was waited for."""
+
+    waits = 0
+
+    def synchronize(self) -> None:
+        self.waits += 1
+        super().synchronize()
+
+
+@pytest.mark.parametrize("hasty", [None, 0, 1])
+def test_a_run_from_host_memory_waits_for_its_own_work_and_not_for_the_whole_gpu(
+    hasty: int | None,
+) -> None:
+    """A classifier is asked while the detector works on the next batch."""
+    device = Counting(hasty=hasty)
+    with closing(loaded(plan(), device)) as network, device.current():
+        memory, other = Memory(device, "a test"), device.stream()
+        block, taken = memory.on_device(4), memory.pinned(4)
+        taken[:] = 7
+        device.upload(block, taken, other)
+        for count in (3, 1, 4):
+            scores = network.run(rows(4), count)["scores"]
+            np.testing.assert_array_equal(scores[:, 0, 0], np.arange(count) * 202.0)
+        assert device.waits == 0
+        assert device.blocks[block][0] == (7 if hasty == 1 else 0xA5)
+        memory.close()
+
+
+@pytest.mark.parametrize("hasty", [None, 0, 1])
+def test_a_run_from_host_memory_leaves_the_batch_that_is_on_its_way_alone(
+    hasty: int | None,
+) -> None:
+    device = LateDevice(hasty=hasty)
+    with closing(loaded(plan(), device)) as network, device.current():
+        memory, other = Memory(device, "a test"), device.stream()
+        outputs = HostOutputs(network, SCORES, device, memory)
+        for _ in range(2):
+            device.upload(network.input, rows(4), other)
+            network.enqueue(4, other)
+            outputs.fetch(4, other)
+            assert network.run(rows(4) + np.float32(1), 2)["scores"].shape == (2, 5, 2)
+            other.synchronize()
+            scores = outputs.arrays(4)["scores"]
+            np.testing.assert_array_equal(scores[:, 0, 0], np.arange(4) * 202.0)
+        memory.close()
+
+
+class Broken(CpuDevice):
+    """After an error that stays; as CUDA's do."""
+
+    broken = False
+
+    def synchronize(self) -> None:
+        super().synchronize()
+        if self.broken:
+            raise EngineUnavailable("an illegal memory access was encountered")
+
+
+def test_a_network_on_a_gpu_that_failed_is_let_go_all_the_same() -> None:
+    device = Broken()
+    network = loaded(plan(), device)
+    held = weakref.ref(network._engine)
+    device.broken = True
+    network.close()
+    network.close()
+    assert held() is None
+    assert device.blocks == {}
+
+
+def test_what_is_wrong_with_a_plan_is_told_though_the_gpu_failed_then() -> None:
+    device = Broken()
+    device.broken = True
+    with pytest.raises(EngineError, match=r"correct input\.name"):
+        loaded(plan(), device, name="pictures")
+    assert device.blocks == {}
