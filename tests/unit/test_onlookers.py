@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from structlog.testing import capture_logs
 
 from alprd.inference.unsaved import UnsavedEvents
 from support.line import show
@@ -60,11 +61,12 @@ def test_a_surprise_in_a_looker_on_costs_no_event_and_doubles_none(
 ) -> None:
     healthy, spoilt = Gate(tmp_path / "a", ON), Gate(tmp_path / "b", ON)
     spoil(spoilt, broken)
-    with healthy.worker, spoilt.worker:
+    with capture_logs() as logs, healthy.worker, spoilt.worker:
         drive(healthy)
         drive(spoilt)
     assert healthy.onlookers.failed == 0
     assert spoilt.onlookers.failed > 0
+    assert [each["event"] for each in logs].count("extras.failed") == spoilt.onlookers.failed
     ours, theirs = ([asdict(e) for e in gate.disk.events] for gate in (spoilt, healthy))
     for event in (*ours, *theirs):
         event.pop("image")
