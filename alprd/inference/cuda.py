@@ -10,17 +10,16 @@ from __future__ import annotations
 import atexit
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.resources import files
 from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from alprd.inference.gpu import import_pycuda
+from alprd.inference.gpu import find_gpu, import_pycuda
 from alprd.ports import EngineError, EngineUnavailable
 
-_OLDEST_DRIVER = 11_040  # what JetPack 5 brings; older ones do not know our kernels' language
 _MIB = 1 << 20
 
 Address = int
@@ -116,6 +115,7 @@ class Cuda:
             EngineError: PyCUDA is missing, or the driver is too old for the kernels.
             EngineUnavailable: there is no GPU or no driver, or no memory is left.
         """
+        self.name = find_gpu().name
         self._driver: Any = import_pycuda()
         driver = self._driver
         self._memory: dict[Address, Any] = {}
@@ -123,15 +123,7 @@ class Cuda:
         self._kernels: dict[str, Any] = {}
         self._context: Any = None
         try:
-            driver.init()
-            version = int(driver.get_driver_version())
-            if version < _OLDEST_DRIVER:
-                raise EngineError(
-                    f"the NVIDIA driver runs CUDA {version // 1000}.{version % 1000 // 10}, alprd "
-                    "needs one for CUDA 11.4 or later; update the driver (JetPack 5.1 or later)"
-                )
             device = driver.Device(0)
-            self.name: str = device.name()
             self.integrated = bool(device.get_attribute(driver.device_attribute.INTEGRATED))
             self._context = device.retain_primary_context()
             # Left to the interpreter's end PyCUDA would release it as if it were its own.
@@ -192,12 +184,17 @@ class Cuda:
         """Give back all memory and the context; callable more than once, from any thread."""
         if self._context is None:
             return
-        with self.current():
+        # After an error that stays there is nothing to wait for, and each call fails with it anew;
+        # the context must go all the same, for the next one is good again.
+        with suppress(EngineError), self.current():
             self.synchronize()
-            for address in list(self._memory):
+        for address in list(self._memory):
+            with suppress(EngineError), self.current():
                 self.free(address)
-            for memory, _ in list(self._pinned.values()):
+        for memory, _ in list(self._pinned.values()):
+            with suppress(EngineError), self.current():
                 self.free_pinned(memory)
+        with suppress(EngineError), self.current():
             self._kernels.clear()
             self._module = None
         # What PyCUDA releases stays on the thread's own stack of the driver: on a thread that ends.
@@ -209,7 +206,9 @@ class Cuda:
         """Release the context, and nothing else: what hangs on the GPU is not waited for."""
         atexit.unregister(self._let_go)
         context, self._context = self._context, None
-        if context is not None:
+        if context is None:
+            return
+        with suppress(self._driver.Error):  # of a GPU that failed nothing is left to be released
             # Released while it is current PyCUDA's stack of contexts stays in order.
             context.push()
             context.detach()

@@ -158,7 +158,7 @@ class GpuDetector:
         set_ = self._sets[self._next]
         if set_.batch is not None:
             self._settle(set_.batch)
-        set_.done.synchronize()  # its pinned memory may still be read, if a batch before failed
+        set_.used.synchronize()  # its pinned memory may still be read, if the network failed
         rows = self._frames.place(images, stream, set_.used, renew=True)
         placements = [self._place(image_size(image)) for image in images]
         count = len(images)

@@ -298,6 +298,11 @@ class LateDevice(CpuDevice):
         for stream in self._streams:
             stream.synchronize()
 
+    def upload(self, to: int, memory: NDArray[Any], stream: CpuStream) -> None:
+        if self._is_pinned(memory):
+            stream.do(partial(_check_unchanged, memory, memory.copy()))
+        super().upload(to, memory, stream)
+
     def free(self, address: int) -> None:
         self.synchronize()  # as the driver does it
         super().free(address)
@@ -350,6 +355,11 @@ class CpuNetwork:
 
     def shape(self, name: str, count: int) -> tuple[int, ...]:
         return (count, *self._outputs[name].shape[1:])
+
+
+def _check_unchanged(memory: NDArray[Any], before: NDArray[Any]) -> None:
+    if not np.array_equal(memory, before):
+        raise AssertionError("pinned memory was written to before it had been copied")
 
 
 def _copy(to: int, from_: int, size: int) -> None:

@@ -16,6 +16,7 @@ import pytest
 
 from alprd.core.types import Detection, PlateRead
 from alprd.inference.second_look import SecondLook
+from alprd.ports import EngineError
 from support import tiny_models
 from support.cuda_on_cpu import CpuDevice, CpuEvent, LateDevice, compiler
 from support.gpu_on_cpu import (
@@ -192,6 +193,22 @@ def test_batches_that_nobody_asks_for_disturb_no_other(backend: Backend, wanted:
     for batch in wanted.batches:
         backend.detector.submit([image.copy() for image in batch])
     assert_same_detections(backend.detector.detect(wanted.batches[1]), wanted.found[1])
+
+
+def test_a_batch_that_the_network_fails_at_costs_no_other(
+    backend: Backend, wanted: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fails(count: int, _stream: object) -> None:
+        raise EngineError(f"no batch of {count}")
+
+    first = backend.detector.submit(wanted.batches[0])
+    with monkeypatch.context() as failing:
+        failing.setattr(backend.networks["detect"], "enqueue", fails)
+        with pytest.raises(EngineError, match="no batch of 3"):
+            backend.detector.submit(wanted.batches[1])
+    third = backend.detector.submit(wanted.batches[2])
+    assert_same_detections(first.result(), wanted.found[0])
+    assert_same_detections(third.result(), wanted.found[2])
 
 
 def test_plates_of_more_frames_than_stay_are_read_while_others_are_looked_at(
