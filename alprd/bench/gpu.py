@@ -11,6 +11,7 @@ from typing import Any
 
 from alprd.bench.usage import AskGpu, GpuSample
 from alprd.inference.cuda import Device
+from alprd.inference.gpu import import_pycuda
 from alprd.inference.gpu_network import DeviceNetwork
 from alprd.inference.network import Network
 from alprd.ports import EngineError
@@ -21,7 +22,7 @@ _UPLOAD_TURNS = 5
 
 @contextmanager
 def asking_gpu() -> Iterator[AskGpu | None]:
-    """A way to ask the first GPU, through NVIDIA's own library where that is installed; or None."""
+    """A way to ask the GPU that CUDA takes, through NVIDIA's own library; None without either."""
     try:
         library: Any = importlib.import_module("pynvml")
     except ImportError:
@@ -33,7 +34,7 @@ def asking_gpu() -> Iterator[AskGpu | None]:
         yield None
         return
     try:
-        gpu = library.nvmlDeviceGetHandleByIndex(0)
+        gpu = _gpu_of_cuda(library)
 
         def ask() -> GpuSample:
             return GpuSample(
@@ -46,6 +47,23 @@ def asking_gpu() -> Iterator[AskGpu | None]:
         yield ask
     finally:
         library.nvmlShutdown()
+
+
+def _gpu_of_cuda(library: Any) -> Any:  # noqa: ANN401 -- a library without types
+    """The handle of CUDA's first GPU, which need not be the library's first."""
+    if library.nvmlDeviceGetCount() > 1:
+        # Only then: a bench on the CPU alone should not start CUDA.
+        try:
+            cuda = import_pycuda()
+        except EngineError:
+            return library.nvmlDeviceGetHandleByIndex(0)
+        try:
+            cuda.init()
+            place = cuda.Device(0).pci_bus_id()
+        except cuda.Error:
+            return library.nvmlDeviceGetHandleByIndex(0)
+        return library.nvmlDeviceGetHandleByPciBusId(place.encode("ascii"))
+    return library.nvmlDeviceGetHandleByIndex(0)
 
 
 def _told(library: Any, question: Any) -> Any:  # noqa: ANN401 -- a library without types
@@ -91,13 +109,17 @@ class GpuLimits:
             runs = max(5, int(for_s / 5 / max(took_s(4) / 4, 1e-6)))
             return median(took_s(runs) / runs for _ in range(5))
 
-    def upload_s(self, size: int) -> float:
+    def upload_s(self, size: int) -> float | None:
         """Seconds in which so many bytes of pinned memory come to the GPU, at full bandwidth.
+
+        None where CPU and GPU share the memory: nothing is copied there.
 
         Raises:
             EngineError: the GPU failed.
         """
         device = self._device
+        if device.integrated:
+            return None
         with device.current():
             memory = device.pinned(size, "the bench")
             address = device.allocate(size, "the bench")

@@ -38,6 +38,8 @@ def lines(report: Mapping[str, Any]) -> Iterator[str]:
         "plate. limit:"
     )
     yield "frames/s of the bare detector at this batch, or of the way to the GPU if that is less."
+    if any(run["limit"]["upload_fps"] is not None for run in report["runs"]):
+        yield "That way begins in pinned memory; the copy into it is work of the processor's."
     yield from _own(report["runs"])
     yield from _gain(report["runs"])
 

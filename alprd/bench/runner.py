@@ -108,7 +108,8 @@ def run_bench(
         for batch, seconds in bare.items():
             seconds.append(_bare(bench, rows, batch))
         if bench.gpu is not None:
-            uploads.append(bench.gpu.upload_s(bench.pictures.frame_bytes))
+            upload_s = bench.gpu.upload_s(bench.pictures.frame_bytes)
+            uploads += [] if upload_s is None else [upload_s]
         # Every other round goes backwards: a machine that slows down favours nobody.
         for case in chosen if number % 2 == 0 else reversed(chosen):
             progress(f"round {number + 1} of {effort.rounds}: {describe(case)}")

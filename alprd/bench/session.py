@@ -19,6 +19,7 @@ from alprd.config import InferenceSettings
 from alprd.inference.manifest import load_detector_manifest
 from alprd.inference.models import Models, load_models
 from alprd.inference.network import Network
+from alprd.ports import SubmittingDetector
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,7 +67,9 @@ def measure_pictures(
             gpu=None if models.gpu is None else GpuLimits(models.gpu),
             memory=loaded.memory,
         )
-        chosen = cases(rates, batches, cameras, modes)
+        # A detector that cannot work by itself does the same either way.
+        overlaps = isinstance(models.detector, SubmittingDetector)
+        chosen = cases(rates, batches, cameras, modes if overlaps else [False])
         return run_bench(
             bench, chosen, Effort(rounds=rounds, seconds=seconds, loops=loops), progress
         )

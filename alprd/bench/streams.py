@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -33,6 +32,7 @@ from alprd.pipelines import new_event_id
 from alprd.ports import CameraError
 
 _LOOK_S = 0.2
+"""At least so often somebody looks whether a camera failed, and a waiting camera shows life."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -118,12 +118,40 @@ def _summary(case: StreamCase, rounds: Sequence[StreamRound]) -> dict[str, Any]:
     }
 
 
-class _Once:
-    """A source that notes when its first frame came."""
+class _Start:
+    """Holds every camera until all have decoded a frame, so that no opening is measured."""
 
-    def __init__(self, source: CameraSource, first: list[float]) -> None:
+    def __init__(self, cameras: int) -> None:
+        self._missing = cameras
+        self._lock = threading.Lock()
+        self._ready = threading.Event()
+        self._given = threading.Event()
+
+    def ready(self, timeout_s: float) -> bool:
+        """Wait a moment; whether all cameras are waiting."""
+        return self._ready.wait(timeout_s)
+
+    def give(self) -> None:
+        """Let them go."""
+        self._given.set()
+
+    def arrive(self, alive: OnGrab) -> None:
+        """Wait for the others; calls `alive` now and then, which raises to end it."""
+        with self._lock:
+            self._missing -= 1
+            if self._missing == 0:
+                self._ready.set()
+        while not self._given.wait(_LOOK_S):
+            alive()
+
+
+class _Held:
+    """A source that waits at the start, its first frame in hands."""
+
+    def __init__(self, source: CameraSource, start: _Start, alive: OnGrab) -> None:
         self._source = source
-        self._first = first
+        self._start: _Start | None = start
+        self._alive = alive
         self.live = source.live
 
     @property
@@ -134,9 +162,11 @@ class _Once:
         self._source.open()
 
     def read(self) -> Frame | None:
-        if not self._first:
-            self._first.append(time.perf_counter())
-        return self._source.read()
+        frame = self._source.read()
+        start, self._start = self._start, None
+        if start is not None:
+            start.arrive(self._alive)
+        return frame
 
     def close(self) -> None:
         self._source.close()
@@ -187,7 +217,7 @@ def _play(
     ids, sink = camera_ids(case.cameras), CountingSink()
     mux = FrameMux(ids)
     door, book = _Door(mux, case.cameras), CameraBook(_Silent(), lambda: None)
-    first: list[float] = []
+    start = _Start(case.cameras)
     inference = InferenceThread(
         used,
         mux,
@@ -203,8 +233,12 @@ def _play(
         drain_timeout_s=DRAIN_TIMEOUT_S,
     )
 
+    def look() -> None:
+        failed = book.failures()
+        if failed:
+            raise CameraError(f"{source}: {next(iter(failed.values()))}")
+
     with ExitStack() as stack:
-        usage = stack.enter_context(Usage(ask_gpu))
         stack.enter_context(inference)
         for name in ids:
             settings = decided(
@@ -212,22 +246,23 @@ def _play(
             )
 
             def opened(on_grab: OnGrab, settings: CameraSettings = settings) -> CameraSource:
-                return _Once(open_source(settings, on_grab=on_grab), first)
+                return _Held(open_source(settings, on_grab=on_grab), start, on_grab)
 
             stack.enter_context(
                 CameraThread(settings, door, book, lambda: None, make_source=opened)
             )
-        while not inference.ended(_LOOK_S):
-            failed = book.failures()
-            if failed:
-                raise CameraError(f"{source}: {next(iter(failed.values()))}")
-        ended_s = time.perf_counter()
+        while not start.ready(_LOOK_S):
+            look()
+        with Usage(ask_gpu) as usage:
+            start.give()
+            while not inference.ended(_LOOK_S):
+                look()
     if inference.failed is not None:
         raise inference.failed
     figures = inference.figures()
     return StreamRound(
         frames=door.frames,
-        wall_s=ended_s - first[0],
+        wall_s=usage.wall_s,
         cpu_s=usage.cpu_s,
         plates=figures["plates"],
         events=tuple(sorted(sink.plates)),

@@ -73,7 +73,10 @@ def add_parser(commands: Commands) -> None:
         help="cameras that take turns (default: as many as a batch holds; with --source 1)",
     )
     parser.add_argument(
-        "--parallel", action="store_true", help="follow one batch while the next is looked for"
+        "--parallel",
+        action="store_true",
+        help="follow one batch while the next is looked for, as the daemon does on a GPU; on the "
+        "CPU all is sequential",
     )
     parser.add_argument(
         "--sequential",

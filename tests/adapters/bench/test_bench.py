@@ -6,13 +6,21 @@ import json
 import logging
 from collections.abc import Iterator
 from pathlib import Path
+from time import thread_time
+from typing import Any
 
 import cv2
 import numpy as np
 import pytest
 import structlog
 
+from alprd.bench import streams
+from alprd.cameras.files import VideoFileSource
+from alprd.cameras.frames import FrameMaker, ignore_grab, utc_now
+from alprd.cameras.pacing import FileAxis
 from alprd.cli import main
+from alprd.config.models import CameraSettings
+from alprd.ports import CameraError
 from support import tiny_models
 from support.tiny_models import blank_picture, box_quad, draw_plate
 
@@ -42,6 +50,19 @@ def pictures(folder: Path) -> list[str]:
     cv2.imwrite(str(folder / "plate.png"), plate)
     cv2.imwrite(str(folder / "street.png"), blank_picture((640, 384)))
     return ["--positive", str(folder / "plate.png"), "--negative", str(folder / "street.png")]
+
+
+def street_clip(folder: Path) -> Path:
+    """Twelve frames of a plate that passes."""
+    clip = folder / "clip.avi"
+    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 15.0, (640, 384))
+    for number in range(12):
+        picture = blank_picture((640, 384))
+        x = 60 + 15 * number
+        draw_plate(picture, "AB12CDE", box_quad(x, 150, x + 200, 220))
+        writer.write(picture)
+    writer.release()
+    return clip
 
 
 def test_the_figures_are_those_of_the_daemons_own_pipeline(
@@ -79,20 +100,81 @@ def test_the_figures_are_printed_as_a_table(
 
     text = capsys.readouterr().out
     assert "640x384" in text
-    assert len([line for line in text.splitlines() if " parallel " in line]) == 2
+    assert len([line for line in text.splitlines() if " sequential " in line]) == 2
+
+
+def test_what_is_the_same_on_the_cpu_is_measured_once(
+    models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    options = ["--models-dir", str(models), "--batch", "1", "--loops", "4", "--json"]
+
+    both = ["--parallel", "--sequential"]
+    assert main(["bench", *pictures(tmp_path), *options, *both, *BRIEF]) == 0
+
+    assert [run["mode"] for run in json.loads(capsys.readouterr().out)["runs"]] == ["sequential"]
+
+
+def test_opening_the_cameras_is_not_measured(
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip = street_clip(tmp_path)
+
+    class Slow(VideoFileSource):
+        def open(self) -> None:
+            super().open()
+            until_s = thread_time() + 0.3
+            while thread_time() < until_s:
+                pass
+
+    def slow(settings: CameraSettings, **more: Any) -> Slow:
+        maker = FrameMaker(settings, now=utc_now, on_grab=more.get("on_grab", ignore_grab))
+        return Slow(settings, maker, FileAxis(), clip)
+
+    monkeypatch.setattr(streams, "open_source", slow)
+    options = ["--models-dir", str(models), "--source", str(clip), "--cameras", "2"]
+
+    assert main(["bench", *options, *BRIEF, "--rounds", "1", "--json"]) == 0
+
+    run = json.loads(capsys.readouterr().out)["runs"][0]
+    assert run["frames"] == 24
+    assert run["cpu_ms_per_frame"] * 24 < 600.0, "opening the two took as much"
+
+
+def test_a_clip_that_fails_while_cameras_wait_for_each_other_ends_the_bench(
+    models: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    clip = street_clip(tmp_path)
+    opened: list[str] = []
+
+    class Failing(VideoFileSource):
+        def open(self) -> None:
+            opened.append("")
+            if len(opened) == 3:
+                raise CameraError("the second camera has no decoder")
+            super().open()
+
+    def failing(settings: CameraSettings, **more: Any) -> Failing:
+        maker = FrameMaker(settings, now=utc_now, on_grab=more.get("on_grab", ignore_grab))
+        return Failing(settings, maker, FileAxis(), clip)
+
+    monkeypatch.setattr(streams, "open_source", failing)
+    options = ["--models-dir", str(models), "--source", str(clip), "--cameras", "2"]
+
+    assert main(["bench", *options, *BRIEF, "--rounds", "1"]) == 1
+
+    assert "has no decoder" in capsys.readouterr().err
 
 
 def test_whole_streams_are_read_decoded_and_told(
     models: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    clip = tmp_path / "clip.avi"
-    writer = cv2.VideoWriter(str(clip), cv2.VideoWriter.fourcc(*"MJPG"), 15.0, (640, 384))
-    for number in range(12):
-        picture = blank_picture((640, 384))
-        x = 60 + 15 * number
-        draw_plate(picture, "AB12CDE", box_quad(x, 150, x + 200, 220))
-        writer.write(picture)
-    writer.release()
+    clip = street_clip(tmp_path)
     options = ["--models-dir", str(models), "--source", str(clip), "--cameras", "1", "2"]
 
     assert main(["bench", *options, *BRIEF, "--json"]) == 0
