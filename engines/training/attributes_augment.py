@@ -120,10 +120,10 @@ def repaint(views: Views, chosen: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
     return images * (1 - share) + painted * share, labels
 
 
-def _light(x: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
+def _light(x: Tensor, dice: Dice, strength: float) -> tuple[Tensor, Tensor]:
     """Exposure, casts, grey, infrared, night; and what became of the colour (B,)."""
     n, device = len(x), x.device
-    roll = dice.uniform(n)
+    roll = dice.uniform(n) / strength
     grey = roll < 0.09
     infrared = (roll >= 0.09) & (roll < 0.15)
     tinted = (roll >= 0.15) & (roll < 0.19)
@@ -135,11 +135,11 @@ def _light(x: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
     def each(low: float, high: float) -> Tensor:
         return dice.uniform(n, low=low, high=high)
 
-    gamma = torch.exp(each(-0.3, 0.3))
+    gamma = torch.exp(each(-0.3, 0.3) * strength)
     gamma = torch.where(night, gamma * each(1.2, 2.2), gamma)
-    gain = torch.exp(each(-0.35, 0.3))
+    gain = torch.exp(each(-0.35, 0.3) * strength)
     gain = torch.where(night, gain * each(0.25, 0.9), gain)
-    contrast = torch.exp(each(-0.35, 0.25))
+    contrast = torch.exp(each(-0.35, 0.25) * strength)
     x = x.clamp(1e-3, 1) ** gamma[:, None, None, None]
     mean = x.mean((1, 2, 3), keepdim=True)
     x = (x - mean) * contrast[:, None, None, None] + mean
@@ -148,7 +148,7 @@ def _light(x: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
     odd = torch.softmax(dice.normal(n, 3) * 1.2, 1)
     weights = torch.where((infrared | tinted)[:, None], odd, luma)
     mono = (x * weights[..., None, None]).sum(1, keepdim=True)
-    saturation = each(0.55, 1.4)
+    saturation = 1 + each(-0.45, 0.4) * strength
     saturation = torch.where(pale, each(0.04, 0.35), saturation)
     none = grey | infrared | tinted
     saturation = torch.where(none, torch.zeros_like(saturation), saturation)
@@ -163,7 +163,7 @@ def _light(x: Tensor, dice: Dice) -> tuple[Tensor, Tensor]:
     )  # fmt: skip
     lit = (0.25 + 1.2 * spot)[:, None]
     x = torch.where((infrared & (each(0, 1) < 0.6))[:, None, None, None], x * lit, x)
-    cast = dice.normal(n, 3) * 0.10 * dice.chance(0.75, n, 1)
+    cast = dice.normal(n, 3) * 0.10 * strength * dice.chance(0.75, n, 1)
     warm = torch.tensor((0.45, 0.0, -0.75), device=device) * each(0.3, 1.5)[:, None]
     cool = dice.normal(n, 3) * 0.45
     strong = torch.where(dice.chance(0.5, n, 1), warm, cool)
@@ -196,8 +196,11 @@ def _cover(x: Tensor, dice: Dice) -> Tensor:
     return torch.where(hidden, other, x)
 
 
-def augmented(views: Views, dice: Dice) -> tuple[Tensor, Tensor]:
-    """Crops as cameras and detectors deliver them (B, 3, S, S), and each colour label's fate."""
+def augmented(views: Views, dice: Dice, strength: float = 1.0) -> tuple[Tensor, Tensor]:
+    """Crops as cameras and detectors deliver them (B, 3, S, S), and each colour label's fate.
+
+    `strength` in (0, 1] holds back the light: how far it goes, and how often a colour is lost.
+    """
     n, device = len(views.images), views.images.device
     centre = (views.box[:, :2] + views.box[:, 2:]) / 2
     extent = views.box[:, 2:] - views.box[:, :2]
@@ -220,7 +223,7 @@ def augmented(views: Views, dice: Dice) -> tuple[Tensor, Tensor]:
     band_x = torch.where((which == 0)[:, None], low, high & (which == 1)[:, None])
     band_y = torch.where((which == 2)[:, None], low, high & (which == 3)[:, None])
     cut = (band_x[:, None, :] | band_y[:, :, None]) & dice.chance(0.08, n, 1, 1)
-    x, fate = _light(_cover(x, dice), dice)
+    x, fate = _light(_cover(x, dice), dice, strength)
     x = degrade(x.contiguous(), dice)
     # a codec leaves a trace of colour in a grey picture, never much: the daemon sees R = G = B
     mono = x.mean(1, keepdim=True).expand_as(x)

@@ -23,8 +23,8 @@ from torch import Tensor, nn
 
 from engines.training.attributes_augment import plain
 from engines.training.attributes_data import Crops
-from engines.training.attributes_labels import COLOURS, HEADS, SAME, STREET_TYPES, UNKNOWN
-from engines.training.attributes_net import MARGIN, SIDE_PX, AttributesNet
+from engines.training.attributes_labels import COLOURS, HEADS, SAME, STREET_TYPES, TOLD, UNKNOWN
+from engines.training.attributes_net import MARGIN, SIDE_PX, AttributesNet, Painter, Repainted
 from engines.training.attributes_score import (
     fit_temperature,
     logits,
@@ -44,18 +44,24 @@ ATTRIBUTIONS = [
 ]
 LEAST = {"type": 0.5, "color": 0.7, "view": 0.5, "make": 0.6}
 """Below this confidence an attribute is null."""
+WANTED = 0.95
+HOTTEST = 3.0
+"""Temperatures rise from the best fit until so many of the answers at SURE or more are right."""
 
 
 class Served(nn.Module):
     """Probabilities of the heads that are shipped, each with its temperature."""
 
-    def __init__(self, net: AttributesNet, heads: Sequence[str], warm: dict[str, float]) -> None:
+    def __init__(self, net: nn.Module, heads: Sequence[str], warm: dict[str, float]) -> None:
         super().__init__()
+        self.register_buffer("told", torch.tensor([COLOURS.index(name) for name in TOLD]))
         self.net = net
         self.picks = [(list(HEADS).index(name), 1.0 / warm[name]) for name in heads]
 
     def forward(self, crops: Tensor) -> tuple[Tensor, ...]:
-        outputs = self.net(crops)
+        outputs = list(self.net(crops))
+        place = list(HEADS).index("color")
+        outputs[place] = outputs[place].index_select(1, self.told)
         return tuple((outputs[k] * scale).softmax(-1) for k, scale in self.picks)
 
 
@@ -72,6 +78,17 @@ def load_net(paths: Sequence[Path]) -> tuple[AttributesNet, dict]:
         }
     )
     return net.eval(), states[0]["meta"]
+
+
+def load_painters(paths: Sequence[Path]) -> list[Painter]:
+    """Trained painters of one or more files."""
+    painters = []
+    for path in paths:
+        for saved in torch.load(path, map_location="cpu", weights_only=True)["painters"]:
+            painter = Painter(saved["attention"])
+            painter.load_state_dict(saved["weights"])
+            painters.append(painter.eval())
+    return painters
 
 
 def export(served: Served, heads: Sequence[str], path: Path, crops: Tensor) -> float:
@@ -125,7 +142,7 @@ def selftest(served: Served, heads: Sequence[str], out: Path, *, dry_run: bool) 
         with torch.no_grad():
             crop = torch.from_numpy(picture.copy()).permute(2, 0, 1)[None].float() / 255
             answer = served(crop)[list(heads).index("color")][0]
-        named = COLOURS[int(answer.argmax())] == COLOURS[paint] and float(answer.max()) > 0.6
+        named = TOLD[int(answer.argmax())] == COLOURS[paint] and float(answer.max()) > 0.6
         if dry_run or (named and COLOURS[paint] in ("red", "blue", "green", "yellow")):
             cv2.imwrite(str(out / "selftest.png"), picture[..., ::-1])
             return COLOURS[paint]
@@ -180,7 +197,7 @@ def manifest(
     for name in heads:
         table: dict[str, object] = {
             "output": name,
-            "labels": list(HEADS[name]),
+            "labels": list(TOLD if name == "color" else HEADS[name]),
             "min_confidence": LEAST[name],
         }
         if name == "color":
@@ -195,12 +212,21 @@ def manifest(
 def run(args: argparse.Namespace) -> None:
     args.out.mkdir(parents=True, exist_ok=True)
     heads = [name for name in HEADS if name != "make" or args.make]
-    net, meta = load_net(args.checkpoint)
+    trunk, meta = load_net(args.checkpoint)
+    painters = load_painters(args.painters)
+    net = Repainted(trunk, painters).eval() if painters else trunk
     crops = Crops(args.pack, torch.device("cpu"), only_val=True)
     warm = dict.fromkeys(HEADS, 1.0)
     for name, index in val_rows(crops).items():
         raw = logits(net, crops, index)[name]
-        warm[name] = fit_temperature(raw, truths(crops, name, index))
+        truth, unknown = truths(crops, name, index), UNKNOWN if name == "color" else None
+        warm[name] = fit_temperature(raw, truth)
+        # rather less sure than wrong
+        while warm[name] < HOTTEST:
+            p = (raw / warm[name]).softmax(-1).numpy()
+            if sure(p, truth, unknown=unknown)[0] >= WANTED:
+                break
+            warm[name] *= 1.03
     figures = score(net, crops, warm)
     for name, index in val_rows(crops).items():
         # what events tell: at the head's own limit
@@ -223,7 +249,9 @@ def run(args: argparse.Namespace) -> None:
         "sure": 0.8,
         "temperatures": {name: round(warm[name], 3) for name in heads},
         "temperatures_from": "the same val split",
-        "parameters": sum(p.numel() for p in net.parameters()),
+        "parameters": sum(
+            int(np.prod(tensor.dims)) for tensor in onnx.load(str(path)).graph.initializer
+        ),
         "giga_flops": round(giga_flops(net, SIDE_PX, SIDE_PX), 3),
         "onnx_difference": float(f"{difference:.1e}"),
         "half_difference": round(half_change(served, sample), 4),
@@ -252,6 +280,7 @@ def run(args: argparse.Namespace) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--checkpoint", type=Path, nargs="+", required=True, help="their mean")
+    parser.add_argument("--painters", type=Path, nargs="*", default=[], help="that name colours")
     parser.add_argument("--pack", type=Path, default=Path(".gpu/a0"))
     parser.add_argument("--out", type=Path, default=Path("engines/vehicle-attributes"))
     parser.add_argument("--version", default="2026.11.1")

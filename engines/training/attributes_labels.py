@@ -37,6 +37,9 @@ COLOURS = (
     "unknown",
 )
 UNKNOWN = COLOURS.index("unknown")
+MULTI = COLOURS.index("multi")
+"""Learnt, so that no other colour has to stand for it, but never told: the best of the rest is."""
+TOLD = tuple(name for name in COLOURS if name != "multi")
 VIEWS = ("front", "front-side", "side", "rear-side", "rear")
 MAKES = ("suzuki", "tata", "mahindra", "toyota", "hyundai", "other")
 HEADS = {"type": TYPES, "color": COLOURS, "view": VIEWS, "make": MAKES}

@@ -3,21 +3,32 @@
 The trunk is the detector's, weights and all, so that training begins with what some thousand
 street photographs taught it. Colour also looks at the stride-8 map, where paint is still paint;
 every head sees the stride-32 map with its places, for the left half of a car is not its right.
+
+What colour is shipped with comes from painters, trained afterwards on the finished trunk: maps of
+attention say where paint is, and what is pooled there are tones of the crop itself, beside those
+of the surroundings. So a thousand labels suffice, which the deep features only learn by heart.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
-from engines.training.attributes_labels import HEADS
+from engines.training.attributes_labels import COLOURS, HEADS, UNKNOWN
 from engines.training.detector_net import SIZES, ConvUnit, PyramidPool, SplitStage
 
 SIDE_PX = 160
 MARGIN = 1.15
 """The crop's side over the longer side of the vehicle's box."""
+
+COLOURLESS = 0.008
+"""Below this colourfulness a crop begins to be grey; the least of coloured val crops is 0.010."""
+
+COMPONENTS = 24
+"""Of each of the trunk's maps that painters look at."""
 
 
 class AttributesNet(nn.Module):
@@ -56,8 +67,16 @@ class AttributesNet(nn.Module):
 
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         """(N, 3, 160, 160) in 0..1 -> logits, one (N, labels) per head in the order of HEADS."""
+        p8, p16 = self.maps(x)
+        return self.answers(p8, p16)
+
+    def maps(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 3, 160, 160) -> maps of stride 8 (N, 64, 20, 20) and 16 (N, 128, 10, 10)."""
         p8 = self.stage8(self.down8(self.stage4(self.down4(self.stem(x)))))
-        p32 = self.pool(self.stage32(self.down32(self.stage16(self.down16(p8)))))
+        return p8, self.stage16(self.down16(p8))
+
+    def answers(self, p8: Tensor, p16: Tensor) -> tuple[Tensor, ...]:
+        p32 = self.pool(self.stage32(self.down32(p16)))
         means = self.mean(self.wide(p32)).flatten(1)
         y = self.mix(torch.cat([means, self.placed(p32).flatten(1)], 1))
         paint = self.paint(p8)
@@ -67,6 +86,95 @@ class AttributesNet(nn.Module):
         return tuple(
             head(colour if name == "color" else y)
             for name, head in zip(HEADS, self.heads, strict=True)
+        )
+
+
+class Painter(nn.Module):
+    """Names the paint from the trunk's maps and the crop in miniature.
+
+    `basis8` and `basis16` reduce the maps to principal components, fixed before training.
+    """
+
+    def __init__(self, attention: int = 4, dropout: float = 0.3) -> None:
+        super().__init__()
+        size = SIZES["plate-detector"]
+        cells = SIDE_PX // 8
+        self.basis8 = nn.Conv2d(size.stages[1], COMPONENTS, 1)
+        self.basis16 = nn.Conv2d(size.stages[2], COMPONENTS, 1)
+        axis = (torch.arange(cells) + 0.5) * 2 / cells - 1
+        y, x = torch.meshgrid(axis, axis, indexing="ij")
+        self.register_buffer("place", torch.stack([x.abs(), y, x * x, y * y])[None])
+        self.att = nn.Sequential(
+            nn.Conv2d(2 * COMPONENTS + 4, 32, 1), nn.ReLU(), nn.Conv2d(32, attention, 1)
+        )
+        self.tone = nn.Sequential(nn.Conv2d(12, 40, 1), nn.ReLU(), nn.Conv2d(40, 24, 1), nn.ReLU())
+        self.ctx = nn.Sequential(nn.Conv2d(2 * COMPONENTS, 16, 1), nn.ReLU())
+        self.out = nn.Sequential(
+            nn.Dropout(dropout), nn.Linear(attention * (24 + 16) + 24, 64), nn.ReLU(),
+            nn.Dropout(dropout), nn.Linear(64, len(COLOURS)),
+        )  # fmt: skip
+
+    def forward(self, p8: Tensor, p16: Tensor, small: Tensor) -> Tensor:
+        """Maps, and the crop at (N, 3, 20, 20) -> logits (N, colours)."""
+        return self.named(self.basis8(p8), self.basis16(p16), small)
+
+    def named(self, c8: Tensor, c16: Tensor, small: Tensor) -> Tensor:
+        """From the maps' components."""
+        around = small.mean((2, 3), keepdim=True)
+        luma, light = small.mean(1, keepdim=True), around.mean(1, keepdim=True)
+        hue = (small - luma) / (luma + 0.1)
+        cast = (around - light) / (light + 0.1)
+        tones = self.tone(
+            torch.cat(
+                [
+                    small * 2 - 1,
+                    luma / (light + 0.1) - 1,
+                    hue * 2,
+                    (hue - cast) * 2,
+                    (cast[:, :2] * 4).expand(-1, -1, *small.shape[2:]),
+                ],
+                1,
+            )
+        )
+        deep = torch.cat([c8, functional.interpolate(c16, scale_factor=2, mode="nearest")], 1)
+        place = deep[:, :4] * 0 + self.place  # as many as crops, in every exporter
+        where = self.att(torch.cat([deep, place], 1)).flatten(2).softmax(-1)
+        what = torch.cat([tones, self.ctx(deep)], 1).flatten(2).transpose(1, 2)
+        pooled = torch.matmul(where, what).flatten(1)
+        return self.out(torch.cat([pooled, tones.mean((2, 3))], 1))
+
+
+def colourfulness(small: Tensor) -> Tensor:
+    """How far tones (N, 3, H, W) differ from grey (N,), whatever the light's own colour."""
+    balanced = small / (small.mean((2, 3), keepdim=True) + 1e-3)
+    return (balanced - balanced.mean(1, keepdim=True)).abs().mean((1, 2, 3))
+
+
+class Repainted(nn.Module):
+    """The net with its colours from painters: the mean of their logits.
+
+    Where the whole crop has but one hue, as grey and infrared pictures have, colour is unknown
+    whatever the painters see.
+    """
+
+    def __init__(self, net: AttributesNet, painters: Sequence[Painter]) -> None:
+        super().__init__()
+        self.net = net
+        self.painters = nn.ModuleList(painters)
+        self.small = nn.AvgPool2d(8)
+        doubt = torch.zeros(1, len(COLOURS))
+        doubt[0, UNKNOWN] = 20.0
+        self.register_buffer("doubt", doubt)
+
+    def forward(self, x: Tensor) -> tuple[Tensor, ...]:
+        p8, p16 = self.net.maps(x)
+        small = self.small(x)
+        said = [painter(p8, p16, small) for painter in self.painters]
+        drained = functional.relu(COLOURLESS - colourfulness(small)) / COLOURLESS
+        colour = torch.stack(said).mean(0) + drained[:, None] * self.doubt
+        others = self.net.answers(p8, p16)
+        return tuple(
+            colour if name == "color" else other for name, other in zip(HEADS, others, strict=True)
         )
 
 

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from engines.training.attributes_augment import monochrome, plain
 from engines.training.attributes_data import Crops
-from engines.training.attributes_labels import HEADS, TYPES, UNKNOWN, same_colour
+from engines.training.attributes_labels import HEADS, MULTI, TYPES, UNKNOWN, same_colour
 
 SURE = 0.8
 Probabilities = dict[str, NDArray[np.float64]]
@@ -21,7 +21,7 @@ Probabilities = dict[str, NDArray[np.float64]]
 def logits(
     net: Callable[[Tensor], tuple[Tensor, ...]], crops: Crops, index: NDArray, kind: str = ""
 ) -> dict[str, Tensor]:
-    """Per head (n, labels) on the CPU; `kind` names a grey version."""
+    """Per head (n, labels) on the CPU, "multi" ruled out; `kind` names a grey version."""
     generator = torch.Generator(device=crops.device).manual_seed(0)
     parts = []
     for start in range(0, len(index), 256):
@@ -32,16 +32,22 @@ def logits(
         images = (images * 255).round() / 255
         parts.append([output.float().cpu() for output in net(images)])
     columns = [torch.cat(column) for column in zip(*parts, strict=True)]
-    return dict(zip(HEADS, columns, strict=True))
+    told = dict(zip(HEADS, columns, strict=True))
+    told["color"][:, MULTI] = -1e4
+    return told
 
 
 def val_rows(crops: Crops) -> dict[str, NDArray]:
-    """Val crops of `vehicles-street` by head: those with one right answer."""
+    """Val crops of `vehicles-street` by head: those with one right answer.
+
+    Of colours those labelled with one; people could not name one on the others, either.
+    """
     val = crops.val & crops.street
+    colours = crops.colour.cpu().numpy()
     single = crops.types.cpu().numpy().sum(1) == 1
     return {
         "type": np.flatnonzero(val & single),
-        "color": np.flatnonzero(val & (crops.colour.cpu().numpy() >= 0)),
+        "color": np.flatnonzero(val & (colours >= 0) & (colours < MULTI)),
         "view": np.flatnonzero(val & (crops.view.cpu().numpy() >= 0)),
         "make": np.flatnonzero(val & (crops.make.cpu().numpy() >= 0)),
     }
@@ -116,6 +122,13 @@ def score(
     for kind in ("grey", "infrared", "purple"):
         raw = logits(net, crops, any_val, kind)["color"] / warm.get("color", 1.0)
         figures[f"color_unknown_{kind}"] = float((raw.argmax(-1) == UNKNOWN).float().mean())
+    colours = crops.colour.cpu().numpy()
+    nameless = np.flatnonzero(crops.val & crops.street & (colours >= MULTI))
+    if len(nameless):
+        p = (logits(net, crops, nameless)["color"] / warm.get("color", 1.0)).softmax(-1).numpy()
+        named = (p.max(1) >= SURE) & (p.argmax(1) != UNKNOWN)
+        figures["color_nameless_vehicles"] = float(len(nameless))
+        figures["color_nameless_sure"] = float(named.mean())
     figures["worth"] = float(np.mean(worth))
     return figures
 
