@@ -1,4 +1,4 @@
-"""The detector on the GPU: frames in, few numbers out; two batches on their way at once."""
+"""The detector on the GPU: frames in, few numbers out; batches are on their way at once."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ from alprd.inference.gpu_network import DeviceNetwork, HostOutputs
 from alprd.inference.manifest import DetectorManifest
 
 _SIZES = 64
-_SETS = 2
-"""Batches that can be on their way: one is computed while the other one is uploaded or decoded."""
+_SETS_LEAST = 2
+"""Calls that can be on their way: one is computed while the other one is uploaded or decoded."""
 
 
 @dataclass(slots=True, eq=False)
@@ -79,7 +79,7 @@ class GpuDetector:
         frames: GpuFrames,
         device: Device,
     ) -> None:
-        """Allocate what two batches need.
+        """Allocate what as many batches need as there is room for frames.
 
         Args:
             manifest: of the model.
@@ -122,7 +122,8 @@ class GpuDetector:
                         used=device.event(),
                         done=device.event(),
                     )
-                    for _ in range(_SETS)
+                    # With a network that takes fewer frames, a batch is several calls.
+                    for _ in range(max(_SETS_LEAST, frames.slots // self.max_batch))
                 ]
                 self._stream.synchronize()
         except BaseException:
@@ -187,7 +188,7 @@ class GpuDetector:
         self._network.enqueue(count, stream)
         set_.results.fetch(count, stream)
         stream.record(set_.done)
-        self._next = (self._next + 1) % _SETS
+        self._next = (self._next + 1) % len(self._sets)
         batch = _Batch(placements=placements, images=images, set_=set_)
         set_.batch = batch
         return batch

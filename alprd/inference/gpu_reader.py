@@ -117,6 +117,7 @@ class GpuReader:
         """What the network says of each plate, and the plates' sharpness."""
         device, stream, count = self._device, self._stream, len(images)
         width, height = self._size
+        self._used.synchronize()  # our pinned memory may still be read, if the network failed
         rows = self._frames.place(images, stream, self._used)
         self._host_cuts[:count] = plan_cuts(rows, quads, self._size, self._decoding.margins)
         device.upload(self._cuts, self._host_cuts[:count].view(np.uint8), stream)

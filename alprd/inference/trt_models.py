@@ -61,7 +61,8 @@ def load_trt_models(
             settings.detector, detector.input, dict(detector_outputs(detector))
         )
         reading, read_engine = network(settings.reader, reader.input, dict(reader_outputs(reader)))
-        frames = GpuFrames(cuda, BATCHES_HELD * detecting.max_batch)
+        # A network with a batch of its own may take fewer frames than come at once, or more.
+        frames = GpuFrames(cuda, BATCHES_HELD * max(settings.max_batch, detecting.max_batch))
         stack.callback(frames.close)
         gpu_detector = GpuDetector(detector, detecting, frames, cuda)
         stack.callback(gpu_detector.close)

@@ -317,7 +317,10 @@ class LateDevice(CpuDevice):
 
 
 class CpuNetwork:
-    """Implements DeviceNetwork over any network whose outputs have the batch first."""
+    """Implements DeviceNetwork over any network whose outputs have the batch first.
+
+    `counts` tells which batches were enqueued, `done` which of them have been computed.
+    """
 
     def __init__(self, network: Network, spec: Any, device: CpuDevice) -> None:
         self._network = network
@@ -326,6 +329,7 @@ class CpuNetwork:
         self._rows: NDArray[Any] = np.zeros((self.max_batch, *spec.shape), spec.type)
         self.input = int(self._rows.ctypes.data)
         self.counts: list[int] = []
+        self.done: list[int] = []
         self._found: Mapping[str, NDArray[Any]] = {}
         whole = network.run(self._rows, self.max_batch)
         self._outputs = {name: np.ascontiguousarray(values) for name, values in whole.items()}
@@ -340,6 +344,7 @@ class CpuNetwork:
     def _compute(self, count: int) -> None:
         for name, values in self._network.run(self._rows, count).items():
             self._outputs[name][:count] = values
+        self.done.append(count)
 
     def output(self, name: str) -> int:
         return int(self._outputs[name].ctypes.data)

@@ -63,24 +63,27 @@ class Backend:
 
 
 @contextmanager
-def tiny_backend(tmp_path: Path, device: CpuDevice) -> Iterator[Backend]:
-    """Both ways, over models in this folder; in the end nothing may be left on the device."""
+def tiny_backend(tmp_path: Path, device: CpuDevice, *, rows: int = MAX_BATCH) -> Iterator[Backend]:
+    """Both ways, over models in this folder; in the end nothing may be left on the device.
+
+    The detector's network takes so many rows.
+    """
     tiny_models.write_models(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
     found, found_folder = load_detector_manifest(names[0], tmp_path)
     read, read_folder = load_reader_manifest(names[1], tmp_path)
 
-    def network(manifest: Any, folder: Path, outputs: Any, rows: int) -> OnnxNetwork:
+    def network(manifest: Any, folder: Path, outputs: Any, most: int) -> OnnxNetwork:
         return OnnxNetwork(
             load_onnx(manifest, folder),
             path=folder,
             spec=manifest.input,
             outputs=outputs,
-            max_batch=rows,
+            max_batch=most,
             threads=1,
         )
 
-    detecting = network(found, found_folder, detector_outputs(found), MAX_BATCH)
+    detecting = network(found, found_folder, detector_outputs(found), rows)
     reading = network(read, read_folder, reader_outputs(read), READER_BATCH)
     networks = {
         "detect": CpuNetwork(detecting, found.input, device),

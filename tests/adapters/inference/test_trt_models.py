@@ -49,6 +49,7 @@ class Machine:
         self.devices: list[CpuDevice] = []
         self.closed: list[str] = []
         self.plans = {"plate-detector", "plate-reader"}
+        self.rows: int | None = None
 
     def cuda(self) -> CpuDevice:
         device = CpuDevice()
@@ -58,6 +59,8 @@ class Machine:
 
     def network(self, plan: bytes, *, path: Path, spec: Any, cuda: CpuDevice, **rest: Any) -> Any:
         del rest["tensorrt"]
+        if self.rows is not None and path.name.startswith("plate-detector"):
+            rest["max_batch"] = self.rows
         made = CpuNetwork(OnnxNetwork(plan, path=path, spec=spec, threads=1, **rest), spec, cuda)
         made.close = lambda: self.closed.append(path.name)  # type: ignore[attr-defined]
         return made
@@ -107,6 +110,24 @@ def test_the_models_say_what_they_run_on(models: Models) -> None:
     assert set(models.details["plans"]) == {"plate-detector", "plate-reader"}
     assert len(set(models.details["plans"].values())) == 2
     assert isinstance(models.detector, SubmittingDetector)
+
+
+def test_a_detector_with_a_fixed_batch_of_one_costs_no_second_upload_and_no_further_reads(
+    machine: Machine, folder: Path
+) -> None:
+    machine.rows = 1
+    with load_models(InferenceSettings(models_dir=folder, max_batch=4)) as models:
+        frames = [street() for _ in range(4)]
+        network: Any = models.networks["read"]
+        machine.devices[0].uploaded.clear()
+        network.counts.clear()
+        found = models.detector.detect(frames)
+        plates = [(image, each[0], 0.0) for image, each in zip(frames, found, strict=True)]
+        assert [read.text for read in models.reader.read(plates)] == ["AB12CDE"] * 4
+        assert [size for size in machine.devices[0].uploaded if size == frames[0].nbytes] == [
+            frames[0].nbytes
+        ] * 4
+        assert set(network.counts) == {4}
 
 
 def test_everything_is_given_back_the_context_last(machine: Machine, folder: Path) -> None:

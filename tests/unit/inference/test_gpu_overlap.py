@@ -195,12 +195,26 @@ def test_batches_that_nobody_asks_for_disturb_no_other(backend: Backend, wanted:
     assert_same_detections(backend.detector.detect(wanted.batches[1]), wanted.found[1])
 
 
+def test_a_network_that_takes_one_frame_at_a_time_is_not_waited_for_either(
+    tmp_path: Path, wanted: Traffic
+) -> None:
+    device = LateDevice()
+    with tiny_backend(tmp_path, device, rows=1) as backend:
+        first, second = (backend.detector.submit(wanted.batches[n]) for n in (0, 1))
+        assert backend.networks["detect"].counts == [1] * 2 * MAX_BATCH
+        assert backend.networks["detect"].done == []
+        assert_same_detections(first.result(), wanted.found[0])
+        assert backend.networks["detect"].done == [1] * MAX_BATCH
+        assert_same_detections(second.result(), wanted.found[1])
+
+
+def fails(count: int, _stream: object) -> None:
+    raise EngineError(f"no batch of {count}")
+
+
 def test_a_batch_that_the_network_fails_at_costs_no_other(
     backend: Backend, wanted: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def fails(count: int, _stream: object) -> None:
-        raise EngineError(f"no batch of {count}")
-
     first = backend.detector.submit(wanted.batches[0])
     with monkeypatch.context() as failing:
         failing.setattr(backend.networks["detect"], "enqueue", fails)
@@ -209,6 +223,19 @@ def test_a_batch_that_the_network_fails_at_costs_no_other(
     third = backend.detector.submit(wanted.batches[2])
     assert_same_detections(first.result(), wanted.found[0])
     assert_same_detections(third.result(), wanted.found[2])
+
+
+def test_plates_that_the_network_fails_at_cost_no_others(
+    backend: Backend, wanted: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as failing:
+        failing.setattr(backend.networks["read"], "enqueue", fails)
+        with pytest.raises(EngineError, match="no batch of 4"):
+            backend.reader.read(wanted.plates(0, wanted.batches[0]))
+    pending = [backend.detector.submit(wanted.batches[n]) for n in (1, 2)]
+    assert_same_reads(backend.reader.read(wanted.plates(0, wanted.batches[0])), wanted.read[0])
+    for n in (1, 2):
+        assert_same_detections(pending[n - 1].result(), wanted.found[n])
 
 
 def test_plates_of_more_frames_than_stay_are_read_while_others_are_looked_at(
