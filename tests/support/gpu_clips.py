@@ -19,12 +19,16 @@ if __name__ == "__main__":
 from support.clips import write_clip
 
 X264 = ("-c:v", "libx264", "-preset", "fast", "-g", "12")
+X265 = ("-c:v", "libx265", "-preset", "fast", "-x265-params")
+FULL_RANGE = ("-color_range", "pc")
 RECIPES: dict[str, tuple[str, ...]] = {
     "in-order.mp4": (*X264, "-bf", "0"),
     "reordered.mp4": (*X264, "-bf", "3"),
     "reordered.ts": (*X264, "-bf", "3"),
-    "hevc.mp4": ("-c:v", "libx265", "-preset", "fast", "-x265-params", "log-level=none"),
-    "hevc.ts": ("-c:v", "libx265", "-preset", "fast", "-x265-params", "log-level=none:keyint=12"),
+    "full-range.mp4": (*X264, "-bf", "0", *FULL_RANGE),
+    "hevc.mp4": (*X265, "log-level=none"),
+    "hevc.ts": (*X265, "log-level=none:keyint=12"),
+    "hevc-full-range.ts": (*X265, "log-level=none:keyint=12", *FULL_RANGE),
     "mpeg4.avi": ("-c:v", "mpeg4"),
 }
 """Rendered ones, 30 numbered frames each; their numbers count from 0 again in every repetition."""
