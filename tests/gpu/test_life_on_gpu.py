@@ -18,7 +18,17 @@ from alprd.inference.manifest import load_detector_manifest, load_reader_manifes
 from alprd.inference.trt_engine import TensorRTNetwork
 from alprd.inference.trt_models import load_trt_models
 from alprd.ports import EngineError, EngineUnavailable
-from support.gpu import Both, Image, both_backends, build_missing, rendered, settings, tell
+from support.gpu import (
+    Both,
+    Image,
+    both_backends,
+    build_missing,
+    overlapped,
+    read_texts,
+    rendered,
+    settings,
+    tell,
+)
 
 driver = pytest.importorskip("pycuda.driver", exc_type=ImportError)
 
@@ -44,14 +54,7 @@ def resident_bytes() -> int:
 
 
 def texts(both: Both, images: list[Image]) -> list[str]:
-    found = both.gpu.detector.detect(images)
-    wanted = [
-        (image, plate, 0.0)
-        for image, each in zip(images, found, strict=True)
-        for plate in each
-        if plate.label == "plate"
-    ]
-    return [read.text for read in both.gpu.reader.read(wanted)]
+    return read_texts(both.gpu, images, both.gpu.detector.detect(images))
 
 
 def test_any_thread_may_use_the_models_and_none_has_the_context_left(both: Both) -> None:
@@ -144,15 +147,34 @@ def test_ten_thousand_frames_grow_neither_the_gpus_memory_nor_the_hosts(
     both: Both, cuda: Cuda
 ) -> None:
     images = list(rendered()[:16])  # of many sizes
-    for _ in range(8):
-        texts(both, images)
+    batches = [images[start : start + 8] for start in (0, 8)]
+    expected = [texts(both, batch) for batch in batches]
+
+    def driven(rounds: int) -> None:
+        """Frames that come and go, as a camera's do."""
+        coming = ([image.view() for image in batches[n % 2]] for n in range(rounds))
+        for n, read in enumerate(overlapped(both.gpu, coming)):
+            assert read == expected[n % 2]
+
+    driven(32)
     gpu, host = free_bytes(cuda), resident_bytes()
-    for _ in range(10_000 // 16):
-        texts(both, [image.view() for image in images])
+    driven(10_000 // 8)
     grown_gpu, grown_host = gpu - free_bytes(cuda), resident_bytes() - host
     tell(test="10,000 frames", gpu_bytes=grown_gpu, host_bytes=grown_host)
     assert grown_gpu <= 0
     assert grown_host < 32 * MIB
+
+
+def test_batches_of_any_size_that_overlap_give_what_each_gives_alone(both: Both) -> None:
+    random = np.random.default_rng(5)
+    images = rendered()
+    batches = [
+        [images[k].copy() for k in random.integers(len(images), size=random.integers(1, 9))]
+        for _ in range(60)
+    ]
+    alone = [texts(both, batch) for batch in batches]
+    assert sum(map(len, alone)) > 60
+    assert list(overlapped(both.gpu, batches)) == alone
 
 
 def test_frames_of_changing_sizes_are_all_seen(both: Both) -> None:

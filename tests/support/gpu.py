@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timezone
 from functools import lru_cache
+from itertools import chain
 from pathlib import Path
 from tempfile import gettempdir
 
@@ -19,6 +20,7 @@ import pytest
 from numpy.typing import NDArray
 
 from alprd.config.models import InferenceSettings
+from alprd.core.types import PLATE_LABEL, Detection
 from alprd.demo.clip import DEMO_CARS, DEMO_SECONDS, render_frames
 from alprd.inference.backend_models import BackendModels
 from alprd.inference.building import build_engine
@@ -32,7 +34,7 @@ from alprd.inference.onnx_models import load_onnx_models
 from alprd.inference.plans import PlanStore
 from alprd.inference.trt_build import BuildProgress
 from alprd.inference.trt_models import load_trt_models
-from alprd.ports import EngineError
+from alprd.ports import EngineError, PendingDetections, SubmittingDetector
 
 Image = NDArray[np.uint8]
 
@@ -112,6 +114,31 @@ def both_backends(wanted: InferenceSettings) -> Iterator[Both]:
         cpu = load_onnx_models(wanted, found, read, lambda _task, network: network)
         stack.callback(cpu.close)
         yield Both(gpu=gpu, cpu=cpu)
+
+
+def overlapped(models: BackendModels, batches: Iterable[Sequence[Image]]) -> Iterator[list[str]]:
+    """What is read in each batch, as the inference thread does it: the next one is begun first."""
+    detector = models.detector
+    assert isinstance(detector, SubmittingDetector)
+    waiting: tuple[Sequence[Image], PendingDetections] | None = None
+    for images in chain(batches, (None,)):
+        begun = None if images is None else (images, detector.submit(images))
+        if waiting is not None:
+            yield read_texts(models, waiting[0], waiting[1].result())
+        waiting = begun
+
+
+def read_texts(
+    models: BackendModels, images: Sequence[Image], found: Sequence[Sequence[Detection]]
+) -> list[str]:
+    """Of every plate, in order."""
+    wanted = [
+        (image, plate, 0.0)
+        for image, each in zip(images, found, strict=True)
+        for plate in each
+        if plate.label == PLATE_LABEL
+    ]
+    return [read.text for read in models.reader.read(wanted)]
 
 
 @lru_cache(maxsize=1)
