@@ -245,6 +245,8 @@ def run(args: argparse.Namespace) -> None:
         "command": "python -m engines.training.attributes_export",
         "on": "val split of vehicles-street, single crops by the annotated box",
         "types": merge_in_words(),
+        "colors": "vehicles labelled with one of the twelve; those labelled multi or unknown are "
+        "nameless: how many of them are told a colour at `sure`",
         "near": "; ".join("/".join(group) for group in SAME),
         "sure": 0.8,
         "temperatures": {name: round(warm[name], 3) for name in heads},
