@@ -79,9 +79,9 @@ class Demo:
         """As the terminal does: to the whole foreground process group."""
         os.killpg(self.process.pid, signal.SIGINT)
 
-    def wait(self) -> int:
+    def wait(self, timeout_s: float = TIMEOUT_S) -> int:
         """The exit code, once everything that it said is here."""
-        code = self.process.wait(TIMEOUT_S)
+        code = self.process.wait(timeout_s)
         self._reading.join(TIMEOUT_S)
         return code
 
@@ -143,7 +143,7 @@ def test_the_rendered_vehicles_are_reported_once_each_and_drawn_and_rendered_onc
 ) -> None:
     for beginning in ("Rendering", "Using"):
         with demo(tmp_path) as running:
-            code = running.wait()
+            code = running.wait(110.0)  # half a minute's work, shared with others
         assert code == 0, running.said
         assert running.said.startswith(beginning)
         assert sorted(EVENT.findall(running.said)) == sorted(car.text for car in DEMO_CARS)
