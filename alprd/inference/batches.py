@@ -74,11 +74,6 @@ class Lookout:
         self._clock = clock
         self._complain = complain
 
-    @property
-    def overlaps(self) -> bool:
-        """Whether a batch's detections are worked out while others are looked at."""
-        return self._submitting is not None
-
     def begin(self, items: Sequence[Frame | EndOfStream]) -> Batch:
         """Begin to detect, where the detector can; else that is done when it is asked for.
 
