@@ -107,7 +107,8 @@ def read_judged(judged: Sequence[Path] | None = None) -> dict[str, list[tuple[st
     for path in sorted(Path(__file__).parent.glob("judged_*.csv")) if judged is None else judged:
         with path.open(newline="", encoding="utf-8") as file:
             for row in csv.DictReader(file):
-                if row["split"] == "val":
+                # people judged other things, too: paint, which has no verdict
+                if "verdict" in row and row["split"] == "val":
                     x1, y1, x2, y2 = (float(row[key]) for key in ("x1", "y1", "x2", "y2"))
                     places[row["image"]].append((row["verdict"], (x1, y1, x2, y2)))
     return dict(places)

@@ -70,7 +70,7 @@ def add_judged(photos: dict[str, Photograph], judged: Path) -> None:
     with judged.open(newline="") as handle:
         for row in csv.DictReader(handle):
             photo = photos.get(row["image"])
-            if photo is None:
+            if photo is None or "verdict" not in row:  # people judged paint, too
                 continue
             verdict = row["verdict"]
             x1, y1, x2, y2 = (float(row[key]) for key in ("x1", "y1", "x2", "y2"))
