@@ -78,6 +78,7 @@ def run_list(arguments: argparse.Namespace) -> int:
                 "tensorrt": device.tensorrt.version,
                 "gpu": device.gpu.name,
                 "compute_capability": device.gpu.compute_capability,
+                "multiprocessors": device.gpu.multiprocessors,
                 "driver_cuda": device.gpu.driver,
             }
         report = {"folder": str(store.folder), "device": gpu, "problem": trouble, "engines": rows}
@@ -156,5 +157,5 @@ def _line(row: dict[str, Any]) -> str:
 def _words(device: Device) -> str:
     return (
         f"TensorRT {device.tensorrt.version}, {device.gpu.name}, compute capability "
-        f"{device.gpu.compute_capability}"
+        f"{device.gpu.compute_capability}, {device.gpu.multiprocessors} multiprocessors"
     )

@@ -201,7 +201,7 @@ def test_list_says_what_fits_what_does_not_and_why(
 
     assert main(["engines", "list", "--json"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["device"]["gpu"] == "Orin"
+    assert (found["device"]["gpu"], found["device"]["multiprocessors"]) == ("Orin", 8)
     rows = {(each["model"], each["precision"]): each for each in found["engines"]}
     detector = rows["plate-detector", "fp16"]
     assert (detector["fits"], detector["reasons"]) == (False, ["is no engine plan of alprd's"])
@@ -214,7 +214,7 @@ def test_list_says_what_fits_what_does_not_and_why(
 
     assert main(["engines", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()
-    assert "TensorRT 8.6.1, Orin, compute capability 8.7" in lines[0]
+    assert "TensorRT 8.6.1, Orin, compute capability 8.7, 8 multiprocessors" in lines[0]
     assert "does not fit: is no engine plan" in lines[1]
     assert lines[1].endswith("alprd engines build plate-detector")
     assert "fits" in lines[2]
