@@ -81,6 +81,8 @@ def guess(
 
 
 def _detector(outputs: Sequence[Tensor]) -> Guess | None:
+    # TensorFlow's detection API also gives what its suppression was given, under such names.
+    outputs = [each for each in outputs if not each.name.startswith("raw_")] or outputs
     boxes = [each for each in outputs if each.shape and each.shape[-1] == 4]
     corners = [each for each in outputs if each.shape and each.shape[-1] == 8]
     if len(boxes) == 1 and len(outputs) > 1:
@@ -221,7 +223,10 @@ def _ssd(boxes: Tensor, others: Sequence[Tensor]) -> Guess | None:
         for each in single
         if "int" in each.type or any(part in each.name.lower() for part in ("class", "label"))
     ]
-    scores = [each for each in single if each not in told]
+    # TensorFlow's detection API also says which anchors they came from.
+    scores = [
+        each for each in single if each not in told and not each.name.lower().endswith("indices")
+    ]
     if told and scores:
         names["scores"], names["classes"] = scores[0].name, told[0].name
         if counts:
