@@ -51,7 +51,6 @@ TARGET: Final = np.dtype(
         ("height", "<i4"),
         ("order", "<i4"),
         ("layout", "<i4"),
-        ("type", "<i4"),
         ("pad", "<i4"),
         ("scale", "<f4", (3,)),
         ("shift", "<f4", (3,)),
@@ -61,7 +60,6 @@ TARGET: Final = np.dtype(
 _FORMATS: Final = {"bgr": 0, "rgb": 1, "nv12": 2, "nv12-full": 3}
 _ORDERS: Final = {"RGB": 0, "BGR": 1, "GRAY": 2}
 _LAYOUTS: Final = {"NCHW": 0, "NHWC": 1}
-_TYPES: Final = {"float32": 0, "float16": 1, "uint8": 2}
 
 Row = tuple[int, int, int, int, int, int]
 """A `PICTURE`."""
@@ -97,12 +95,11 @@ def of_surface(surface: DeviceSurface) -> Row:
 
 
 def target(spec: InputSpec) -> NDArray[np.void]:
-    """(1,) a network's input as the kernels see it."""
+    """(1,) a network's float32 input as the kernels see it."""
     packed = np.zeros(1, TARGET)
     row = packed[0]
     row["width"], row["height"], row["pad"] = spec.width, spec.height, spec.pad_value
     row["order"], row["layout"] = _ORDERS[spec.colour], _LAYOUTS[spec.layout]
-    row["type"] = _TYPES[spec.type]
     # The same roundings as on the CPU: single precision, the division first.
     std = np.asarray(spec.std, np.float32)
     row["scale"][: spec.channels] = np.float32(spec.scale) / std

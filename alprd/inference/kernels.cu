@@ -11,7 +11,6 @@ typedef long long i64;
 enum { BGR = 0, RGB = 1, NV12 = 2, NV12_FULL = 3 };  // how a picture lies in memory
 enum { ORDER_RGB = 0, ORDER_BGR = 1, ORDER_GREY = 2 };  // what a network wants
 enum { NCHW = 0, NHWC = 1 };
-enum { FLOAT32 = 0, FLOAT16 = 1, UINT8 = 2 };
 
 struct Picture {  // 32 bytes, as inference/gpu_layout.py packs it
   u64 plane;      // pixels, or luma
@@ -34,9 +33,9 @@ struct Cut {  // 128 bytes: a plate's way into the reader's input
   int times_x, times_y;  // how much finer than the crop the plate is sampled
 };
 
-struct Target {  // 48 bytes: a network's input
+struct Target {  // 44 bytes: a network's input, single precision
   int width, height;
-  int order, layout, type;
+  int order, layout;
   int pad;
   float scale[3], shift[3];  // value = pixel * scale - shift, in the network's order
 };
@@ -230,38 +229,11 @@ __device__ inline Picture level(const Fit& fit, int count) {
   return p;
 }
 
-// The bits of a number in half precision, to the nearest, ties to even.
-__device__ inline unsigned short half_bits(float value) {
-  union {
-    float value;
-    unsigned bits;
-  } u;
-  u.value = value;
-  const unsigned sign = (u.bits >> 16) & 0x8000u, magnitude = u.bits & 0x7fffffffu;
-  if (magnitude >= 0x47800000u)  // 65536 and more, infinity, NaN
-    return (unsigned short)(sign | (magnitude > 0x7f800000u ? 0x7e00u : 0x7c00u));
-  if (magnitude < 0x38800000u) {  // below the smallest normal number: in steps of 2^-24
-    u.bits = magnitude;
-    return (unsigned short)(sign | (unsigned)rounded(u.value * 16777216.0f));
-  }
-  const unsigned odd = (magnitude >> 13) & 1u;
-  return (unsigned short)(sign | ((magnitude - 0x38000000u + 0xfffu + odd) >> 13));
+__device__ inline void put(float* input, i64 at, int value, const Target& to, int channel) {
+  input[at] = (float)value * to.scale[channel] - to.shift[channel];
 }
 
-__device__ inline void put(void* input, i64 at, int value, const Target& to, int channel) {
-  if (to.type == UINT8) {
-    ((u8*)input)[at] = (u8)value;
-    return;
-  }
-  const float number = (float)value * to.scale[channel] - to.shift[channel];
-  if (to.type == FLOAT16) {
-    ((unsigned short*)input)[at] = half_bits(number);
-  } else {
-    ((float*)input)[at] = number;
-  }
-}
-
-__device__ inline void store(void* input, const Target& to, int row, int x, int y, const Pixel& p) {
+__device__ inline void store(float* input, const Target& to, int row, int x, int y, const Pixel& p) {
   const i64 plane = (i64)to.width * to.height, at = (i64)y * to.width + x;
   if (to.order == ORDER_GREY) {
     put(input, row * plane + at, grey(p), to, 0);
@@ -288,7 +260,7 @@ extern "C" __global__ void halve(const Fit* fits, int step) {
 }
 
 // Fit the frames into the rows of the input. Grid: x, y over the input, z the frames.
-extern "C" __global__ void fit(const Fit* fits, const Target* target, void* input) {
+extern "C" __global__ void fit(const Fit* fits, const Target* target, float* input) {
   const Fit& fit = fits[blockIdx.z];
   const Target& to = *target;
   const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
@@ -332,7 +304,7 @@ __device__ inline Pixel warped(const Cut& cut, int x, int y) {
 
 // Cut the plates out, upright, into the rows of the input, and as 8-bit BGR crops.
 // Grid: x, y over the input, z the plates.
-extern "C" __global__ void rectify(const Cut* cuts, const Target* target, void* input, u8* crops) {
+extern "C" __global__ void rectify(const Cut* cuts, const Target* target, float* input, u8* crops) {
   const Cut& cut = cuts[blockIdx.z];
   const Target& to = *target;
   const int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;

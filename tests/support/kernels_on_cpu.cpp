@@ -32,10 +32,10 @@ extern "C" {
 void cpu_halve(const int* g, const int* b, const Fit* a0, int a1) {
   each(g, b, [=] { halve(a0, a1); });
 }
-void cpu_fit(const int* g, const int* b, const Fit* a0, const Target* a1, void* a2) {
+void cpu_fit(const int* g, const int* b, const Fit* a0, const Target* a1, float* a2) {
   each(g, b, [=] { fit(a0, a1, a2); });
 }
-void cpu_rectify(const int* g, const int* b, const Cut* a0, const Target* a1, void* a2, u8* a3) {
+void cpu_rectify(const int* g, const int* b, const Cut* a0, const Target* a1, float* a2, u8* a3) {
   each(g, b, [=] { rectify(a0, a1, a2, a3); });
 }
 void cpu_laplacian(const int* g, const int* b, const u8* a0, int a1, int a2, i64* a3) {

@@ -103,18 +103,14 @@ def test_a_frame_of_any_size_is_fitted_as_opencv_does_it(
 @needs_compiler
 @pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
 @pytest.mark.parametrize("colour", ["RGB", "BGR", "GRAY"])
-@pytest.mark.parametrize("kind", ["float32", "float16", "uint8"])
-def test_every_kind_of_input_is_normalised_to_the_bit(kind: str, colour: str, layout: str) -> None:
+def test_every_kind_of_input_is_normalised_to_the_bit(colour: str, layout: str) -> None:
     channels = 1 if colour == "GRAY" else 3
-    changes = {"std": (1.0,) * channels, "mean": (0.0,) * channels}
-    if kind != "uint8":
-        changes = {"std": (0.21, 0.22, 0.27)[:channels], "mean": (0.4, 0.5, 0.45)[:channels]}
     wanted = spec(
-        type=kind,
         colour=colour,
         layout=layout,
-        scale=1.0 if kind == "uint8" else 1 / 255,
-        **changes,
+        scale=1 / 255,
+        mean=(0.4, 0.5, 0.45)[:channels],
+        std=(0.21, 0.22, 0.27)[:channels],
     )
     image = picture(64, 40)
     batch = InputBatch(wanted, 1)
@@ -122,17 +118,6 @@ def test_every_kind_of_input_is_normalised_to_the_bit(kind: str, colour: str, la
     np.testing.assert_array_equal(
         fitted(wanted, bgr(image.ctypes.data, 64, 40)), batch.rows[0], strict=True
     )
-
-
-@needs_compiler
-@pytest.mark.parametrize("value", [0.0, 1e-8, 3e-8, 5.9e-8, 6.1e-5, 1.0, 2049.0, 65504.0, 65520.0])
-def test_half_precision_is_rounded_to_the_nearest(value: float) -> None:
-    """The tiny ones are subnormal, 2049 is a tie, and the last one is infinite."""
-    wanted = spec(type="float16", scale=value or 1.0, colour="GRAY", mean=(0.0,), std=(1.0,))
-    image = np.full((40, 64, 3), 1 if value else 0, np.uint8)
-    found = fitted(wanted, bgr(image.ctypes.data, 64, 40))
-    with np.errstate(over="ignore"):
-        assert found[0, 0, 0] == np.float32(value).astype(np.float16)
 
 
 @needs_compiler
