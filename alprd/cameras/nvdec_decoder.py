@@ -22,6 +22,8 @@ from alprd.core.types import DeviceSurface
 from alprd.ports import CameraError
 
 MODULE: Final = "PyNvVideoCodec"
+PARAMETERS_BYTES: Final = 4096
+"""A stream's parameters are at the beginning of a packet; the rest may be large."""
 
 
 class Plane(Protocol):
@@ -94,7 +96,7 @@ class Decoder:
             data.bsl = packet.nbytes
             data.bsl_data = packet.ctypes.data
             # Cameras change it when they are set up anew, without ending the stream.
-            told = self._is_full_range(packet.tobytes())
+            told = self._is_full_range(packet.reshape(-1)[:PARAMETERS_BYTES].tobytes())
             self._full_range = self._full_range if told is None else told
             if self._live:
                 data.decode_flag = int(self._gpu.module.VideoPacketFlag.ENDOFPICTURE)
