@@ -24,6 +24,7 @@ from alprd.publish.sink import encode
 from alprd.publish.spare import SpareLane
 from alprd.publish.suspects import Suspects
 
+ONLINE: Final = "online"
 TOO_LARGE: Final = 0x95
 SUBSCRIPTION: Final = "the subscription to commands"
 UNHEARD: Final = (
@@ -165,6 +166,17 @@ class Courier:
         self._makes_way = True
         return True
 
+    @property
+    def _is_deaf(self) -> bool:
+        """Whether the broker is still to hear, or to answer, what we want to hear.
+
+        Who sends a command at the word `online` is to be heard.
+        """
+        if self._suspects.forbids(SUBSCRIPTION) or not self._station.subscriptions():
+            return False
+        asked = any(topic == SUBSCRIPTION for topic, _ in self._flight.unanswered)
+        return asked or not self._subscribed
+
     def announce(self, availability: str) -> None:
         """Say retained how the device is; does not wait for a free place."""
         self._availability, self._is_announced = availability, False
@@ -174,6 +186,8 @@ class Courier:
         """Once, and again as long as the broker does not take it."""
         topic = self._station.availability_topic
         if self._availability is None or self._is_announced or self._suspects.forbids(topic):
+            return
+        if self._availability == ONLINE and self._is_deaf:
             return
         self._is_announced = True
         payload = self._availability.encode()

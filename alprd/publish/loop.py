@@ -14,7 +14,7 @@ from alprd.config.models import MqttSettings
 from alprd.ports import Beat, Clock, OutboxError
 from alprd.publish.board import Board
 from alprd.publish.brokers import Broker, brokers_of
-from alprd.publish.courier import Courier, Station
+from alprd.publish.courier import ONLINE, Courier, Station
 from alprd.publish.dial import Dialler
 from alprd.publish.homing import Homing
 from alprd.publish.message import Will
@@ -309,7 +309,7 @@ class PublishLoop:
             suspects=self._suspects,
             clock=self._clock,
         )
-        courier.announce("online")
+        courier.announce(ONLINE)
         self.stats = replace(
             self.stats,
             broker=str(connection.broker),

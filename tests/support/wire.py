@@ -19,6 +19,8 @@ class Wire:
     lost: str | None = None
     backlog_bytes: int = 0
     passes_marks: bool = True
+    subscription: int | None = None
+    """The id of what subscribes; None: nothing does."""
 
     def __post_init__(self) -> None:
         self.sent: list[tuple[int, Message]] = []
@@ -77,8 +79,8 @@ class Wire:
         return []
 
     def subscribe(self, filters: Collection[str]) -> int | None:
-        """Nothing is subscribed to."""
-        return None
+        """What is subscribed to is not noted."""
+        return self.subscription
 
     def unsubscribe(self, filters: Collection[str]) -> None:
         """Nothing is subscribed to."""

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from alprd.publish.board import Board
-from alprd.publish.courier import MOST_PER_TURN, Courier, Station
+from alprd.publish.courier import MOST_PER_TURN, SUBSCRIPTION, Courier, Station
 from alprd.publish.message import Message
 from alprd.publish.outbox import Outbox
 from alprd.publish.post import Post
@@ -31,6 +31,7 @@ class Bench:
     def __init__(self, outbox: Outbox) -> None:
         self.clock = HandClock()
         self.expiry_s = 60
+        self.subscriptions: frozenset[str] = frozenset()
         self.outbox = outbox
         self.shelf = Shelf(outbox, clock=self.clock, now=lambda: NOW)
         self.board = Board(prefix="alpr", device_id="edge", now=lambda: NOW, on_change=_nothing)
@@ -51,6 +52,7 @@ class Bench:
                 max_inflight=16,
                 backlog_share=1.0,
                 health_expiry_s=lambda: self.expiry_s,
+                subscriptions=lambda: self.subscriptions,
             ),
             shelf=self.shelf,
             board=self.board,
@@ -143,6 +145,33 @@ def test_an_availability_at_which_the_broker_hung_up_is_said_later_on_the_same_c
     bench.turns(20, seconds=100.0)
     assert len(bench.wire.sent) == 1
     assert bench.suspects.given_up == ()
+
+
+def test_a_device_is_online_only_once_it_hears_the_commands_that_follow(bench: Bench) -> None:
+    bench.subscriptions = frozenset({"alpr/devices/edge/cmd/+"})
+    wire, courier = bench.connect(subscription=1000)
+    courier.announce("online")
+    bench.turns(3)
+    assert AVAILABILITY not in wire.topics
+    wire.answer_one(1000)
+    bench.turns(1)
+    assert wire.topics.count(AVAILABILITY) == 1
+
+
+def test_a_device_that_the_broker_lets_hear_nothing_is_online_all_the_same(bench: Bench) -> None:
+    bench.subscriptions = frozenset({"alpr/devices/edge/cmd/+"})
+    bench.give_up(SUBSCRIPTION)
+    wire, courier = bench.connect(subscription=1000)
+    courier.announce("online")
+    assert wire.topics == [AVAILABILITY]
+
+
+def test_a_device_that_stops_does_not_wait_for_what_it_would_hear(bench: Bench) -> None:
+    bench.subscriptions = frozenset({"alpr/devices/edge/cmd/+"})
+    wire, courier = bench.connect(subscription=1000)
+    courier.announce("online")
+    courier.announce("stopped")
+    assert [message.payload for _, message in wire.sent] == [b"stopped"]
 
 
 def test_state_that_the_broker_refuses_is_offered_again_ever_more_rarely(
