@@ -159,6 +159,7 @@ def test_the_rendered_vehicles_are_reported_once_each_and_drawn_and_rendered_onc
 
 
 @pytest.mark.once
+@pytest.mark.timeout(240)
 def test_ctrl_c_still_shows_the_vehicles_in_sight(tmp_path: Path) -> None:
     clip = tmp_path / "long.mp4"
     write_clip(clip, seconds=20.0)
