@@ -142,6 +142,11 @@ class LateStream(CpuStream):
             self._done += 1
             self._device.hurry()
 
+    @property
+    def idle(self) -> bool:
+        """Whether all that it was given is done."""
+        return not self._work
+
     def run_on(self) -> None:
         """What it may do without waiting."""
         while self._work:
@@ -272,14 +277,14 @@ class LateDevice(CpuDevice):
     def __init__(self, *, integrated: bool = False, hasty: int | None = None) -> None:
         super().__init__(integrated=integrated)
         self._hasty = hasty
-        self._streams: list[LateStream] = []
+        self.streams: list[LateStream] = []
         self._hurrying = False
         self._graves: list[NDArray[np.uint8]] = []
 
     def stream(self) -> LateStream:
         assert self.depth
-        self._streams.append(LateStream(self, hasty=len(self._streams) == self._hasty))
-        return self._streams[-1]
+        self.streams.append(LateStream(self, hasty=len(self.streams) == self._hasty))
+        return self.streams[-1]
 
     def hurry(self) -> None:
         """Let the hasty stream go on."""
@@ -287,7 +292,7 @@ class LateDevice(CpuDevice):
             return
         self._hurrying = True
         try:
-            for stream in self._streams:
+            for stream in self.streams:
                 if stream.hasty:
                     stream.run_on()
         finally:
@@ -295,7 +300,7 @@ class LateDevice(CpuDevice):
 
     def synchronize(self) -> None:
         super().synchronize()
-        for stream in self._streams:
+        for stream in self.streams:
             stream.synchronize()
 
     def upload(self, to: int, memory: NDArray[Any], stream: CpuStream) -> None:

@@ -143,14 +143,18 @@ def test_a_crowd_of_candidates_comes_back_whole_though_the_next_batch_is_under_w
             drive(backend, wanted)
 
 
+@pytest.mark.parametrize("kept", [False, True])
 def test_each_frame_is_uploaded_once_though_the_next_batch_comes_before_it_is_read(
-    tmp_path: Path, wanted: Traffic
+    tmp_path: Path, wanted: Traffic, *, kept: bool
 ) -> None:
-    for backend in made(tmp_path, integrated=False, hasty=None):
+    """Also where somebody keeps them all, as for pictures of an event."""
+    album = []
+    with tiny_backend(tmp_path, LateDevice()) as backend:
         images = [image.copy() for image in wanted.batches[0]]
         pending = backend.detector.submit(images)
         told = []
         for n in range(BATCHES):
+            album += images if kept else []
             backend.device.uploaded.clear()
             following = [image.copy() for image in wanted.batches[(n + 1) % BATCHES]]
             begun = backend.detector.submit(following)
@@ -161,6 +165,24 @@ def test_each_frame_is_uploaded_once_though_the_next_batch_comes_before_it_is_re
             images, pending = following, begun
         pending.result()
         assert told == [(MAX_BATCH, 0)] * BATCHES
+
+
+def test_frames_are_copied_while_the_batch_before_is_still_to_be_looked_at(
+    tmp_path: Path, wanted: Traffic
+) -> None:
+    device = LateDevice(hasty=FRAMES)
+    with tiny_backend(tmp_path, device) as backend:
+        images = [image.copy() for image in wanted.batches[0]]
+        pending = backend.detector.submit(images)
+        for n in range(BATCHES):
+            following = [image.copy() for image in wanted.batches[(n + 1) % BATCHES]]
+            begun = backend.detector.submit(following)
+            assert device.streams[FRAMES].idle
+            assert len(backend.networks["detect"].done) == n
+            pending.result()
+            backend.reader.read(wanted.plates(n, images))
+            images, pending = following, begun
+        pending.result()
 
 
 def test_frames_that_somebody_still_has_stay_while_there_are_others_to_go(

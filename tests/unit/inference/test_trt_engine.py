@@ -293,6 +293,7 @@ def test_a_run_from_host_memory_leaves_the_batch_that_is_on_its_way_alone(
         outputs = HostOutputs(network, SCORES, device, memory)
         for _ in range(2):
             device.upload(network.input, rows(4), other)
+            other.synchronize()  # so far it got; the rest is still to be done
             network.enqueue(4, other)
             outputs.fetch(4, other)
             assert network.run(rows(4) + np.float32(1), 2)["scores"].shape == (2, 5, 2)
