@@ -140,8 +140,9 @@ class GpuFrames:
         if count > len(free):
             raise ValueError(f"more than {self.slots} frames in one call")
         # Not those that were used longest ago: the batch that the reader sees now is older than the
-        # one that the detector has already, and goes first.
-        chosen = sorted(free, key=lambda slot: (slot.wanted, slot.turn))[:count]
+        # one that the detector has already, and goes first. Slots that have no memory yet get some
+        # only when the others do not suffice: few cameras should not take what many would.
+        chosen = sorted(free, key=lambda slot: (slot.wanted, slot.turn == 0, slot.turn))[:count]
         for slot in chosen:
             self._release(slot)
         return chosen

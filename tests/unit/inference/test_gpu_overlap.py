@@ -185,6 +185,21 @@ def test_frames_are_copied_while_the_batch_before_is_still_to_be_looked_at(
         pending.result()
 
 
+def test_few_cameras_take_the_memory_of_few(tmp_path: Path, wanted: Traffic) -> None:
+    with tiny_backend(tmp_path, LateDevice(integrated=True)) as backend:
+        before = set(backend.device.blocks)
+        image = wanted.batches[0][0].copy()
+        pending = backend.detector.submit([image])
+        for _ in range(3 * SLOTS):
+            following = image.copy()
+            begun = backend.detector.submit([following])
+            pending.result()
+            image, pending = following, begun
+        pending.result()
+        taken = [block for key, block in backend.device.blocks.items() if key not in before]
+        assert [block.nbytes for block in taken] == [image.nbytes] * 2
+
+
 def test_frames_that_somebody_still_has_stay_while_there_are_others_to_go(
     tmp_path: Path, wanted: Traffic
 ) -> None:
