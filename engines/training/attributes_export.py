@@ -17,7 +17,6 @@ from pathlib import Path
 import cv2
 import numpy as np
 import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
@@ -33,11 +32,11 @@ from engines.training.attributes_score import (
     truths,
     val_rows,
 )
+from engines.training.crop_export import export_crops
 from engines.training.detector_export import manifest_text
 from engines.training.detector_net import giga_flops
 from engines.training.scenes import CAR_COLOURS, draw_vehicle
 
-OPSET = 13
 ATTRIBUTIONS = [
     "vehicles-street: Anuptechh/BCA-8th-sem-project, CC BY 4.0",
     "vehicles-highway: yuskun/object_detected, CC BY 4.0",
@@ -89,31 +88,6 @@ def load_painters(paths: Sequence[Path]) -> list[Painter]:
             painter.load_state_dict(saved["weights"])
             painters.append(painter.eval())
     return painters
-
-
-def export(served: Served, heads: Sequence[str], path: Path, crops: Tensor) -> float:
-    """Write the ONNX file; returns the largest difference from torch."""
-    torch.onnx.export(
-        served,
-        (crops[:2],),
-        str(path),
-        opset_version=OPSET,
-        input_names=["crops"],
-        output_names=list(heads),
-        dynamic_axes={name: {0: "n"} for name in ("crops", *heads)},
-        dynamo=False,
-    )
-    onnx.checker.check_model(str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    worst = 0.0
-    with torch.no_grad():
-        for count in (1, 3, len(crops)):
-            theirs = session.run(None, {"crops": crops[:count].numpy()})
-            for mine, other in zip(served(crops[:count]), theirs, strict=True):
-                worst = max(worst, float(np.abs(mine.numpy() - other).max()))
-    if worst > 2e-3:
-        raise SystemExit(f"ONNX differs from torch by {worst:.5f}: do not ship this file")
-    return worst
 
 
 def half_change(served: Served, crops: Tensor) -> float:
@@ -239,7 +213,7 @@ def run(args: argparse.Namespace) -> None:
     sample = plain(crops.views(rows))
     sample = torch.cat([sample, torch.zeros_like(sample[:1]), torch.ones_like(sample[:1])])
     path = args.out / "model.onnx"
-    difference = export(served, heads, path, sample)
+    difference = export_crops(served, heads, path, sample)
     colour = selftest(served, heads, args.out, dry_run=args.dry_run)
     accuracy: dict[str, object] = {
         "command": "python -m engines.training.attributes_export",

@@ -16,11 +16,10 @@ from pathlib import Path
 
 import cv2
 import numpy as np
-import onnx
-import onnxruntime
 import torch
 from torch import Tensor, nn
 
+from engines.training.crop_export import export_crops
 from engines.training.plates import load_designs, render_plate
 from engines.training.reader_data import RealCrops, load_real
 from engines.training.reader_geometry import MARGIN_X, MARGIN_Y
@@ -28,7 +27,6 @@ from engines.training.reader_net import HEIGHT_PX, WIDTH_PX, ReaderNet, count_ma
 from engines.training.reader_score import fit_temperature, report, score
 from engines.training.render_flat import ALPHABET, BLANK
 
-OPSET = 13
 OUTPUTS = ("chars", "region", "quality", "corners")
 SELFTEST_SEED = 20
 ATTRIBUTIONS = [
@@ -145,31 +143,6 @@ def selftest(out: Path, served: Served, *, dry_run: bool) -> str:
     raise SystemExit("no rendered plate of 50 was read: the model is not trained, nothing to ship")
 
 
-def export(served: Served, path: Path, crops: Tensor) -> float:
-    """Write the ONNX file; returns the largest difference from torch."""
-    torch.onnx.export(
-        served,
-        (crops[:2],),
-        str(path),
-        opset_version=OPSET,
-        input_names=["crops"],
-        output_names=list(OUTPUTS),
-        dynamic_axes={name: {0: "n"} for name in ("crops", *OUTPUTS)},
-        dynamo=False,
-    )
-    onnx.checker.check_model(str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    worst = 0.0
-    with torch.no_grad():
-        for count in (1, 3, len(crops)):
-            theirs = session.run(None, {"crops": crops[:count].numpy()})
-            for mine, other in zip(served(crops[:count]), theirs, strict=True):
-                worst = max(worst, float(np.abs(mine.numpy() - other).max()))
-    if worst > 2e-3:
-        raise SystemExit(f"ONNX differs from torch by {worst:.5f}: do not ship this file")
-    return worst
-
-
 def manifest(
     meta: dict, accuracy: dict, digest: str, text: str, facts: dict, args: argparse.Namespace
 ) -> str:
@@ -265,7 +238,7 @@ def run(args: argparse.Namespace) -> None:
             f"largest activation {peak:.0f} is too near to half precision's end (65504)"
         )
     path = args.out / "model.onnx"
-    difference = export(served, path, sample)
+    difference = export_crops(served, OUTPUTS, path, sample)
     text = selftest(args.out, served, dry_run=args.dry_run)
     facts = {
         "parameters": count_parameters(net),
