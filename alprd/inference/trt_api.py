@@ -117,10 +117,15 @@ class TensorRT:
         """Set a builder configuration's flags, memory and tactic sources."""
         trt = self.module
         config.set_memory_pool_limit(trt.MemoryPoolType.WORKSPACE, workspace_mib << 20)
-        if typing.source == "model" and not typing.flags:
-            config.clear_flag(trt.BuilderFlag.TF32)  # whoever asks for fp32 wants all of its bits
+        if typing.source == "model":
+            # Whoever asks for fp32 wants all of its bits; in fp16 its kernels need not be timed.
+            config.clear_flag(trt.BuilderFlag.TF32)
         for name in typing.flags:
             config.set_flag(getattr(trt.BuilderFlag, name))
+        heuristic = getattr(trt.BuilderFlag, "ENABLE_TACTIC_HEURISTIC", None)
+        if heuristic is not None and not hasattr(config, "builder_optimization_level"):
+            # 8.5 times every kernel there is; later releases know which ones are worth it.
+            config.set_flag(heuristic)
         wanted = os.environ.get("ALPRD_TRT_TACTIC_SOURCES", "")
         if wanted == "none":
             # Without cuBLAS and cuDNN, which a small installation leaves out.
@@ -134,11 +139,17 @@ class TensorRT:
                 f"ALPRD_TRT_TACTIC_SOURCES is {wanted!r}; it can be none, or be unset"
             )
 
-    def keep_decoding_exact(self, network: Any, config: Any) -> None:  # noqa: ANN401
-        """Let what comes behind the last convolution or matrix product stay float32.
+    def set_precisions(self, network: Any, config: Any, *, half: bool) -> None:  # noqa: ANN401
+        """Say which layers are float32, and which FP16, where builder flags allow both.
 
-        For weakly typed FP16: near a pixel position of 600 FP16 has steps of half a pixel. (The
-        FP16 files say so themselves.)
+        What comes behind the last convolution or matrix product stays float32: near a pixel
+        position of 600 FP16 has steps of half a pixel. The FP16 files say the same.
+
+        Args:
+            network: parsed.
+            config: of the builder.
+            half: everything before that is FP16. Left open, TensorRT times each layer in both (and
+                in a network with Q/DQ nodes it must be, for those say what is INT8).
         """
         trt = self.module
         kinds = trt.LayerType
@@ -152,12 +163,19 @@ class TensorRT:
             layer = network.get_layer(index)
             outputs = [layer.get_output(each) for each in range(layer.num_outputs)]
             inputs = [layer.get_input(each) for each in range(layer.num_inputs)]
-            if layer.type in heavy or any(each.name in feeds_heavy for each in outputs):
-                feeds_heavy.update(each.name for each in inputs if each is not None)
-            elif inputs and all(
+            # Data in, data out; what else comes in (shapes, indices) is not counted in floats.
+            of_floats = bool(inputs) and all(
                 each is not None and each.dtype == trt.float32 for each in (inputs[0], *outputs)
-            ):
-                # Data in, data out; what else comes in (shapes, indices) is not counted in floats.
+            )
+            if layer.type in heavy or any(each.name in feeds_heavy for each in outputs):
+                inner = all(each.name in feeds_heavy for each in outputs)
+                feeds_heavy.update(each.name for each in inputs if each is not None)
+                if half and of_floats:
+                    layer.precision = trt.float16
+                    if inner:  # what the decoding takes may come as float32
+                        for each in range(layer.num_outputs):
+                            layer.set_output_type(each, trt.float16)
+            elif of_floats:
                 layer.precision = trt.float32
                 for each in range(layer.num_outputs):
                     layer.set_output_type(each, trt.float32)

@@ -15,9 +15,9 @@ from alprd.inference.onnx_file import with_float_pixels
 from alprd.inference.trt_api import TensorRT, Typing
 from alprd.ports import EngineError, EngineUnavailable
 
-RECIPE = 1
+RECIPE = 2
 """Part of every plan's identity. Raise it when a plan would come out otherwise from the same file
-and settings: by what is done here, in `TensorRT.configure` or in `keep_decoding_exact`."""
+and settings: by what is done here, in `TensorRT.configure` or in `set_precisions`."""
 
 TUNED_BATCH = 16
 """Kernels are chosen for the largest batch, but for no larger one than this: a reader could take 64
@@ -133,7 +133,7 @@ def build_plan(
     config = builder.create_builder_config()
     tensorrt.configure(config, typing, workspace_mib=settings.workspace_mib)
     if "FP16" in typing.flags:
-        tensorrt.keep_decoding_exact(network, config)
+        tensorrt.set_precisions(network, config, half="INT8" not in typing.flags)
     if prepare is not None:
         prepare(config)
     _add_profile(builder, config, network.get_input(0), spec, settings.max_batch)

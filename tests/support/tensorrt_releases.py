@@ -25,10 +25,13 @@ def release(version: str, *, name: str = "tensorrt") -> ModuleType:
     sources = {"EDGE_MASK_CONVOLUTIONS": 3, "JIT_CONVOLUTIONS": 4}
     if weak:
         sources |= {"CUBLAS": 0, "CUBLAS_LT": 1, "CUDNN": 2}
+    flags = dict(PRECISION_FLAGS) if weak else {}
+    if numbers < (10, 0) and not rtx:
+        flags["ENABLE_TACTIC_HEURISTIC"] = 11
     vars(module).update(
         __version__=version,
         ILogger=ILogger,
-        BuilderFlag=SimpleNamespace(TF32=7, **(PRECISION_FLAGS if weak else {})),
+        BuilderFlag=SimpleNamespace(TF32=7, **flags),
         NetworkDefinitionCreationFlag=SimpleNamespace(**creation),
         TacticSource=SimpleNamespace(**sources),
         MemoryPoolType=SimpleNamespace(WORKSPACE="workspace"),

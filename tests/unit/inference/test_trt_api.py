@@ -39,6 +39,12 @@ class Config:
         self.sources = mask
 
 
+class LeveledConfig(Config):
+    """From TensorRT 8.6 on."""
+
+    builder_optimization_level = 3
+
+
 FLAG = Typing(source="model", strongly_typed=False, flags=("FP16",))
 FILE = Typing(source="fp16", strongly_typed=True)
 
@@ -100,8 +106,11 @@ def test_a_configuration_gets_its_memory_and_only_the_flags_of_its_precision(
     trt.configure(half, FLAG, workspace_mib=256)
     trt.configure(full, trt.typing("fp32", ()), workspace_mib=64)
     assert half.limits == {"workspace": 256 << 20}
-    assert half.flags == {7, 0}
-    assert full.flags == set()  # TF32 is no FP32
+    assert half.flags == {0, 11}
+    assert full.flags == {11}  # TF32 is no FP32
+    later = LeveledConfig()
+    trt.configure(later, FLAG, workspace_mib=16)
+    assert later.flags == {0}  # it weighs time against speed by its level
     assert half.sources == 0b11111
 
 
@@ -143,7 +152,10 @@ class Network:
         return self.layers[index]
 
 
-def test_what_comes_behind_the_last_convolution_stays_exact_and_nothing_else() -> None:
+@pytest.mark.parametrize("half", [True, False])
+def test_what_comes_behind_the_last_convolution_stays_exact_and_what_feeds_it_is_half(
+    *, half: bool
+) -> None:
     image, a, b, c, d, e, f = (Tensor(name) for name in ("image", "a", "b", "c", "d", "e", "f"))
     shape, best = Tensor("shape", "int32"), Tensor("best", "int32")
     layers = {
@@ -160,14 +172,19 @@ def test_what_comes_behind_the_last_convolution_stays_exact_and_nothing_else() -
     module = release("8.5.2.2")
     kinds = ("CONVOLUTION", "DECONVOLUTION", "MATRIX_MULTIPLY", "FULLY_CONNECTED")
     vars(module).update(
-        float32="float32", LayerType=SimpleNamespace(**{kind: kind for kind in kinds})
+        float32="float32",
+        float16="float16",
+        LayerType=SimpleNamespace(**{kind: kind for kind in kinds}),
     )
     vars(module)["BuilderFlag"].PREFER_PRECISION_CONSTRAINTS = 9
     config = Config()
-    TensorRT(module).keep_decoding_exact(Network(*layers.values()), config)
+    TensorRT(module).set_precisions(Network(*layers.values()), config, half=half)
     exact = [name for name, layer in layers.items() if layer.precision == "float32"]
     assert exact == ["shaped", "decoded"]
     assert all(layers[name].output_type == "float32" for name in exact)
+    halved = [name for name, layer in layers.items() if layer.precision == "float16"]
+    assert halved == (["before", "first", "between", "last"] if half else [])
+    assert all((layers[name].output_type == "float16") == (name != "last") for name in halved)
     assert 9 in config.flags
 
 
