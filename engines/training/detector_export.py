@@ -57,12 +57,23 @@ def load_net(weights: Path) -> tuple[PlateDetector, dict[str, Any]]:
     return net.eval(), content
 
 
-def export_onnx(net: PlateDetector, path: Path) -> None:
-    """Write the decoded net for 640x384 with a dynamic batch."""
+def input_size(text: str) -> tuple[int, int]:
+    """From "1280x768": width and height, pixels."""
+    width, _, height = text.partition("x")
+    size = int(width), int(height)
+    if min(size) < 32 or any(each % 32 for each in size):
+        raise argparse.ArgumentTypeError(f"{text} is not made of multiples of 32")
+    return size
+
+
+def export_onnx(
+    net: PlateDetector, path: Path, width_px: int = WIDTH_PX, height_px: int = HEIGHT_PX
+) -> None:
+    """Write the decoded net with a dynamic batch."""
     axes = {name: {0: "batch"} for name in ("images", *OUTPUTS)}
     torch.onnx.export(
-        DecodedDetector(net).eval(),
-        (torch.zeros(1, 3, HEIGHT_PX, WIDTH_PX),),
+        DecodedDetector(net, width_px, height_px).eval(),
+        (torch.zeros(1, 3, height_px, width_px),),
         str(path),
         opset_version=OPSET,
         dynamo=False,
@@ -71,7 +82,7 @@ def export_onnx(net: PlateDetector, path: Path) -> None:
         dynamic_axes=axes,
     )
     graph = onnx.load(path)
-    cells = cell_centres(WIDTH_PX, HEIGHT_PX)[0].shape[0]
+    cells = cell_centres(width_px, height_px)[0].shape[0]
     for output, last in zip(graph.graph.output, (4, len(LABELS), 8), strict=True):
         for dim, value in zip(output.type.tensor_type.shape.dim[1:], (cells, last), strict=True):
             dim.dim_value = value
@@ -93,8 +104,10 @@ def compare(net: PlateDetector, path: Path, images: NDArray[np.float32]) -> dict
 
     And the FP16 cast against ONNX where a score passes 0.3.
     """
+    height_px, width_px = images.shape[-2:]
+    decoded = DecodedDetector(net, width_px, height_px).eval()
     with torch.no_grad():
-        wanted = [value.numpy() for value in DecodedDetector(net).eval()(torch.from_numpy(images))]
+        wanted = [value.numpy() for value in decoded(torch.from_numpy(images))]
     got = run(path.read_bytes(), images)
     half_model = convert_float_to_float16(onnx.load(path), keep_io_types=True)
     half = run(half_model.SerializeToString(), images)
@@ -195,6 +208,13 @@ def main() -> None:
     parser.add_argument(
         "--version", default=datetime.datetime.now(datetime.timezone.utc).strftime("%Y.%-m.1")
     )
+    parser.add_argument(
+        "--input-size",
+        type=input_size,
+        default=(WIDTH_PX, HEIGHT_PX),
+        metavar="WxH",
+        help="multiples of 32; larger ones see smaller plates and take longer",
+    )
     parser.add_argument("--plate-threshold", type=float, default=0.4)
     parser.add_argument("--vehicle-threshold", type=float, default=0.4)
     parser.add_argument("--accuracy", type=Path, help="figures written by detector_eval --json")
@@ -202,7 +222,8 @@ def main() -> None:
     net, notes = load_net(args.weights)
     args.out.mkdir(parents=True, exist_ok=True)
     model = args.out / "model.onnx"
-    export_onnx(net, model)
+    width_px, height_px = args.input_size
+    export_onnx(net, model, width_px, height_px)
     quad = selftest(model, args.out / "selftest.png")
     picture = cv2.imread(str(args.out / "selftest.png"))
     differences = compare(net, model, OnnxDetector(model).prepare(picture)[0])
@@ -221,7 +242,7 @@ def main() -> None:
     }
     accuracy: dict[str, object] = {
         "parameters": parameter_count(net),
-        "giga_flops": round(giga_flops(net), 3),
+        "giga_flops": round(giga_flops(net, width_px, height_px), 3),
         "command": f"python -m engines.training.detector_eval --model engines/{name}",
     }
     accuracy |= {
@@ -242,7 +263,7 @@ def main() -> None:
             "sha256": hashlib.sha256(model.read_bytes()).hexdigest(), "licence": "Apache-2.0",
         },
         "input": {
-            "name": "images", "layout": "NCHW", "colour": "RGB", "width": WIDTH_PX, "height": HEIGHT_PX, "resize": "letterbox",
+            "name": "images", "layout": "NCHW", "colour": "RGB", "width": width_px, "height": height_px, "resize": "letterbox",
             "pad_value": 114, "scale": 1 / 255, "mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0],
         },
         "decoder": {
