@@ -65,6 +65,11 @@ def _about(report: Mapping[str, Any]) -> Iterator[str]:
         f"{memory['peak_rss_mib']:g} MiB, {pictures['mib']:g} of them the pictures"
         + (
             f"; on the GPU {memory['gpu_models_mib']:g} MiB"
+            + (
+                f" and {memory['gpu_context_mib']:g} of CUDA itself"
+                if memory.get("gpu_context_mib") is not None
+                else ""
+            )
             if memory.get("gpu_models_mib") is not None
             else ""
         )

@@ -16,6 +16,7 @@ from alprd.bench.runner import Bench, Effort, Progress, cases, machine, run_benc
 from alprd.bench.streams import run_streams
 from alprd.bench.usage import MIB, AskGpu, rss_bytes
 from alprd.config import InferenceSettings
+from alprd.inference.cuda import Cuda
 from alprd.inference.manifest import load_detector_manifest
 from alprd.inference.models import Models, load_models
 from alprd.inference.network import Network
@@ -117,6 +118,12 @@ def _load(settings: InferenceSettings, stack: ExitStack) -> _Loaded:
 
     ask_gpu = stack.enter_context(asking_gpu())
     before = None if ask_gpu is None else ask_gpu().used_bytes
+    bare = None
+    if ask_gpu is not None and before is not None and settings.backend == "tensorrt":
+        # What CUDA takes for a process that does nothing is not the models'.
+        stack.callback(Cuda().close)
+        used = ask_gpu().used_bytes
+        bare = None if used is None else used - before
     rss_before, started_s = rss_bytes(), perf_counter()
     models = stack.enter_context(load_models(settings, watch=watch))
     load_s = perf_counter() - started_s
@@ -128,8 +135,11 @@ def _load(settings: InferenceSettings, stack: ExitStack) -> _Loaded:
         memory={
             "load_s": round(load_s, 2),
             "models_rss_mib": round((rss_bytes() - rss_before) / MIB, 1),
+            "gpu_context_mib": None if bare is None else round(bare / MIB, 1),
             "gpu_models_mib": (
-                None if used is None or before is None else round((used - before) / MIB, 1)
+                None
+                if used is None or before is None
+                else round((used - before - (bare or 0)) / MIB, 1)
             ),
         },
     )

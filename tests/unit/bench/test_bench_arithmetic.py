@@ -198,12 +198,17 @@ def test_the_text_shows_every_run_and_what_rate_and_overlap_do() -> None:
                     "opencv": "4",
                 },
                 "pictures": {"origin": "rendered", "size": [1280, 720], "mib": 42.2},
-                "memory": {"peak_rss_mib": 300.0, "gpu_models_mib": 120.0},
+                "memory": {
+                    "peak_rss_mib": 300.0,
+                    "gpu_models_mib": 120.0,
+                    "gpu_context_mib": 510.5,
+                },
                 "runs": runs,
             }
         )
     )
 
+    assert "on the GPU 120 MiB and 510.5 of CUDA itself" in text
     assert "4 cameras, parallel: rate 1 keeps 0.90 of the frames/s of rate 0" in text
     assert "rate 1: parallel is 2.00 times sequential" in text
     assert "on the GPU 120 MiB" in text
