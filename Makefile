@@ -29,15 +29,22 @@ test: $(VENV)/.test ## install what the tests need, then `make check`
 # NVIDIA builds it for x86-64 alone. Apart from the environment: tests see it, alprd never does.
 RTX := $(if $(filter x86_64,$(shell uname -m)),$(VENV)/tensorrt-rtx)
 
+TOX_ENVS = waiting,py311,py312,py310
+
+# What waits runs beside what computes, each in a stream of its own, and is told when it is done.
 check: $(VENV)/.dev $(RTX) lint ## lint, then the whole suite from the built wheel on every Python here
-	@$(if $(RTX),ALPRD_TEST_TENSORRT_RTX=$(abspath $(RTX))) \
-		ALPRD_TEST_ONCE=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
-		$(BIN)/tox run $(if $(TOX_ENV),-e $(TOX_ENV)) $(if $(INTERPRETERS),--discover $(INTERPRETERS))
-	@if [ ! -f $(DATA)/boxes.csv ]; then \
-		echo "Accuracy was not measured: there are no photographs in $(DATA)."; \
+	@accuracy=,accuracy; \
+	if [ ! -f $(DATA)/boxes.csv ]; then \
+		accuracy= why="there are no photographs in $(DATA)"; \
 	elif ! $(BIN)/python -c 'import tomllib' 2>/dev/null; then \
-		echo "Accuracy was not measured: it needs Python 3.11 (make test PYTHON=python3.11)."; \
-	else $(MAKE) --no-print-directory accuracy; fi
+		accuracy= why="it needs Python 3.11 (make test PYTHON=python3.11)"; \
+	fi; \
+	$(if $(RTX),ALPRD_TEST_TENSORRT_RTX=$(abspath $(RTX))) \
+		ALPRD_TEST_ONCE=$$($(BIN)/python -c 'import sys; print("%d.%d" % sys.version_info[:2])') \
+		$(BIN)/tox run-parallel --parallel 2 --parallel-no-spinner \
+		-e $(TOX_ENVS)$$accuracy \
+		$(if $(INTERPRETERS),--discover $(INTERPRETERS)) || exit; \
+	[ -n "$$accuracy" ] || echo "Accuracy was not measured: $$why."
 
 lint: $(VENV)/.dev ## formatting, lint, types and import contracts
 	@$(BIN)/ruff format --check .

@@ -16,6 +16,16 @@ from support.broker import Broker, Launcher, choose_launcher
 
 BrokerFactory = Callable[..., Broker]
 
+WAITING = (
+    "adapters/cameras",
+    "adapters/commands",
+    "adapters/faults",
+    "adapters/publish",
+    "daemon",
+    "system",
+)
+"""Folders of tests that wait for daemons, brokers and machines more than they compute."""
+
 
 def pytest_configure() -> None:
     """Let Ctrl-C reach the programs under test.
@@ -29,18 +39,28 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Leave to one interpreter what no other Python changes, where several run the suite.
 
-    The others run the unit tests and what is marked `everywhere`, but nothing marked `once`.
+    The others run the unit tests and what is marked `everywhere`, but nothing marked `once`. The
+    one's tests can be halved (ALPRD_TEST_PART): those that wait, and those that work meanwhile.
     """
+    tests = Path(__file__).parent
     chosen = os.environ.get("ALPRD_TEST_ONCE", "")
     if chosen in ("", f"{sys.version_info.major}.{sys.version_info.minor}"):
-        return
-    unit = Path(__file__).parent / "unit"
-    kept = [
-        item
-        for item in items
-        if (item.path.is_relative_to(unit) or item.get_closest_marker("everywhere"))
-        and not item.get_closest_marker("once")
-    ]
+        part = os.environ.get("ALPRD_TEST_PART", "")
+        if part not in ("", "waiting", "working"):
+            raise pytest.UsageError(f"ALPRD_TEST_PART is {part!r}; it is waiting or working")
+        wanted = {"": (True, False), "waiting": (True,), "working": (False,)}[part]
+        kept = [
+            item
+            for item in items
+            if any(item.path.is_relative_to(tests / each) for each in WAITING) in wanted
+        ]
+    else:
+        kept = [
+            item
+            for item in items
+            if (item.path.is_relative_to(tests / "unit") or item.get_closest_marker("everywhere"))
+            and not item.get_closest_marker("once")
+        ]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(kept)])
     items[:] = kept
 
