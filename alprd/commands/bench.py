@@ -125,6 +125,13 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: the built-in ones")
     parser.add_argument("--engines-dir", type=Path, metavar="DIR", help="where the engines lie")
+    parser.add_argument(
+        "--no-cuda-graphs",
+        action="store_false",
+        default=None,
+        dest="cuda_graphs",
+        help="let the CPU launch an engine layer by layer",
+    )
     parser.add_argument("--detector", metavar="NAME", help="detector model (plate-detector)")
     parser.add_argument("--reader", metavar="NAME", help="reader model (plate-reader)")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
@@ -193,7 +200,7 @@ def inference_settings(arguments: argparse.Namespace) -> InferenceSettings:
     from alprd.config import InferenceSettings  # noqa: PLC0415 -- pydantic takes 0.2 s
 
     names = ("backend", "precision", "threads", "models_dir", "engines_dir", "detector", "reader")
-    chosen = {name: getattr(arguments, name) for name in names}
+    chosen = {name: getattr(arguments, name) for name in (*names, "cuda_graphs")}
     chosen["max_batch"] = arguments.max_batch or max(arguments.batch)
     return InferenceSettings(**{name: value for name, value in chosen.items() if value is not None})
 

@@ -131,6 +131,11 @@ class InferenceSettings(Section):
         default=Path("/var/cache/alprd/engines"),
         description="TensorRT: folder of the plans that `alprd engines build` makes",
     )
+    cuda_graphs: bool = Field(
+        default=True,
+        description="TensorRT: launch an engine by one call, not layer by layer, once a batch of "
+        "that size came before",
+    )
 
 
 RegionCode = Annotated[str, Field(pattern=r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$")]

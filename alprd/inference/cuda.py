@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import atexit
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from importlib.resources import files
 from typing import Any, Protocol
@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from alprd.inference.cuda_graphs import STILLNESS, Graph, GraphDriver
 from alprd.inference.gpu import find_gpu, import_pycuda
 from alprd.ports import EngineError, EngineUnavailable
 
@@ -98,6 +99,9 @@ class Device(Protocol):
     ) -> None:
         """Start a kernel of kernels.cu."""
 
+    def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
+        """Record what `work` gives to a stream that nobody else uses. Raises GraphError."""
+
     def free_bytes(self) -> int:
         """Device memory that nobody uses."""
 
@@ -121,6 +125,7 @@ class Cuda:
         self._memory: dict[Address, Any] = {}
         self._pinned: dict[int, tuple[NDArray[np.uint8], Any]] = {}
         self._kernels: dict[str, Any] = {}
+        self._graphs: GraphDriver | None = None
         self._context: Any = None
         try:
             device = driver.Device(0)
@@ -274,9 +279,16 @@ class Cuda:
         """Start a kernel of kernels.cu."""
         self._kernels[kernel].prepared_async_call(grid, block, _native(stream), *arguments)
 
+    def capture(self, stream: Stream, work: Callable[[], None]) -> Graph:
+        """Record what `work` gives to a stream that nobody else uses. Raises GraphError."""
+        if self._graphs is None:
+            self._graphs = GraphDriver()
+        return self._graphs.capture(stream.handle, work)
+
     def synchronize(self) -> None:
         """Wait for everything."""
-        self._driver.Context.synchronize()
+        with STILLNESS.disturbed():
+            self._driver.Context.synchronize()
 
     def free_bytes(self) -> int:
         """Device memory that nobody uses."""

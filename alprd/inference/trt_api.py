@@ -8,6 +8,7 @@ no attribute any more); the version decides only about what is there but depreca
 | network flags | EXPLICIT_BATCH | none | STRONGLY_TYPED | none: always strongly typed |
 | half precision | builder flag | builder flag | FP16 ONNX, else the flag | FP16 ONNX |
 | progress | elapsed time | IProgressMonitor | IProgressMonitor | IProgressMonitor |
+| contexts of one profile | one | any number | any number | any number |
 """
 
 from __future__ import annotations
@@ -22,6 +23,8 @@ from alprd.inference.identity import Precision
 from alprd.ports import EngineError, EngineUnavailable
 
 OLDEST = (8, 5)
+PROFILES_SHARED = (10, 0)
+SCRATCH_LENT_UNTIL = (11, 0)
 WEAK_TYPING_DEPRECATED = (10, 12)
 EXPLICIT_BATCH_DEPRECATED = (10, 0)
 
@@ -64,6 +67,10 @@ class TensorRT:
         self.has_timing_cache = not rtx
         self.has_precision_flags = hasattr(module.BuilderFlag, "FP16")
         self.has_progress_monitor = hasattr(module, "IProgressMonitor")
+        # Elsewhere a second context of an engine gets no profile, and so takes no shape.
+        self.shares_profiles = self._numbers >= PROFILES_SHARED
+        # From 11 on another way is the only one, which has not been tried on a GPU.
+        self.lends_scratch = self._numbers < SCRATCH_LENT_UNTIL
 
     def typing(self, precision: Precision, variants: Collection[str]) -> Typing:
         """How to build in this precision: with a builder flag, or from an ONNX file that says it.
@@ -242,6 +249,35 @@ class TensorRT:
     def runtime(self, logger: Any) -> Any:  # noqa: ANN401
         """A runtime. Raises EngineUnavailable when CUDA cannot be used."""
         return self._start(self.module.Runtime, logger)
+
+    def scratch_size(self, engine: Any) -> int:  # noqa: ANN401
+        """Bytes that a context of `context_in` works in."""
+        size = getattr(engine, "device_memory_size_v2", None)
+        return int(engine.device_memory_size if size is None else size)
+
+    def context_in(self, engine: Any, scratch: int) -> Any:  # noqa: ANN401
+        """An execution context that works in memory which others may use at other times.
+
+        Args:
+            engine: whose.
+            scratch: address of `scratch_size` bytes.
+
+        Returns:
+            None where TensorRT made none.
+        """
+        strategies = getattr(self.module, "ExecutionContextAllocationStrategy", None)
+        context = (
+            engine.create_execution_context_without_device_memory()
+            if strategies is None
+            else engine.create_execution_context(strategies.USER_MANAGED)
+        )
+        if context is None:
+            return None
+        if hasattr(context, "set_device_memory"):
+            context.set_device_memory(scratch, self.scratch_size(engine))
+        else:
+            context.device_memory = scratch
+        return context
 
     def _start(self, kind: Callable[[Any], Any], logger: Any) -> Any:  # noqa: ANN401
         try:

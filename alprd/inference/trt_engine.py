@@ -12,11 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.inference.cuda import Address, Device, Stream
+from alprd.inference.cuda_graphs import STILLNESS, GraphError
 from alprd.inference.gpu_memory import Memory
 from alprd.inference.gpu_network import HostOutputs
 from alprd.inference.manifest import InputSpec
-from alprd.inference.network import Outputs, Shape, describe_shape, shape_problem
+from alprd.inference.network import Outputs, Shape, batch_axis, describe_shape, shape_problem
+from alprd.inference.trt_allocator import output_allocator
 from alprd.inference.trt_api import TensorRT
+from alprd.inference.trt_graphs import EngineGraphs, Prepared, rounded_rows
 from alprd.ports import EngineError, EngineUnavailable
 
 _UNKNOWN = -1
@@ -41,6 +44,7 @@ class TensorRTNetwork:
         max_batch: int,
         tensorrt: TensorRT,
         cuda: Device,
+        graphs: bool = False,
     ) -> None:
         """Load the plan and check it against the manifest.
 
@@ -52,6 +56,7 @@ class TensorRTNetwork:
             max_batch: rows in one call, unless the plan's own batch is fixed or smaller.
             tensorrt: the library.
             cuda: the GPU.
+            graphs: launch what was run before as CUDA graphs, where that can be done.
 
         Raises:
             EngineError: the plan cannot be used or contradicts its manifest.
@@ -72,9 +77,14 @@ class TensorRTNetwork:
         self._allocators: dict[str, Any] = {}
         self._rows = 0
         self._lent = False
+        self._addresses: dict[str, Address] = {}
+        self._scratch: Address = 0
+        self._graphs: EngineGraphs | None = None
+        # Where every context needs an engine of its own, it is made of this.
+        self._plan = plan if graphs and not tensorrt.shares_profiles else b""
         try:
-            with cuda.current():
-                self._load(plan)
+            with cuda.current(), STILLNESS.disturbed():
+                self._load(plan, shared=graphs)
                 self._fixed = self._check_input(spec, max_batch)
                 self._input_name, self._row_shape = spec.name, spec.shape
                 self._check_outputs(outputs)
@@ -82,16 +92,22 @@ class TensorRTNetwork:
                 self._allocate()
                 self._stream = cuda.stream()
                 self._done = cuda.event()
+                self._prepare_graphs()
         except BaseException:
             self.close()
             raise
 
-    def _load(self, plan: bytes) -> None:
+    def _load(self, plan: bytes, *, shared: bool) -> None:
+        """The engine and a context; other contexts share its scratch memory, if they can."""
         self._runtime = self._tensorrt.runtime(self._logger)
         self._engine = self._runtime.deserialize_cuda_engine(plan)
         if self._engine is None:
             raise self._failure("cannot be loaded", "rebuild it: alprd engines build")
-        self._context = self._engine.create_execution_context()
+        if shared and self._tensorrt.lends_scratch:
+            self._scratch = self._memory.on_device(self._tensorrt.scratch_size(self._engine))
+            self._context = self._tensorrt.context_in(self._engine, self._scratch)
+        else:
+            self._context = self._engine.create_execution_context()
         if self._context is None:
             raise self._failure(
                 "got no memory on the GPU for its work",
@@ -178,6 +194,7 @@ class TensorRTNetwork:
         if hasattr(trt.DataType, "INT64"):
             kinds[trt.DataType.INT64] = np.int64
         self.input: Address = self._memory.on_device(self.max_batch * self._row_bytes)
+        self._addresses[self._input_name] = self.input
         self._set_address(self._input_name, self.input)
         self._set_rows(self.max_batch)
         self._rooms: dict[str, int] = {}
@@ -198,7 +215,7 @@ class TensorRTNetwork:
                 room = self._data_dependent(name)
             else:
                 room = prod(shape) * self._kinds[name].itemsize
-                self._outputs[name] = self._memory.on_device(room)
+                self._outputs[name] = self._addresses[name] = self._memory.on_device(room)
                 self._set_address(name, self._outputs[name])
             self._rooms[name] = room
 
@@ -211,10 +228,43 @@ class TensorRTNetwork:
                 "output of a fixed number of rows"
             )
         self._outputs[name] = self._memory.on_device(room)
-        self._allocators[name] = _allocator(self._trt, self._outputs[name], max(room, 4))
+        self._allocators[name] = output_allocator(self._trt, self._outputs[name], max(room, 4))
         if not self._context.set_output_allocator(name, self._allocators[name]):
             raise self._failure(f"takes no allocator for {name!r}", "export the model again")
         return room
+
+    def _prepare_graphs(self) -> None:
+        """Begin to make graphs, where the rows of a batch do not depend on each other."""
+        if not self._scratch or self._allocators:
+            return
+        axes = {name: batch_axis(shape) for name, shape in self._wanted.items()}
+        whole = self._shapes[self.max_batch]
+        apart = all(
+            axis is not None and whole[name][axis : axis + 1] == (self.max_batch,)
+            for name, axis in axes.items()
+        )
+        if apart or self._fixed:
+            self._graphs = EngineGraphs(self._prepared, self._device, self._path.name)
+
+    def _prepared(self, rows: int) -> Prepared:
+        """A context for so many rows alone. Raises GraphError."""
+        engine = self._engine
+        with STILLNESS.disturbed():
+            if not self._tensorrt.shares_profiles:
+                if self._device.free_bytes() < self._size + _SPARE:
+                    raise GraphError("the GPU is short of memory")
+                engine = self._runtime.deserialize_cuda_engine(self._plan)
+            context = None
+            if engine is not None:
+                context = self._tensorrt.context_in(engine, self._scratch)
+            if (
+                context is None
+                or not all(context.set_tensor_address(*each) for each in self._addresses.items())
+                or not context.set_input_shape(self._input_name, (rows, *self._row_shape))
+            ):
+                reasons = "; ".join(self._logger.errors[-3:])
+                raise GraphError(f"no second context for {rows} rows ({reasons or 'no reason'})")
+        return Prepared(engine, context)
 
     def _set_address(self, name: str, address: Address) -> None:
         if not self._context.set_tensor_address(name, address):
@@ -235,10 +285,19 @@ class TensorRTNetwork:
                 if mode == self._trt.TensorIOMode.OUTPUT
             }
 
+    def _run_rows(self, count: int) -> int:
+        """So many rows are run for `count` of them; what the others give nobody looks at."""
+        if self._fixed:
+            return self.max_batch
+        return count if self._graphs is None else rounded_rows(count, self.max_batch)
+
     def enqueue(self, count: int, stream: Stream) -> None:
         """Let the stream run the first `count` rows. Raises EngineError."""
         self._lent = self._lent or stream is not self._stream
-        self._set_rows(self.max_batch if self._fixed else count)
+        rows = self._run_rows(count)
+        if self._graphs is not None and self._graphs.run(rows, stream):
+            return
+        self._set_rows(rows)
         for allocator in self._allocators.values():
             allocator.shape = ()
         if not self._context.execute_async_v3(stream.handle):
@@ -275,7 +334,7 @@ class TensorRTNetwork:
         """Of an output of the last call, which had so many rows; known once it is enqueued."""
         if name in self._allocators:
             return tuple(self._allocators[name].shape)
-        rows = self.max_batch if self._fixed else count
+        rows = self._run_rows(count)
         if rows not in self._shapes:
             self._set_rows(rows)
         return self._shapes[rows][name]
@@ -303,12 +362,15 @@ class TensorRTNetwork:
             with suppress(EngineError), self._device.current():
                 self._device.synchronize()
             with suppress(EngineError), self._device.current():
+                if self._graphs is not None:
+                    self._graphs.close()
                 self._let_go()
             self._let_go()
         self._memory.close()
 
     def _let_go(self) -> None:
         """In this order: each keeps what the former needs."""
+        self._graphs = None
         self._context = None
         self._engine = None
         self._runtime = None
@@ -317,32 +379,3 @@ class TensorRTNetwork:
 def _named(shape: tuple[int, ...]) -> tuple[int | None, ...]:
     """None where only the run shows the size, as the checks want it."""
     return tuple(None if size == _UNKNOWN else int(size) for size in shape)
-
-
-def _allocator(trt: Any, address: Address, room: int) -> Any:  # noqa: ANN401
-    """Hands out one block of memory, and remembers the shape that came into it."""
-
-    class Allocator(trt.IOutputAllocator):  # type: ignore[misc]
-        def __init__(self) -> None:
-            trt.IOutputAllocator.__init__(self)
-            self.shape: tuple[int, ...] = ()
-
-        def reallocate_output(
-            self,
-            tensor_name: str,  # noqa: ARG002
-            memory: int,  # noqa: ARG002
-            size: int,
-            alignment: int,  # noqa: ARG002
-        ) -> int | None:
-            return address if size <= room else None
-
-        def reallocate_output_async(
-            self, tensor_name: str, memory: int, size: int, alignment: int, stream: int
-        ) -> int | None:
-            del stream
-            return self.reallocate_output(tensor_name, memory, size, alignment)
-
-        def notify_shape(self, tensor_name: str, shape: Any) -> None:  # noqa: ANN401, ARG002
-            self.shape = tuple(int(size) for size in shape)
-
-    return Allocator()

@@ -53,6 +53,7 @@ def load_trt_models(
                 max_batch=wanted.settings.max_batch,
                 tensorrt=device.tensorrt,
                 cuda=cuda,
+                graphs=settings.cuda_graphs,
             )
             stack.callback(made.close)
             return made, wanted
@@ -80,6 +81,7 @@ def load_trt_models(
             max_batch=wanted.settings.max_batch,
             tensorrt=device.tensorrt,
             cuda=cuda,
+            graphs=settings.cuda_graphs,
         )
         held.callback(made.close)
         return made

@@ -4,7 +4,7 @@
 #   PYTHON=python3 OUT=folder [CLIPS=folder] tests/bench/gpu_table.sh PART...
 #
 # Run it in the repository's root. Parts, in this order: build, rates, parity, scaling, memory,
-# streams, profile, int8 (of the models in INT8_MODELS, which have Q/DQ files). Each writes
+# streams, profile, graphs, int8 (of the models in INT8_MODELS, which have Q/DQ files). Each writes
 # $OUT/PART.jsonl, a line of JSON per run (profile: a text), and says it on standard output.
 # SECONDS_EACH and ROUNDS say how long each figure is measured. Engines are kept in ENGINES/8
 # (which tests/gpu can share: ALPRD_TEST_ENGINES_DIR) and ENGINES/32, by their largest batch.
@@ -89,6 +89,16 @@ for part in "$@"; do
             "$python" tests/bench/bench_profile.py --engines-dir "$engines/8" --rate $rate
         done >"$out/profile.txt"
         grep "frames/s" "$out/profile.txt"
+        ;;
+    graphs) # an engine in one call, and layer by layer, in turns
+        for turn in 1 2; do
+            for batch in 8 1; do
+                for way in "" --no-cuda-graphs; do
+                    bench graphs $gpu --engines-dir "$engines/8" --max-batch 8 --rate 0 1 \
+                        --batch $batch $way
+                done
+            done
+        done
         ;;
     int8)
         build 8 int8 ${INT8_MODELS:+--models-dir "$INT8_MODELS"} plate-detector plate-reader

@@ -19,12 +19,13 @@ from math import prod
 from pathlib import Path
 from tempfile import gettempdir
 from typing import Any
-from weakref import WeakValueDictionary
+from weakref import WeakValueDictionary, ref
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alprd.inference import cuda
+from alprd.inference.cuda_graphs import GraphError
 from alprd.inference.network import Network
 from alprd.ports import EngineUnavailable
 
@@ -82,7 +83,16 @@ class CpuStream:
         self.handle = id(self)
         STREAMS[self.handle] = self
 
+    captured: list[Callable[[], object]] | None = None
+    """What it was given since it is captured."""
+
     def do(self, work: Callable[[], object]) -> None:
+        if self.captured is None:
+            self.act(work)
+        else:
+            self.captured.append(work)
+
+    def act(self, work: Callable[[], object]) -> None:
         work()
 
     def record(self, event: CpuEvent) -> None:
@@ -110,7 +120,7 @@ class LateStream(CpuStream):
         self._given = 0
         self._done = 0
 
-    def do(self, work: Callable[[], object]) -> None:
+    def act(self, work: Callable[[], object]) -> None:
         self._add(work)
 
     def _add(self, work: Callable[[], object] | tuple[LateStream, int]) -> None:
@@ -126,6 +136,7 @@ class LateStream(CpuStream):
             self._add(event.place)
 
     def synchronize(self) -> None:
+        assert self.captured is None, "a stream that is captured cannot be waited for"
         self.run(self._given)
 
     def run(self, count: int) -> None:
@@ -156,15 +167,51 @@ class LateStream(CpuStream):
             self.run(self._done + 1)
 
 
+class CpuGraph:
+    """Implements Graph; what was captured runs as it was then.
+
+    `launches` counts, `refusal` is why it cannot be launched any more.
+    """
+
+    def __init__(self, device: CpuDevice, work: Sequence[Callable[[], object]]) -> None:
+        self._device = device
+        self._work = work
+        self.launches = 0
+        self.refusal: str | None = None
+
+    def launch(self, stream_handle: int) -> None:
+        assert self._device.depth
+        assert self in self._device.graphs, "it was given back"
+        if self.refusal is not None:
+            raise GraphError(self.refusal)
+        self.launches += 1
+        for work in self._work:
+            STREAMS[stream_handle].do(work)
+
+    def close(self) -> None:
+        assert self._device.depth
+        for work in self._work:
+            kept: Any = getattr(work, "args", ())
+            assert all(each() is not None for each in kept if isinstance(each, ref)), (
+                "what it works with went before it"
+            )
+        if self in self._device.graphs:
+            self._device.graphs.remove(self)
+
+
 class CpuDevice:
     """Implements inference.cuda.Device; counts what is allocated and uploaded.
 
-    `left` is the memory that can still be allocated, bytes; None for no end.
+    `left` is the memory that can still be allocated, bytes; None for no end. `graphs` are those
+    that were not given back, `refusal` is why there can be none, `captures` counts the attempts.
     """
 
     def __init__(self, *, integrated: bool = False) -> None:
         self.integrated = integrated
         self.left: int | None = None
+        self.graphs: list[CpuGraph] = []
+        self.refusal: str | None = None
+        self.captures = 0
         self.allocations = 0
         self.uploaded: list[int] = []
         self.depth = 0
@@ -258,6 +305,20 @@ class CpuDevice:
         given = [kinds[kind](each) for kind, each in zip(signature, arguments, strict=True)]
         run = getattr(self._library, f"cpu_{kernel}")
         stream.do(partial(run, (ctypes.c_int * 3)(*grid), (ctypes.c_int * 3)(*block), *given))
+
+    def capture(self, stream: CpuStream, work: Callable[[], None]) -> CpuGraph:
+        assert self.depth
+        self.captures += 1
+        if self.refusal is not None:
+            raise GraphError(self.refusal)
+        stream.captured = []
+        try:
+            work()
+            made = CpuGraph(self, stream.captured)
+        finally:
+            stream.captured = None
+        self.graphs.append(made)
+        return made
 
     def free_bytes(self) -> int:
         return 1 << 40 if self.left is None else self.left

@@ -1,7 +1,9 @@
 """TensorRT's runtime for tests without a GPU: a plan is a Python object, its run a function.
 
 It insists on what TensorRT insists on: tensors by name, addresses set before the run, a batch
-inside the profile, an allocator for an output whose size only the run shows.
+inside the profile, an allocator for an output whose size only the run shows; before 10 one context
+per engine; a run of the same shape before one is captured, and a context that stays as it was
+when its graph is launched.
 """
 
 from __future__ import annotations
@@ -13,8 +15,9 @@ from dataclasses import dataclass, field
 from enum import Enum
 from functools import partial
 from math import prod
-from types import ModuleType
+from types import ModuleType, SimpleNamespace
 from typing import Any
+from weakref import WeakSet, ref
 
 import numpy as np
 from numpy.typing import NDArray
@@ -35,6 +38,7 @@ NUMPY = {
 }
 
 
+SCRATCH = 512
 COUNTED = -1
 UNTOLD = -2
 
@@ -65,6 +69,7 @@ class Plan:
     most: int = 8
     no_memory: bool = False
     fails: bool = False
+    uncapturable: bool = False
 
     def serialised(self) -> bytes:
         return pickle.dumps(self)
@@ -73,8 +78,11 @@ class Plan:
 class Context:
     """IExecutionContext."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, has_profile: bool = True, has_memory: bool = True) -> None:
         self._plan = plan
+        self._has_profile = has_profile
+        self._memory = 0 if has_memory else None
+        self._ran: tuple[int, ...] = ()
         self._shape: tuple[int, ...] = ()
         self._addresses: dict[str, int] = {}
         self._allocators: dict[str, Any] = {}
@@ -82,10 +90,18 @@ class Context:
     def set_input_shape(self, name: str, shape: tuple[int, ...]) -> bool:
         wanted = self._plan.inputs[name].shape
         fits = all(a in (-1, b) for a, b in zip(wanted, shape, strict=True))
-        if not fits or not 1 <= shape[0] <= self._plan.most:
+        if not self._has_profile or not fits or not 1 <= shape[0] <= self._plan.most:
             return False
         self._shape = shape
         return True
+
+    @property
+    def device_memory(self) -> int:
+        raise AttributeError("unreadable")
+
+    @device_memory.setter
+    def device_memory(self, memory: int) -> None:
+        self._memory = memory
 
     def get_tensor_shape(self, name: str) -> tuple[int, ...]:
         tensor = self._plan.outputs[name]
@@ -108,12 +124,22 @@ class Context:
     def execute_async_v3(self, stream_handle: int) -> bool:
         if self._plan.fails:
             return False
+        assert self._memory is not None, "it was given no memory"
         stream = STREAMS[stream_handle]
+        if stream.captured is not None:
+            if self._plan.uncapturable or self._allocators or self._ran != self._shape:
+                return False
+            stream.do(partial(_replay, ref(self), self._state()))
+            return True
+        self._ran = self._shape
         if self._allocators:
             stream.synchronize()  # for the shapes
             return self._run(self._shape)
         stream.do(partial(self._run, self._shape))
         return True
+
+    def _state(self) -> object:
+        return self._shape, dict(self._addresses), self._memory
 
     def _run(self, given: tuple[int, ...]) -> bool:
         ((name, tensor),) = self._plan.inputs.items()
@@ -140,11 +166,22 @@ class Context:
         return True
 
 
+class Context10(Context):
+    """IExecutionContext since TensorRT 10."""
+
+    def set_device_memory(self, memory: int, size: int) -> None:
+        assert size >= SCRATCH
+        self._memory = memory
+
+
 class Engine:
     """ICudaEngine."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan: Plan, *, shares_profiles: bool) -> None:
         self._plan = plan
+        self._shares_profiles = shares_profiles
+        self._contexts: WeakSet[Context] = WeakSet()
+        self.device_memory_size = SCRATCH
         self._tensors = {**plan.inputs, **plan.outputs}
         self.num_io_tensors = len(self._tensors)
 
@@ -165,8 +202,21 @@ class Engine:
         rest = self._tensors[name].shape[1:]
         return [(1, *rest), (1, *rest), (self._plan.most, *rest)]
 
-    def create_execution_context(self) -> Context | None:
-        return None if self._plan.no_memory else Context(self._plan)
+    def create_execution_context(self, strategy: str = "STATIC") -> Context | None:
+        return self._context(has_memory=strategy == "STATIC")
+
+    def create_execution_context_without_device_memory(self) -> Context | None:
+        return self._context(has_memory=False)
+
+    def _context(self, *, has_memory: bool) -> Context | None:
+        if self._plan.no_memory:
+            return None
+        alone = self._shares_profiles or not self._contexts
+        made = (Context if not self._shares_profiles else Context10)(
+            self._plan, has_profile=alone, has_memory=has_memory
+        )
+        self._contexts.add(made)
+        return made
 
 
 @dataclass
@@ -175,6 +225,7 @@ class Runtime:
 
     logger: Any
     seen: list[bytes] = field(default_factory=list)
+    shares_profiles: bool = False
 
     def deserialize_cuda_engine(self, data: bytes) -> Engine | None:
         self.seen.append(data)
@@ -183,19 +234,32 @@ class Runtime:
         except pickle.UnpicklingError:
             self.logger.log("Severity.ERROR", "1: [x.cpp::y::1] Error Code 1: Magic tag mismatch")
             return None
-        return Engine(plan)
+        return Engine(plan, shares_profiles=self.shares_profiles)
 
 
 def tensorrt(version: str = "8.5.2.2") -> TensorRT:
     """TensorRT of this release, with the runtime of this module."""
     module: ModuleType = release(version)
+    modern = int(version.split(".", maxsplit=1)[0]) >= 10
+    if modern:
+        module.ExecutionContextAllocationStrategy = SimpleNamespace(  # type: ignore[attr-defined]
+            STATIC="STATIC", USER_MANAGED="USER_MANAGED"
+        )
     vars(module).update(
         DataType=DataType,
         TensorIOMode=TensorIOMode,
         IOutputAllocator=IOutputAllocator,
-        Runtime=Runtime,
+        Runtime=partial(Runtime, shares_profiles=modern),
     )
     return TensorRT(module)
+
+
+def _replay(context: ref[Context], state: object) -> None:
+    """A run as it was captured."""
+    found = context()
+    assert found is not None, "its context was given back before the graph"
+    assert found._state() == state, "the context of a graph was given another shape or memory"
+    found._run(found._shape)
 
 
 def _filled(shape: tuple[int, ...], count: int) -> tuple[int, ...]:

@@ -50,6 +50,7 @@ class Machine:
         self.closed: list[str] = []
         self.plans = {"plate-detector", "plate-reader"}
         self.rows: int | None = None
+        self.graphs: list[bool] = []
 
     def cuda(self) -> CpuDevice:
         device = CpuDevice()
@@ -59,6 +60,7 @@ class Machine:
 
     def network(self, plan: bytes, *, path: Path, spec: Any, cuda: CpuDevice, **rest: Any) -> Any:
         del rest["tensorrt"]
+        self.graphs.append(rest.pop("graphs"))
         if self.rows is not None and path.name.startswith("plate-detector"):
             rest["max_batch"] = self.rows
         made = CpuNetwork(OnnxNetwork(plan, path=path, spec=spec, threads=1, **rest), spec, cuda)
@@ -128,6 +130,15 @@ def test_a_detector_with_a_fixed_batch_of_one_costs_no_second_upload_and_no_furt
             frames[0].nbytes
         ] * 4
         assert set(network.counts) == {4}
+
+
+@pytest.mark.parametrize("wanted", [True, False])
+def test_engines_are_launched_as_the_configuration_says(
+    machine: Machine, folder: Path, *, wanted: bool
+) -> None:
+    settings = InferenceSettings(models_dir=folder, max_batch=4, cuda_graphs=wanted)
+    load_models(settings).close()
+    assert machine.graphs == [wanted, wanted]
 
 
 def test_everything_is_given_back_the_context_last(machine: Machine, folder: Path) -> None:
