@@ -101,7 +101,7 @@ deb-matrix: ## as root: packages for other releases, in dist/SUITE-ARCH (ARGS="t
 
 deb-arm64: ## as root: the arm64 packages, built and tried in an emulated bookworm; an hour
 	@packaging/build-matrix bookworm/arm64
-	@packaging/try-arm64 dist/bookworm-arm64
+	@packaging/try-packages bookworm/arm64
 
 apt-repo: ## add DEBS (dist/*.deb) to a signed repository (REPO=folder KEY=who signs)
 	@packaging/apt-repo "$(REPO)" "$(KEY)" $(DEBS)
