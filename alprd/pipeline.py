@@ -7,7 +7,7 @@ camera and one thread.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Collection, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from datetime import datetime
 from functools import partial
@@ -15,12 +15,14 @@ from functools import partial
 from alprd.core.counting import NOWHERE, LineCount, Places
 from alprd.core.dedup import (
     PassRules,
+    by_first_read,
     enough,
     is_due,
     is_settled,
     may_be_settled,
     next_vote_t_s,
     poll,
+    remembered,
     same_pass,
 )
 from alprd.core.fleet import Fleet, carriers_of, hidden_plates
@@ -30,6 +32,7 @@ from alprd.core.ledger import Ledger
 from alprd.core.observe import Observation, Plate, observed, plausible_plates
 from alprd.core.passes import make_event, make_unread_event
 from alprd.core.resting import rests
+from alprd.core.selection import Selections
 from alprd.core.short_plates import is_doubtful
 from alprd.core.speed import SpeedMeter
 from alprd.core.splitting import conclude, undisputed
@@ -38,23 +41,14 @@ from alprd.core.types import Detection, Frame, PlateEvent, PlateRead, PointPx
 from alprd.core.vehicles import VehicleTrack, could_be_read, has_left
 from alprd.core.voting import Vote
 
-SELECTED_AHEAD = 256
-"""Frames that may be selected before they are stepped; more than any batch holds."""
-
 RESTART_S = 1.0
 """Time that goes back by more than this is a stream that began anew (a clip played again)."""
 
 BLIND_S = 30.0
 """No longer than this without frames a plate that was in the newest ones is taken to be there."""
 
-_Selected = tuple[Sequence[Detection], Sequence[Plate], frozenset[Quad]]
-_NOT_SELECTED: _Selected = ((), (), frozenset())
-
 NamePass = Callable[[Track | VehicleTrack, datetime], str]
 """Gives the pass of a plate, or of a vehicle without one, its event id."""
-
-KEEP_S = 60.0
-"""A pass that ended longer ago than this is no part of one that is published now."""
 
 
 class CameraPipeline:
@@ -93,8 +87,7 @@ class CameraPipeline:
         # Ended passes with a verdict, as long as a track lives that may turn out to be the same.
         self._ended: tuple[Track, ...] = ()
         self._next_id = 1
-        # What `select` saw, and left out, of frames that have not been stepped yet.
-        self._selected: dict[tuple[int, float], _Selected] = {}
+        self._selections = Selections()
 
     @property
     def tracks(self) -> tuple[Track, ...]:
@@ -146,11 +139,11 @@ class CameraPipeline:
             frame: the frame that the detections are of.
             detections: all of the frame, in any order.
         """
+        if not detections:
+            return []
         plates = self._plates(frame, detections)
-        resting = frozenset(p.quad for p in plates if rests(self._tracks, p, frame.t_s))
-        self._selected[frame.seq, frame.t_s] = detections, plates, resting
-        if len(self._selected) > SELECTED_AHEAD:  # some frames are never stepped
-            del self._selected[next(iter(self._selected))]
+        resting = frozenset([p.quad for p in plates if rests(self._tracks, p, frame.t_s)])
+        self._selections.remember(frame, (detections, plates, resting))
         return [p.detection for p in plates if self._is_readable(p, resting)]
 
     def step(
@@ -166,9 +159,9 @@ class CameraPipeline:
             detections: all of the frame, in any order.
             reads: one per plate that `select` gave, in that order.
         """
-        of, plates, resting = self._selected.pop((frame.seq, frame.t_s), _NOT_SELECTED)
+        of, plates, resting = self._selections.recall(frame)
         if of is not detections:
-            plates = self._plates(frame, detections)
+            plates = self._plates(frame, detections) if detections else ()
         readable = [self._is_readable(plate, resting) for plate in plates]
         expected = sum(readable)
         if len(reads) != expected:
@@ -180,6 +173,10 @@ class CameraPipeline:
             return []
         restarted = self.finish() if frame.t_s < self._frame_t_s - RESTART_S else []
         t_s = max(frame.t_s, self._frame_t_s)
+        if not (detections or self._tracks or self._ended or self._fleet.tracks):
+            # Most frames of most cameras show nothing, and there only the time goes on.
+            self._frame_t_s, self._frame_before_t_s = t_s, self._frame_t_s
+            return restarted
         left = iter(reads)
         tried = [
             (p, next(left) if is_readable else None)
@@ -187,13 +184,14 @@ class CameraPipeline:
         ]
         seen = self._observe(frame, t_s, tried, detections)
         over = self._end_lost(t_s)
+        self._know_plates()
         self._frame_t_s, self._frame_before_t_s = t_s, self._frame_t_s
         self._tracks, self._next_id = advance(
             self._tracks, seen, next_id=self._next_id, rules=self._rules
         )
         # What only this frame tells to be gone; before it no frame came in which to miss it.
         over += self._end_lost(t_s)
-        over += self._note_crossings(t for t in self._tracks if t.last.t_s == t_s)
+        over += self._note_crossings([t for t in self._tracks if t.last.t_s == t_s])
         return [*restarted, *over, *self._publish_due(t_s)]
 
     def tick(self, t_s: float) -> list[PlateEvent]:
@@ -214,6 +212,7 @@ class CameraPipeline:
         events = self._end(self._tracks)
         events += self._leave(self._fleet.tracks)
         self._tracks, self._ended, self._places = (), (), self._places.anew()
+        self._ledger.keep(())
         self._frame_t_s = self._frame_before_t_s = -math.inf
         return events
 
@@ -233,48 +232,43 @@ class CameraPipeline:
         vehicles = self._fleet.see(
             detections, t_s=t_s, captured_at=frame.captured_at, frame_size=frame.size
         )
-        see = partial(
-            observed,
-            frame=frame,
-            vehicles=vehicles,
-            t_s=t_s,
-            since_s=t_s - self._frame_t_s,
-            expected=self._rules.regions,
-        )
-        return [see(plate, read) for plate, read in plates]
+        since_s, expected = t_s - self._frame_t_s, self._rules.regions
+        return [
+            observed(plate, read, frame, vehicles, t_s=t_s, since_s=since_s, expected=expected)
+            for plate, read in plates
+        ]
 
     def _end_lost(self, t_s: float) -> list[PlateEvent]:
         """End the tracks whose plate, and vehicle, have been away for too long."""
-        gone = self._fleet.lost(lambda last_t_s: self._is_lost(last_t_s, t_s))
-        left = {vehicle.id for vehicle in gone}
-        away = [track for track in self._tracks if self._is_lost(track.last.t_s, t_s)]
-        # A plate that is hidden belongs to its vehicle as long as that is in sight.
-        hidden = hidden_plates(away, [v for v in self._fleet.tracks if v.id not in left])
-        events = self._end([track for track in away if track.id not in hidden])
-        # A plate that outlasts its vehicle's box by some frames may still get a verdict.
-        tracks = self._tracks if gone else ()
-        unsure = carriers_of(t for t in tracks if t.verdict is None and t.first_read)
-        patience_s = self._rules.hold_s + self._rules.merge_s
-        events += self._leave(
-            [v for v in gone if v.id not in unsure or t_s - v.last.t_s > patience_s]
-        )
+        events: list[PlateEvent] = []
+        merge_s, vehicles = self._rules.merge_s, self._fleet.tracks
+        away = [t for t in self._tracks if t_s - t.last.t_s > merge_s and self._is_lost(t, t_s)]
+        gone = [v for v in vehicles if t_s - v.last.t_s > merge_s and self._is_lost(v, t_s)]
+        if away:
+            # A plate that is hidden belongs to its vehicle as long as that is in sight.
+            left = {vehicle.id for vehicle in gone}
+            hidden = hidden_plates(away, [v for v in vehicles if v.id not in left])
+            events += self._end([track for track in away if track.id not in hidden])
+        if gone:
+            # A plate that outlasts its vehicle's box by some frames may still get a verdict.
+            unsure = carriers_of(t for t in self._tracks if t.verdict is None and t.first_read)
+            patience_s = self._rules.hold_s + self._rules.merge_s
+            events += self._leave(
+                [v for v in gone if v.id not in unsure or t_s - v.last.t_s > patience_s]
+            )
         self._forget(t_s)
         return events
 
-    def _is_lost(self, last_t_s: float, t_s: float) -> bool:
-        """Whether something that was seen last then has been away for too long.
+    def _is_lost(self, track: Track | VehicleTrack, t_s: float) -> bool:
+        """Whether what was away for longer than a pass may be interrupted is lost.
 
         It must be in neither of the two newest frames, for one may have missed it.
         """
-        away_s = t_s - last_t_s
-        missed = last_t_s < self._frame_before_t_s
-        return away_s > self._rules.merge_s and (missed or away_s > BLIND_S)
+        return track.last.t_s < self._frame_before_t_s or t_s - track.last.t_s > BLIND_S
 
     def _leave(self, vehicles: Sequence[VehicleTrack]) -> list[PlateEvent]:
         """Take vehicles out; the events of those whose plate nobody could read."""
-        # Also those that took a plate over after its verdict, or for the end of its way only.
-        known = (t for t in (*self._ended, *self._tracks) if t.verdict is not None)
-        self._fleet.have_plates(carriers_of(known))
+        self._know_plates()
         events = []
         for vehicle in self._fleet.dismiss(vehicles):
             if not self._rules.publish_unread or not could_be_read(
@@ -296,7 +290,7 @@ class CameraPipeline:
     def _end(self, tracks: Sequence[Track]) -> list[PlateEvent]:
         """Take the tracks out and publish what they have to say."""
         events: list[PlateEvent] = []
-        for track in sorted(tracks, key=_by_first_read):
+        for track in sorted(tracks, key=by_first_read):
             result = conclude(track, next_id=self._next_id, rules=self._rules)
             self._tracks = tuple(t for t in self._tracks if t.id != track.id)
             for part in (result.track, result.newer):
@@ -307,15 +301,25 @@ class CameraPipeline:
                 judged, event = self._judge(part)
                 if judged.verdict is not None:
                     self._ended = (*self._ended, judged)
+                    self._fleet.have_plates(carriers_of([judged]))
                 if event is not None:
                     events.append(event)
                 events += self._note_crossings([judged])
         return events
 
-    def _note_crossings(self, tracks: Iterable[Track]) -> list[PlateEvent]:
+    def _know_plates(self) -> None:
+        """Tell the fleet whose plate is known, before tracks forget who carried them."""
+        # Also of those that took a plate over after its verdict, or for the end of its way only.
+        known = [track for track in self._tracks if track.verdict is not None]
+        if known and self._fleet.tracks:
+            self._fleet.have_plates(carriers_of(known))
+
+    def _note_crossings(self, tracks: Sequence[Track]) -> list[PlateEvent]:
         """Count the lines that passes crossed since; events of those on the wrong way by now."""
+        if not self._places.lines:
+            return []
         events = []
-        for track in tracks if self._places.lines else ():
+        for track in tracks:
             found, sure = track.verdict, undisputed(track)
             is_new = found is not None and self._ledger.enter_track(sure, self._places)
             if found is not None and is_new and track.event_id is not None:
@@ -325,7 +329,8 @@ class CameraPipeline:
     def _publish_due(self, t_s: float) -> list[PlateEvent]:
         """Publish the vehicles that stay."""
         events: list[PlateEvent] = []
-        for track in sorted(self._tracks, key=_by_first_read):
+        waiting = [track for track in self._tracks if track.verdict is None]
+        for track in sorted(waiting, key=by_first_read):
             due = is_due(track, t_s, self._rules)
             if not due and not may_be_settled(track, t_s):
                 continue
@@ -384,16 +389,7 @@ class CameraPipeline:
 
     def _forget(self, t_s: float) -> None:
         """Drop the ended passes that no unpublished track can be part of any more."""
-        waiting = [t.first.t_s for t in self._tracks if t.verdict is None]
-        # A sign that is never read waits for ever.
-        earliest_s = max(min(waiting, default=math.inf), t_s - KEEP_S)
-        self._ended = tuple(
-            t for t in self._ended if earliest_s <= t.last.t_s + self._rules.merge_s
-        )
-        self._ledger.keep({t.pass_id for t in (*self._ended, *self._tracks)})
-
-
-def _by_first_read(track: Track) -> tuple[float, int]:
-    """The order in which passes are published."""
-    first = track.first_read or track.first
-    return first.t_s, track.id
+        if self._ended:
+            self._ended = remembered(self._ended, self._tracks, t_s, self._rules)
+        if self._ledger.remembers:
+            self._ledger.keep({t.pass_id for t in (*self._ended, *self._tracks)})

@@ -37,6 +37,9 @@ MAX_REVOTE_S: Final = 8.0
 """A vehicle that stays and could not be read well enough is voted on again after this long; the
 longer it has stayed, the more rarely."""
 
+KEEP_S: Final = 60.0
+"""A pass that ended longer ago than this is no part of one that is published now."""
+
 SPARSE: Final = 10
 """Of a plate read less often than once in so many attempts only what is as sure is believed."""
 
@@ -158,6 +161,22 @@ def is_settled(track: Track, found: Vote) -> bool:
         return False
     when = [o.t_s for o in track.reads if o.read is not None and o.read.text == found.plate]
     return bool(when) and max(when) - min(when) >= SETTLED_S
+
+
+def by_first_read(track: Track) -> tuple[float, int]:
+    """The order in which passes are published."""
+    first = track.first_read or track.first
+    return first.t_s, track.id
+
+
+def remembered(
+    ended: Iterable[Track], tracks: Iterable[Track], t_s: float, rules: PassRules
+) -> tuple[Track, ...]:
+    """Of passes that ended those that a track without a verdict may still be part of."""
+    waiting = [track.first.t_s for track in tracks if track.verdict is None]
+    # A sign that is never read waits for ever.
+    earliest_s = max(min(waiting, default=math.inf), t_s - KEEP_S)
+    return tuple([track for track in ended if earliest_s <= track.last.t_s + rules.merge_s])
 
 
 def next_vote_t_s(track: Track, t_s: float, rules: PassRules) -> float:

@@ -47,6 +47,8 @@ def comes_in_again(path: Sequence[PathPoint], frame_size: tuple[int, int], box: 
     """
     last = box_of(path[-1])
     cut = cut_sides(last, frame_size)
+    if True not in cut:
+        return False
     size_px = math.sqrt(path[-1].width_px * path[-1].height_px)
     for edge in (LEFT, TOP, RIGHT, BOTTOM):
         inner = (edge + 2) % 4

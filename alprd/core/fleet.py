@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from datetime import datetime
 from typing import Final
 
@@ -47,8 +47,10 @@ class Fleet:
             captured_at: its wall time.
             frame_size: (width, height), pixels.
         """
-        found = distinct_vehicles(sane_vehicles(detections))
-        self.ever_seen = self.ever_seen or bool(found)
+        found = distinct_vehicles(sane_vehicles(detections)) if detections else []
+        if not found:
+            return []
+        self.ever_seen = True
         seen = [
             VehicleSeen(t_s=t_s, captured_at=captured_at, frame_size=frame_size, detection=vehicle)
             for vehicle in found
@@ -57,10 +59,6 @@ class Fleet:
         return [
             Carrier(id=known, detection=vehicle) for known, vehicle in zip(ids, found, strict=True)
         ]
-
-    def lost(self, is_lost: Callable[[float], bool]) -> list[VehicleTrack]:
-        """Those that are gone by the time at which they were seen last."""
-        return [track for track in self.tracks if is_lost(track.last.t_s)]
 
     def have_plates(self, vehicles: Iterable[int]) -> None:
         """The plates of these vehicles are known; those that are followed no more do not count."""

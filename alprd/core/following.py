@@ -23,6 +23,8 @@ def advance(
         next_id: id of the next track that begins.
         rules: the settings.
     """
+    if not seen:
+        return tuple(tracks), next_id
     partner = {i: seen[j] for i, j in associate(tracks, seen)}
     taken = {id(observation) for observation in partner.values()}
     grown: list[Track] = []
@@ -35,7 +37,8 @@ def advance(
         if result.newer is not None:
             grown.append(result.newer)
             next_id += 1
-    for observation in sorted((o for o in seen if id(o) not in taken), key=canonical):
+    left = [o for o in seen if id(o) not in taken]
+    for observation in sorted(left, key=canonical):
         grown.append(begin(next_id, observation))
         next_id += 1
     return tuple(grown), next_id
@@ -47,6 +50,6 @@ def carried(track: Track, seen: Observation) -> Observation:
     Where boxes overlap, a plate lies in several of them; its own is the one it was in before.
     """
     for carrier in seen.carriers:
-        if carrier.id in track.bound_to and carrier.id != seen.vehicle_id:
+        if carrier.id != seen.vehicle_id and carrier.id in track.bound_to:
             return replace(seen, vehicle=carrier.detection, vehicle_id=carrier.id)
     return seen

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from alprd.core.tracking import PathPoint, Track
 
@@ -13,8 +12,7 @@ VELOCITY_WINDOW_S: Final = 0.6
 VELOCITY_POINTS: Final = 10
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Forecast:
+class Forecast(NamedTuple):
     """Where a track's plate is expected.
 
     Attributes:
@@ -67,9 +65,9 @@ def slopes(path: Sequence[PathPoint]) -> tuple[float, float, float] | None:
     None for a single point, and for several of one time.
     """
     points = newest_of(path)
-    mean = sum(p.t_s for p in points) / len(points)
+    mean = sum([p.t_s for p in points]) / len(points)
     times = [p.t_s - mean for p in points]
-    spread = sum(t * t for t in times)
+    spread = sum([t * t for t in times])
     if spread <= 1e-9:
         return None
     x = y = growth = 0.0

@@ -25,6 +25,11 @@ class Ledger:
         """Replaced, never changed: health reads it from its own thread."""
         self._of: dict[int, tuple[Crossing, ...]] = {}
 
+    @property
+    def remembers(self) -> bool:
+        """Whether any pass is known here."""
+        return bool(self._of)
+
     def enter(self, pass_id: int, crossed: Iterable[Crossing]) -> tuple[Crossing, ...]:
         """Count what of these was not known of the pass yet.
 

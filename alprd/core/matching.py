@@ -100,7 +100,9 @@ def associate(tracks: Sequence[Track], seen: Sequence[Observation]) -> list[tupl
     texts that disagree. Ties go to the older track, then to the first observation in canonical
     order, so the order of the arguments does not matter.
     """
-    ahead = [forecast(track, seen[0].t_s) for track in tracks] if seen else []
+    if not tracks or not seen:
+        return []
+    ahead = [forecast(track, seen[0].t_s) for track in tracks]
     costs = []
     for i, j in _worth_a_look(tracks, ahead, seen):
         cost = _pair_cost(tracks[i], ahead[i], seen[j])

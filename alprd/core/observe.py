@@ -10,9 +10,10 @@ import math
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from alprd.core.geometry import (
     Quad,
@@ -54,12 +55,12 @@ SAME_PLATE_COVERED: Final = 0.7
 MAX_PLATES: Final = 64
 """In one frame; more are noise, and the best-scored ones are kept."""
 
+CHARACTERS: Final = frozenset(ALPHABET)
 VEHICLE_TOP: Final = 0.3
 """A vehicle carries its plate below this share of its box's height."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Carrier:
+class Carrier(NamedTuple):
     """A vehicle in whose box a plate lies, and that vehicle's track."""
 
     id: int
@@ -105,8 +106,7 @@ class Observation:
     carriers: tuple[Carrier, ...] = ()
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
-class Plate:
+class Plate(NamedTuple):
     """A plausible plate: the detection, its corners, the box around them and its size."""
 
     detection: Detection
@@ -134,6 +134,8 @@ def plausible_plates(
         roi: polygon in fractions of the frame; None for the whole frame.
     """
     plates = [p for d in detections if (p := _plate(d)) and _in_view(p.centre, frame_size, roi)]
+    if len(plates) < 2:
+        return plates
     plates.sort(key=lambda p: (-p.detection.score, p.quad))
     kept: list[Plate] = []
     for plate in plates:
@@ -194,7 +196,7 @@ def observed(
 
 def usable_read(read: PlateRead) -> PlateRead | None:
     """The read with everything in range; None if it can be no plate's text."""
-    if not SHORT_CHARS <= len(read.text) <= MAX_CHARS or not set(read.text) <= set(ALPHABET):
+    if not SHORT_CHARS <= len(read.text) <= MAX_CHARS or not CHARACTERS.issuperset(read.text):
         return None
     probs = read.char_probs
     if probs.shape != (len(read.text), BLANK + 1) or not bool(np.isfinite(probs).all()):
@@ -226,9 +228,7 @@ def as_read(plate: Plate, read: PlateRead) -> Plate:
     if plate.detection.quad is read.quad:
         return plate
     found = plate.detection
-    corrected = _plate(
-        Detection(label=found.label, score=found.score, box=found.box, quad=read.quad)
-    )
+    corrected = _shaped(found, _corners(read.quad))
     if corrected is None:
         return plate
     x1, y1, x2, y2 = found.box
@@ -239,18 +239,14 @@ def as_read(plate: Plate, read: PlateRead) -> Plate:
 def carriers(centre: PointPx, vehicles: Sequence[Carrier]) -> tuple[Carrier, ...]:
     """The vehicles whose box holds the plate in its lower part, the smallest first."""
     x, y = centre
-    holding = [
-        v
-        for v in vehicles
-        if v.detection.box[0] <= x < v.detection.box[2]
-        and _plates_from(v.detection.box) <= y < v.detection.box[3]
-    ]
-    return tuple(sorted(holding, key=lambda v: (area(v.detection.box), v.detection.box, v.id)))
-
-
-def _plates_from(box: BoxPx) -> float:
-    """Below this y a vehicle carries its plate."""
-    return box[1] + VEHICLE_TOP * (box[3] - box[1])
+    holding = []
+    for vehicle in vehicles:
+        x1, y1, x2, y2 = vehicle.detection.box
+        if x1 <= x < x2 and y1 + VEHICLE_TOP * (y2 - y1) <= y < y2:
+            holding.append(vehicle)
+    if len(holding) > 1:
+        holding.sort(key=lambda v: (area(v.detection.box), v.detection.box, v.id))
+    return tuple(holding)
 
 
 def sane_vehicles(detections: Sequence[Detection]) -> list[Detection]:
@@ -266,8 +262,13 @@ def _plate(detection: Detection) -> Plate | None:
     """The detection as a plate; None if it is none or cannot be one."""
     if detection.label != PLATE_LABEL or not detection.score >= MIN_SCORE:
         return None
-    quad = _corners(detection)
-    if quad is None or not is_clockwise_convex(quad):
+    corners = detection.quad
+    return _shaped(detection, box_quad(detection.box) if corners is None else _corners(corners))
+
+
+def _shaped(detection: Detection, quad: Quad | None) -> Plate | None:
+    """A detected plate with these corners; None if they cannot be a plate's."""
+    if quad is None or not _is_near(quad) or not is_clockwise_convex(quad):
         return None
     width_px, height_px = quad_size(quad)
     if width_px < MIN_WIDTH_PX or not ASPECTS[0] <= width_px / height_px <= ASPECTS[1]:
@@ -282,19 +283,27 @@ def _plate(detection: Detection) -> Plate | None:
     )
 
 
-def _corners(detection: Detection) -> Quad | None:
-    """The detection's corners, or its box's if the detector gives none; None if out of range."""
-    if detection.quad is None:
-        quad = box_quad(detection.box)
-    elif detection.quad.shape == (4, 2):
-        (ax, ay), (bx, by), (cx, cy), (dx, dy) = detection.quad.tolist()
-        quad = ((ax, ay), (bx, by), (cx, cy), (dx, dy))
-    else:
+def _corners(quad: NDArray[np.float32]) -> Quad | None:
+    """The same as numbers; None if these are not four points."""
+    if quad.shape != (4, 2):
         return None
-    for x, y in quad:
-        if not (-FAR_PX <= x <= FAR_PX and -FAR_PX <= y <= FAR_PX):
-            return None
-    return quad
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = quad.tolist()
+    return ((ax, ay), (bx, by), (cx, cy), (dx, dy))
+
+
+def _is_near(quad: Quad) -> bool:
+    """Whether no corner is out of range; one that is no number is."""
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = quad
+    return (
+        -FAR_PX <= ax <= FAR_PX
+        and -FAR_PX <= ay <= FAR_PX
+        and -FAR_PX <= bx <= FAR_PX
+        and -FAR_PX <= by <= FAR_PX
+        and -FAR_PX <= cx <= FAR_PX
+        and -FAR_PX <= cy <= FAR_PX
+        and -FAR_PX <= dx <= FAR_PX
+        and -FAR_PX <= dy <= FAR_PX
+    )
 
 
 def _in_view(centre: PointPx, frame_size: tuple[int, int], roi: Sequence[PointPx] | None) -> bool:

@@ -7,14 +7,14 @@ their own once enough of them agree, or are taken for misreads once the old text
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import replace
+from typing import Final, NamedTuple
 
 from alprd.core.dedup import PassRules, poll, vote_on
 from alprd.core.matching import jumps
 from alprd.core.observe import Observation
 from alprd.core.plates import clearly_different, edit_distance, nearly_same
-from alprd.core.tracking import UNREAD_S, Track, begin, own, see
+from alprd.core.tracking import UNREAD_S, Track, begin, own, see, take
 from alprd.core.types import PlateRead
 from alprd.core.voting import read_confidence, surely_differ
 
@@ -34,8 +34,7 @@ SURE_READ: Final = 0.8
 SURE_CHARACTER: Final = 0.9
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Split:
+class Split(NamedTuple):
     """A track after an observation, and the one that began in its place, if one did."""
 
     track: Track
@@ -51,12 +50,12 @@ def follow(track: Track, seen: Observation, *, next_id: int, rules: PassRules) -
         next_id: id of the track that begins if this one is split.
         rules: `min_reads` is what a plate of its own needs at least.
     """
-    if seen.read is None or track.text is None:
-        return Split(track=own(see(track, seen), seen))
+    if seen.read is None or (known := track.text) is None:
+        return Split(track=take(track, seen))
     if not track.challengers:
-        if _challenges(track, seen, track.text):
+        if _challenges(track, seen, known):
             return Split(track=_challenge(track, seen))
-        return Split(track=own(see(track, seen), seen))
+        return Split(track=take(track, seen))
     return _settle(track, seen, seen.read.text, next_id=next_id, rules=rules)
 
 
@@ -65,7 +64,7 @@ def _settle(track: Track, seen: Observation, text: str, *, next_id: int, rules: 
     known, challenge = track.text or "", track.challenge or ""
     nearer = edit_distance(text, known) < edit_distance(text, challenge)
     if nearer and not clearly_different(text, known):
-        return Split(track=own(see(give_in(track), seen), seen))
+        return Split(track=take(give_in(track), seen))
     if clearly_different(text, challenge):
         if not _is_single_glimpse(track):
             return Split(track=_challenge(give_in(track), seen))
@@ -110,7 +109,7 @@ def cut(track: Track, next_id: int) -> tuple[Track, Track]:
     since_s = track.challengers[0].t_s
     newer = begin(next_id, track.challengers[0])
     for challenger in track.challengers[1:]:
-        newer = own(see(newer, challenger), challenger)
+        newer = take(newer, challenger)
     theirs = tuple(p for p in track.path if p.t_s >= since_s)
     newer = replace(newer, path=theirs or newer.path, last=track.last, last_own=track.last)
     older = replace(

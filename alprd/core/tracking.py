@@ -123,12 +123,11 @@ class Track:
     @property
     def bound_to(self) -> tuple[int, ...]:
         """The vehicles that carried it so often that it is theirs: one, or parts of one."""
-        carried = sum(count for _, count in self.carriers)
-        return tuple(
-            vehicle
-            for vehicle, count in self.carriers
-            if count >= min(BOUND_SIGHTINGS, carried) and count >= BOUND_SHARE * carried
-        )
+        if not self.carriers:
+            return ()
+        carried = sum([count for _, count in self.carriers])
+        least = max(min(BOUND_SIGHTINGS, carried), BOUND_SHARE * carried)
+        return tuple([vehicle for vehicle, count in self.carriers if count >= least])
 
     @property
     def challenge(self) -> str | None:
@@ -147,18 +146,47 @@ def begin(track_id: int, seen: Observation) -> Track:
     return own(see(track, seen), seen)
 
 
+def take(track: Track, seen: Observation) -> Track:
+    """`own(see(track, seen), seen)`: what becomes of nearly all observations, at once."""
+    read = seen.read
+    if (
+        read is None
+        or track.challengers
+        or track.first_read is None
+        or _is_short(read.text)
+        or _short_texts(track)
+    ):
+        return own(see(track, seen), seen)
+    weight = read_weight(read, seen.width_px)
+    return Track(
+        id=track.id,
+        path=thinned((*track.path, _point(seen))),
+        first=track.first,
+        last=seen,
+        last_own=seen,
+        tried=seen if seen.attempted else track.tried,
+        reads=_heard(track, seen),
+        tally=_counted(track.tally, read.text, weight),
+        reads_count=track.reads_count + 1,
+        attempts=track.attempts + seen.attempted,
+        first_read=track.first_read,
+        vehicles=_voted(track.vehicles, seen),
+        carriers=_carried(track.carriers, seen),
+        seat=_seat(seen) or track.seat,
+        sightings=track.sightings + 1,
+        verdict=track.verdict,
+        event_id=track.event_id,
+        same_as=track.same_as,
+        next_vote_t_s=track.next_vote_t_s,
+        jumped=track.jumped,
+    )
+
+
 def see(track: Track, seen: Observation) -> Track:
     """The track with one more place; what was read there is for `own` or a challenger."""
-    point = PathPoint(
-        t_s=seen.t_s,
-        x_px=seen.x_px,
-        y_px=seen.y_px,
-        width_px=seen.width_px,
-        height_px=seen.height_px,
-    )
     return replace(
         track,
-        path=thinned((*track.path, point)),
+        path=thinned((*track.path, _point(seen))),
         last=seen,
         last_own=track.last_own if track.challengers else seen,
         tried=seen if seen.attempted else track.tried,
@@ -180,15 +208,33 @@ def own(track: Track, seen: Observation) -> Track:
     if track.first_read is None and seen.t_s - track.first.t_s > UNREAD_S:
         track = _begun_anew(track, seen)
     weight = read_weight(read, seen.width_px)
-    # After the verdict nothing is voted on again, so a parked car's reads are only counted.
-    reads = track.reads if track.verdict is not None else _heaviest((*track.reads, seen))
     return replace(
         track,
-        reads=reads,
+        reads=_heard(track, seen),
         tally=_counted(track.tally, read.text, weight),
         reads_count=track.reads_count + 1,
         first_read=seen if track.first_read is None else track.first_read,
     )
+
+
+def _point(seen: Observation) -> PathPoint:
+    return PathPoint(
+        t_s=seen.t_s,
+        x_px=seen.x_px,
+        y_px=seen.y_px,
+        width_px=seen.width_px,
+        height_px=seen.height_px,
+    )
+
+
+def _heard(track: Track, seen: Observation) -> tuple[Observation, ...]:
+    """The reads with one more."""
+    # After the verdict nothing is voted on again, so a parked car's reads are only counted.
+    return track.reads if track.verdict is not None else _heaviest((*track.reads, seen))
+
+
+def _short_texts(track: Track) -> list[str]:
+    return [text for text, _, _ in track.tally if _is_short(text)]
 
 
 def _is_short(text: str) -> bool:
@@ -197,7 +243,7 @@ def _is_short(text: str) -> bool:
 
 def _without_pieces(track: Track) -> Track:
     """The track without reads too short for most plates: the longer one shows what they were."""
-    if not any(_is_short(text) for text, _, _ in track.tally):
+    if not _short_texts(track):
         return track
     return replace(
         track,
@@ -245,8 +291,9 @@ def _counted(
     tally: tuple[tuple[str, int, float], ...], text: str, weight: float
 ) -> tuple[tuple[str, int, float], ...]:
     """The tally with one more read."""
-    if any(known == text for known, _, _ in tally):
-        return tuple((k, n + 1, w + weight) if k == text else (k, n, w) for k, n, w in tally)
+    for i, (known, count, total) in enumerate(tally):
+        if known == text:
+            return (*tally[:i], (text, count + 1, total + weight), *tally[i + 1 :])
     if len(tally) < MAX_TEXTS:
         return (*tally, (text, 1, weight))
     # A text read once in a plate of endless misreads makes room; its count goes with it.
@@ -261,11 +308,9 @@ def _voted(
     vehicle = seen.vehicle
     if vehicle is None:
         return votes
-    if any(label == vehicle.label for label, _ in votes):
-        return tuple(
-            (label, total + vehicle.score) if label == vehicle.label else (label, total)
-            for label, total in votes
-        )
+    for i, (label, total) in enumerate(votes):
+        if label == vehicle.label:
+            return (*votes[:i], (label, total + vehicle.score), *votes[i + 1 :])
     return (*votes, (vehicle.label, vehicle.score))
 
 
@@ -276,8 +321,9 @@ def _carried(
     vehicle = seen.vehicle_id
     if vehicle is None:
         return carriers
-    if any(known == vehicle for known, _ in carriers):
-        return tuple((k, n + 1) if k == vehicle else (k, n) for k, n in carriers)
+    for i, (known, count) in enumerate(carriers):
+        if known == vehicle:
+            return (*carriers[:i], (vehicle, count + 1), *carriers[i + 1 :])
     return (*carriers, (vehicle, 1))[-MAX_CARRIERS:]
 
 

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 
@@ -69,29 +69,30 @@ PLATES_WIDE: Final = 3.5
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
 class VehicleSeen:
-    """One vehicle in one frame."""
+    """One vehicle in one frame.
+
+    Attributes:
+        t_s: the frame's time.
+        captured_at: its wall time.
+        frame_size: (width, height), pixels.
+        detection: of the vehicle.
+        centre, size: of its box; worked out once, for every pair of a frame is told by them.
+        is_whole: whether the box is not cut off by the picture's edge.
+    """
 
     t_s: float
     captured_at: datetime
     frame_size: tuple[int, int]
     detection: Detection
+    centre: PointPx = field(init=False)
+    size: tuple[float, float] = field(init=False)
+    is_whole: bool = field(init=False)
 
-    @property
-    def centre(self) -> tuple[float, float]:
-        """Of the box."""
-        x1, y1, x2, y2 = self.detection.box
-        return (x1 + x2) / 2, (y1 + y2) / 2
-
-    @property
-    def size(self) -> tuple[float, float]:
-        """Width and height of the box."""
-        x1, y1, x2, y2 = self.detection.box
-        return x2 - x1, y2 - y1
-
-    @property
-    def is_whole(self) -> bool:
-        """Whether the box is not cut off by the picture's edge."""
-        return not any(cut_sides(self.detection.box, self.frame_size))
+    def __post_init__(self) -> None:
+        x1, y1, x2, y2 = box = self.detection.box
+        object.__setattr__(self, "centre", ((x1 + x2) / 2, (y1 + y2) / 2))
+        object.__setattr__(self, "size", (x2 - x1, y2 - y1))
+        object.__setattr__(self, "is_whole", True not in cut_sides(box, self.frame_size))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -120,12 +121,15 @@ class VehicleTrack:
     @property
     def type(self) -> tuple[str, float]:
         """The type with the greatest sum of scores, and its mean score over all sightings."""
-        label, total = max(self.labels, key=lambda v: (v[1], v[0]))
+        labels = self.labels
+        label, total = labels[0] if len(labels) == 1 else max(labels, key=lambda v: (v[1], v[0]))
         return label, min(1.0, total / self.sightings)
 
 
 def distinct_vehicles(vehicles: Sequence[Detection]) -> list[Detection]:
     """Of boxes that lie upon each other the best one; their order does not matter."""
+    if len(vehicles) < 2:
+        return list(vehicles)
     ranked = sorted(vehicles, key=lambda v: (-v.score, v.box, v.label))
     kept: list[Detection] = []
     for vehicle in ranked:
@@ -140,12 +144,15 @@ def follow_vehicles(
     tracks: Sequence[VehicleTrack], seen: Sequence[VehicleSeen], next_id: int
 ) -> tuple[tuple[VehicleTrack, ...], list[int], int]:
     """One frame's vehicles given to their tracks: all tracks, each sighting's id, the next id."""
-    ahead = [_forecast(track, seen[0].t_s) for track in tracks] if seen else []
-    costs = sorted(
+    if not seen:
+        return tuple(tracks), [], next_id
+    ahead = [_forecast(track, seen[0].t_s) for track in tracks]
+    costs = [
         (cost, tracks[i].id, seen[j].detection.box, i, j)
         for i, j in _worth_a_look(ahead, seen)
         if (cost := _cost(tracks[i], ahead[i], seen[j])) is not None
-    )
+    ]
+    costs.sort()
     partner: dict[int, int] = {}
     owner: dict[int, int] = {}
     for _, _, _, i, j in costs:
@@ -155,11 +162,11 @@ def follow_vehicles(
         _see(track, seen[partner[i]]) if i in partner else track for i, track in enumerate(tracks)
     ]
     ids = {j: tracks[i].id for j, i in owner.items()}
-    for j in sorted(range(len(seen)), key=lambda j: seen[j].detection.box):
-        if j not in ids:
-            grown.append(_begin(next_id, seen[j]))
-            ids[j] = next_id
-            next_id += 1
+    new = [j for j in range(len(seen)) if j not in ids]
+    for j in sorted(new, key=lambda j: seen[j].detection.box):
+        grown.append(_begin(next_id, seen[j]))
+        ids[j] = next_id
+        next_id += 1
     return tuple(grown), [ids[j] for j in range(len(seen))], next_id
 
 
@@ -199,10 +206,11 @@ def _see(track: VehicleTrack, seen: VehicleSeen) -> VehicleTrack:
     """The track with one more sighting."""
     (x, y), (width, height) = seen.centre, seen.size
     point = PathPoint(t_s=seen.t_s, x_px=x, y_px=y, width_px=width, height_px=height)
-    return replace(
-        track,
+    return VehicleTrack(
+        id=track.id,
         path=thinned((*track.path, point)),
         whole=thinned((*track.whole, point)) if seen.is_whole else track.whole,
+        first=track.first,
         last=seen,
         shown=seen if _shows(seen) > _shows(track.shown) else track.shown,
         labels=_labelled(track.labels, seen.detection),
@@ -218,13 +226,13 @@ def _shows(seen: VehicleSeen) -> tuple[bool, float]:
 def _labelled(
     labels: tuple[tuple[str, float], ...], found: Detection
 ) -> tuple[tuple[str, float], ...]:
-    if any(label == found.label for label, _ in labels):
-        return tuple((k, v + found.score) if k == found.label else (k, v) for k, v in labels)
+    for i, (label, total) in enumerate(labels):
+        if label == found.label:
+            return (*labels[:i], (label, total + found.score), *labels[i + 1 :])
     return (*labels, (found.label, found.score))
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class _Forecast:
+class _Forecast(NamedTuple):
     """Where a vehicle is expected, and how far from there, in sizes of its box, it may be."""
 
     x_px: float
@@ -291,7 +299,7 @@ def _cost(track: VehicleTrack, ahead: _Forecast, seen: VehicleSeen) -> float | N
     other_kind = _is_of_another_kind(track, seen)
     if ahead.dt_s > LOST_S and (other_kind or _comes_again(track, seen)):
         return None
-    if _turns_back((ahead.vx_px_s, ahead.vy_px_s), newest, seen):
+    if _turns_back(ahead, newest, seen):
         return None
     if comes_in_again(track.path, seen.frame_size, seen.detection.box):
         return None
@@ -304,10 +312,10 @@ def _is_of_another_kind(track: VehicleTrack, seen: VehicleSeen) -> bool:
     return (track.type[0] in TWO_WHEELED) != (seen.detection.label in TWO_WHEELED)
 
 
-def _turns_back(velocity_px_s: PointPx, newest: PathPoint, seen: VehicleSeen) -> bool:
+def _turns_back(ahead: _Forecast, newest: PathPoint, seen: VehicleSeen) -> bool:
     """Whether a vehicle that was on its way would have to have gone back."""
-    (vx, vy), speed_px_s = velocity_px_s, math.hypot(*velocity_px_s)
-    size_px = math.sqrt(newest.width_px * newest.height_px)
+    vx, vy, size_px = ahead.vx_px_s, ahead.vy_px_s, ahead.size_px
+    speed_px_s = math.hypot(vx, vy)
     if speed_px_s < TURN_SPEED * size_px:
         return False
     x, y = seen.centre
