@@ -312,6 +312,11 @@ class TensorRTNetwork:
                 '"onnxruntime"',
             )
 
+    @property
+    def graphed(self) -> tuple[int, ...]:
+        """The numbers of rows that are launched as graphs by now."""
+        return () if self._graphs is None else self._graphs.captured
+
     def output(self, name: str) -> Address:
         """Where an output lies; the same for every call."""
         return self._outputs[name]

@@ -65,6 +65,11 @@ class EngineGraphs:
         self._prepared: dict[int, Prepared] = {}
         self._given_up = False
 
+    @property
+    def captured(self) -> tuple[int, ...]:
+        """The numbers of rows that there are graphs of."""
+        return tuple(sorted(rows for rows, each in self._prepared.items() if each.graph))
+
     def run(self, rows: int, stream: Stream) -> bool:
         """Let the stream run so many rows, if this is a way to do it.
 
