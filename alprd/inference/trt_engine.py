@@ -244,7 +244,9 @@ class TensorRTNetwork:
             for name, axis in axes.items()
         )
         if apart or self._fixed:
-            self._graphs = EngineGraphs(self._prepared, self._device, self._path.name)
+            self._graphs = EngineGraphs(
+                self._prepared, self._device, self._path.name, self._logger.errors
+            )
 
     def _prepared(self, rows: int) -> Prepared:
         """A context for so many rows alone. Raises GraphError."""

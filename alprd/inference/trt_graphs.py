@@ -7,7 +7,7 @@ another shape, and all of them work in the same scratch memory, one after the ot
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,8 @@ log = structlog.get_logger(__name__)
 
 _EXACT = 8
 _STEP = 8
+_ATTEMPTS = 3
+"""A library that waits for the whole GPU on another thread, as a decoder may, ends a capture."""
 
 
 def rounded_rows(count: int, most: int) -> int:
@@ -53,17 +55,25 @@ class EngineGraphs:
         prepare: makes what a number of rows needs. Raises GraphError.
         device: the GPU.
         name: of the engine, for the log.
+        errors: what TensorRT says went wrong; it grows.
     """
 
-    def __init__(self, prepare: Callable[[int], Prepared], device: Device, name: str) -> None:
+    def __init__(
+        self,
+        prepare: Callable[[int], Prepared],
+        device: Device,
+        name: str,
+        errors: Sequence[str],
+    ) -> None:
         self._prepare = prepare
+        self._errors = errors
         self._device = device
         self._name = name
         # A stream of its own: should a capture fail, the others have not heard of it.
         self._stream = device.stream()
         self._seen: set[int] = set()
         self._prepared: dict[int, Prepared] = {}
-        self._given_up = False
+        self._attempts = _ATTEMPTS
 
     @property
     def captured(self) -> tuple[int, ...]:
@@ -84,7 +94,7 @@ class EngineGraphs:
                 self._give_up(error)
                 return False
             return True
-        if self._given_up:
+        if not self._attempts:
             return False
         if rows not in self._seen:  # it may have been the only time
             self._seen.add(rows)
@@ -112,21 +122,26 @@ class EngineGraphs:
                     )
                     log.debug("inference.graph_captured", engine=self._name, rows=rows)
         except GraphError as error:
-            self._give_up(error)
+            self._attempts -= 1
+            if not done or not self._attempts:
+                self._give_up(error)
+            else:  # the next time with a context that has seen no such thing
+                log.debug("inference.graph_not_captured", engine=self._name, error=str(error))
+                del self._prepared[rows]
         return done
 
     def _execute(self, context: Any) -> None:  # noqa: ANN401 -- a library without types
         if not context.execute_async_v3(self._stream.handle):
-            raise GraphError("TensorRT refused to run")
+            raise GraphError(f"TensorRT refuses: {''.join(self._errors[-1:]) or 'no reason'}")
 
     def _give_up(self, error: Exception) -> None:
         """Do without graphs from now on; what was given to a stream is done first."""
-        self._given_up = True
+        self._attempts = 0
         log.warning(
             "inference.graphs_given_up",
             engine=self._name,
             error=str(error),
-            effect="each layer is launched by the CPU, as with inference.cuda_graphs = false",
+            effect="the CPU launches layer by layer, as with inference.cuda_graphs = false",
         )
         self._device.synchronize()
         self.close()

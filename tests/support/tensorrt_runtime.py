@@ -78,8 +78,11 @@ class Plan:
 class Context:
     """IExecutionContext."""
 
-    def __init__(self, plan: Plan, *, has_profile: bool = True, has_memory: bool = True) -> None:
+    def __init__(
+        self, plan: Plan, logger: Any, *, has_profile: bool = True, has_memory: bool = True
+    ) -> None:
         self._plan = plan
+        self._logger = logger
         self._has_profile = has_profile
         self._memory = 0 if has_memory else None
         self._ran: tuple[int, ...] = ()
@@ -128,6 +131,8 @@ class Context:
         stream = STREAMS[stream_handle]
         if stream.captured is not None:
             if self._plan.uncapturable or self._allocators or self._ran != self._shape:
+                text = "1: [x.cpp::y::1] operation not permitted when stream is capturing"
+                self._logger.log("Severity.ERROR", text)
                 return False
             stream.do(partial(_replay, ref(self), self._state()))
             return True
@@ -177,8 +182,9 @@ class Context10(Context):
 class Engine:
     """ICudaEngine."""
 
-    def __init__(self, plan: Plan, *, shares_profiles: bool) -> None:
+    def __init__(self, plan: Plan, logger: Any, *, shares_profiles: bool) -> None:
         self._plan = plan
+        self._logger = logger
         self._shares_profiles = shares_profiles
         self._contexts: WeakSet[Context] = WeakSet()
         self.device_memory_size = SCRATCH
@@ -213,7 +219,7 @@ class Engine:
             return None
         alone = self._shares_profiles or not self._contexts
         made = (Context if not self._shares_profiles else Context10)(
-            self._plan, has_profile=alone, has_memory=has_memory
+            self._plan, self._logger, has_profile=alone, has_memory=has_memory
         )
         self._contexts.add(made)
         return made
@@ -234,7 +240,7 @@ class Runtime:
         except pickle.UnpicklingError:
             self.logger.log("Severity.ERROR", "1: [x.cpp::y::1] Error Code 1: Magic tag mismatch")
             return None
-        return Engine(plan, shares_profiles=self.shares_profiles)
+        return Engine(plan, self.logger, shares_profiles=self.shares_profiles)
 
 
 def tensorrt(version: str = "8.5.2.2") -> TensorRT:
