@@ -9,7 +9,9 @@ from typing import Any
 import numpy as np
 import pytest
 
+from alprd.inference import cuda as cuda_module
 from alprd.inference.cuda import Cuda
+from alprd.inference.cuda_graphs import STILLNESS, GraphError
 from alprd.ports import EngineError, EngineUnavailable
 
 
@@ -161,3 +163,49 @@ def test_a_driver_that_is_too_old_is_told_before_a_context_is_taken(driver: Driv
         Cuda()
     assert not isinstance(refused.value, EngineUnavailable)
     assert driver.held == 0
+
+
+def test_who_waits_for_the_whole_gpu_ends_nobodys_capture(driver: Driver) -> None:
+    """The driver takes it for the end of every capture in the context."""
+    stills: list[bool] = []
+
+    def asked() -> None:
+        with STILLNESS.captured() as still:
+            stills.append(still)
+
+    cuda = Cuda()
+    driver.Context.synchronize = asked
+    with cuda.current():
+        cuda.synchronize()
+        asked()
+    assert stills == [False, True]
+    cuda.close()
+
+
+def test_work_is_captured_on_the_stream_that_it_is_given(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    made = SimpleNamespace(capture=lambda *given: asked.append(given))
+    monkeypatch.setattr(cuda_module, "GraphDriver", lambda: made)
+    driver.Stream = lambda _flags: SimpleNamespace(handle=1 << 40)  # type: ignore[attr-defined]
+    cuda = Cuda()
+    with cuda.current():
+        work = [].clear
+        cuda.capture(cuda.stream(), work)
+    assert asked == [(1 << 40, work)]
+    cuda.close()
+
+
+def test_a_driver_without_graphs_is_no_reason_not_to_start(
+    driver: Driver, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def missing() -> None:
+        raise GraphError("this NVIDIA driver has no CUDA graphs")
+
+    monkeypatch.setattr(cuda_module, "GraphDriver", missing)
+    driver.Stream = lambda _flags: SimpleNamespace(handle=1)  # type: ignore[attr-defined]
+    cuda = Cuda()
+    with cuda.current(), pytest.raises(GraphError, match="no CUDA graphs"):
+        cuda.capture(cuda.stream(), [].clear)
+    cuda.close()

@@ -67,13 +67,15 @@ def device(request: pytest.FixtureRequest) -> Iterator[CpuDevice]:
 def load(device: CpuDevice, request: pytest.FixtureRequest) -> Iterator[Load]:
     with ExitStack() as stack:
 
-        def one(made: Plan | None = None, **changes: Any) -> TensorRTNetwork:
+        def one(
+            made: Plan | None = None, *, version: str = request.param, **changes: Any
+        ) -> TensorRTNetwork:
             given = {"outputs": SCORES, "max_batch": MOST, "graphs": True, **changes}
             network = TensorRTNetwork(
                 (made or plan()).serialised(),
                 path=Path("a.fp16.plan"),
                 spec=SPEC,
-                tensorrt=tensorrt(request.param),
+                tensorrt=tensorrt(version),
                 cuda=device,
                 **given,
             )
@@ -162,6 +164,16 @@ def test_a_batch_that_is_captured_is_run_once(
     for seed, told in enumerate([4, 5, 6]):
         ran(network, 2, seed)
         assert len(runs) == told
+
+
+def test_a_release_whose_contexts_share_no_memory_yet_runs_without(
+    load: Load, device: CpuDevice, logs: Logs
+) -> None:
+    network = load(version="11.0.0")
+    for seed in range(4):
+        ran(network, 3, seed)
+    assert device.captures == 0
+    assert logs == []
 
 
 def test_without_graphs_there_are_none(load: Load, device: CpuDevice) -> None:
