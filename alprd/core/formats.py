@@ -12,7 +12,7 @@ from __future__ import annotations
 import functools
 import math
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from alprd.core.types import ALPHABET
@@ -168,17 +168,24 @@ ISSUED: Final[Mapping[str, str]] = {
 """The letters of a region's serials, where they are not all."""
 
 
-def text_likelihood(text: str, region: str) -> float | None:
+def text_likelihood(text: str, region: str, free: float | None = None) -> float | None:
     """P(text | region) of a text A-Z0-9; None of a region whose serials are not known here.
 
     A state that is not listed is answered with its country's serials.
+
+    Args:
+        text: what may be on the plate.
+        region: its code.
+        free: the text's `free_likelihood`, for who asks about many regions.
     """
     known = region if region in SERIALS else region.split("-", maxsplit=1)[0]
     if known not in SERIALS:
         return None
     other = SERIALS[known][0]
-    by_serial = sum(p for pattern, p in _serials(known) if pattern.fullmatch(text))
-    return (1.0 - other) * by_serial + other * free_likelihood(text)
+    serials = _serials(known).get(len(text), ())
+    by_serial = sum([p for pattern, p in serials if pattern.fullmatch(text)])
+    free = free_likelihood(text) if free is None else free
+    return (1.0 - other) * by_serial + other * free
 
 
 def follows_serial(text: str, region: str) -> bool:
@@ -187,14 +194,16 @@ def follows_serial(text: str, region: str) -> bool:
     A state that is not listed has its country's.
     """
     known = region if region in SERIALS else region.split("-", maxsplit=1)[0]
-    return known in SERIALS and any(pattern.fullmatch(text) for pattern, _ in _serials(known))
+    if known not in SERIALS:
+        return False
+    return any(pattern.fullmatch(text) for pattern, _ in _serials(known).get(len(text), ()))
 
 
 def free_likelihood(text: str) -> float:
     """P(text) of one that follows no serial: its length, and letters likelier than digits."""
     long_ones = max(1e-4, 1.0 - sum(FREE_LENGTH))
     length = FREE_LENGTH[len(text)] if len(text) < len(FREE_LENGTH) else long_ones
-    letters = sum(character in LETTERS for character in text)
+    letters = sum([character in LETTERS for character in text])
     logarithm = letters * math.log(FREE_LETTER / 26) + (len(text) - letters) * math.log(
         (1.0 - FREE_LETTER) / 10
     )
@@ -202,16 +211,27 @@ def free_likelihood(text: str) -> float:
 
 
 @functools.cache
-def _serials(region: str) -> tuple[tuple[re.Pattern[str], float], ...]:
-    """(pattern, probability of each text that it matches) of a region's serials."""
+def _serials(region: str) -> Mapping[int, Sequence[tuple[re.Pattern[str], float]]]:
+    """By length of text (pattern, probability of each text that it matches) of its serials."""
     letters, codes = ISSUED.get(region, LETTERS), CODES.get(region, {})
     entries = [entry.partition(":") for entry in SERIALS[region][1].split()]
     weights = [float(weight) if weight else 1.0 for _, _, weight in entries]
-    return tuple(
-        (re.compile(_expression(serial, letters, codes)), w / sum(weights) / n)
-        for (serial, _, _), w in zip(entries, weights, strict=True)
-        if (n := _texts(serial, letters, codes))
-    )
+    found: dict[int, list[tuple[re.Pattern[str], float]]] = {}
+    for (serial, _, _), weight in zip(entries, weights, strict=True):
+        if n := _texts(serial, letters, codes):
+            pattern = re.compile(_expression(serial, letters, codes))
+            for length in _lengths(serial, codes):
+                found.setdefault(length, []).append((pattern, weight / sum(weights) / n))
+    return found
+
+
+def _lengths(serial: str, codes: Mapping[str, str]) -> set[int]:
+    """How long the texts of a serial are; a region's codes are not all of one length."""
+    lengths = {0}
+    for character in serial:
+        sizes = {len(code) for code in codes[character].split()} if character in codes else {1}
+        lengths = {length + size for length in lengths for size in sizes}
+    return lengths
 
 
 def _expression(serial: str, letters: str, codes: Mapping[str, str]) -> str:

@@ -102,11 +102,20 @@ def _is_mixed(text: str) -> bool:
 
 def edit_distance(a: str, b: str) -> int:
     """Insertions, deletions and replacements that turn one text into the other."""
+    if a == b:
+        return 0
     row = list(range(len(b) + 1))
     for i, x in enumerate(a, start=1):
         diagonal, row[0] = row[0], i
+        left = i
         for j, y in enumerate(b, start=1):
-            diagonal, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, diagonal + (x != y))
+            above = row[j]
+            if x == y:
+                left = diagonal  # nothing is cheaper than to keep a character
+            else:
+                least = diagonal if diagonal < above else above
+                left = (left if left < least else least) + 1
+            row[j], diagonal = left, above
     return row[len(b)]
 
 

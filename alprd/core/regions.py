@@ -13,7 +13,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from alprd.core.formats import text_likelihood
+from alprd.core.formats import free_likelihood, text_likelihood
 from alprd.core.types import Candidate, Region
 
 REGION_MIN: Final = 0.35
@@ -169,8 +169,9 @@ def _text(texts: Sequence[Candidate], seen: Mapping[str, float], floor: float) -
     if whole <= 0.0:
         return {}
     found: dict[str, float] = {}
+    free = [free_likelihood(text.plate) for text in texts]
     for code in seen:
-        each = [text_likelihood(text.plate, code) for text in texts]
+        each = [text_likelihood(t.plate, code, f) for t, f in zip(texts, free, strict=True)]
         known = [like for like in each if like is not None]
         if len(known) == len(texts):
             found[code] = sum(t.confidence * p for t, p in zip(texts, known, strict=True)) / whole

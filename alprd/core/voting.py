@@ -9,8 +9,10 @@ independent ones, and the result is never surer than the reader's own `quality` 
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
+from itertools import product
 from typing import Final
 
 import numpy as np
@@ -42,6 +44,11 @@ GAP_COST: Final = 0.75
 CANDIDATES: Final = 5
 CANDIDATE_MIN: Final = 0.01
 """A further text less probable than this is not worth publishing."""
+
+_ALL: Final = tuple(product(range(2 * CANDIDATES), range(CANDIDATES + 1)))
+_LIKELY: Final = tuple((i, j) for i, j in _ALL if (i + 1) * (j + 1) <= 2 * CANDIDATES)
+"""Prefix and character, each by rank, that can be among the best prefixes with one character more:
+every other pair has too many better ones, as long as no two of a rank are equally probable."""
 
 MEDOID_TEXTS: Final = 8
 _INDEX_OF: Final = {character: i for i, character in enumerate(ALPHABET)}
@@ -169,6 +176,8 @@ def _medoid(ballots: Sequence[Ballot]) -> str:
     weight_of: dict[str, float] = {}
     for ballot in ballots:
         weight_of[ballot.read.text] = weight_of.get(ballot.read.text, 0.0) + ballot.weight
+    if len(weight_of) == 1:
+        return ballots[0].read.text
     texts = sorted(weight_of, key=lambda text: (-weight_of[text], text))
     return min(
         texts[:MEDOID_TEXTS],
@@ -215,29 +224,43 @@ def _allowed_confidence(
 
 def _pool(ballots: Sequence[Ballot], weights: Posteriors, reference: str) -> Posteriors:
     """(2 n + 1, 37) posteriors: a gap before, the first character, a gap, ..., a gap at the end."""
-    log_sum = np.zeros((2 * len(reference) + 1, BLANK + 1))
-    for ballot, weight in zip(ballots, weights, strict=True):
-        log_sum += weight * np.log(_columns(ballot.read, reference))
-    log_mean = log_sum / weights.sum() * _independent_reads(weights)
+    logs = _log_columns([ballot.read for ballot in ballots], reference)
+    logs *= weights[:, None, None]
+    log_mean = np.add.reduce(logs, axis=0) / weights.sum() * _independent_reads(weights)
     pooled = np.exp(log_mean - log_mean.max(axis=1, keepdims=True))
     return np.asarray(pooled / pooled.sum(axis=1, keepdims=True))
 
 
-def _columns(read: PlateRead, reference: str) -> Posteriors:
-    """(2 n + 1, 37) what one read says of every position of the reference and between them."""
+def _log_columns(reads: Sequence[PlateRead], reference: str) -> Posteriors:
+    """(K, 2 n + 1, 37) logarithms of what each read says of every position and between them."""
     n = len(reference)
-    quality = 1.0 if read.quality is None else max(read.quality, 1e-3)
-    trust = TRUST * quality ** (1.0 / max(1, len(read.text)))
-    probs = np.clip(np.asarray(read.char_probs, dtype=np.float64), 0.0, 1.0)
-    probs /= np.maximum(probs.sum(axis=1, keepdims=True), 1e-9)
-    probs = trust * probs + (1.0 - trust) / (BLANK + 1)
     columns = np.empty((2 * n + 1, BLANK + 1))
     columns[0::2] = _blank_row(NOTHING_BETWEEN)
     columns[1::2] = _blank_row(MISSING_BLANK)
     columns[1] = columns[2 * n - 1] = _blank_row(MISSING_BLANK_AT_END)
-    for column, row in _align(read, probs, reference):
-        columns[column] = probs[row]
-    return columns
+    logs = np.repeat(np.log(columns)[None], len(reads), axis=0)
+    # The characters of all reads at once, for they are few and there are many reads.
+    lengths = [len(read.char_probs) for read in reads]
+    trust = np.repeat([_trust(read) for read in reads], lengths)[:, None]
+    probs = np.concatenate([read.char_probs for read in reads], dtype=np.float64)
+    probs = np.clip(probs, 0.0, 1.0)
+    probs /= np.maximum(probs.sum(axis=1, keepdims=True), 1e-9)
+    probs = trust * probs + (1.0 - trust) / (BLANK + 1)
+    log_probs, end = np.log(probs), 0
+    for read, length, said in zip(reads, lengths, logs, strict=True):
+        start, end = end, end + length
+        if read.text == reference:
+            said[1::2] = log_probs[start:end]
+            continue
+        for column, row in _align(probs[start:end], reference):
+            said[column] = log_probs[start + row]
+    return logs
+
+
+def _trust(read: PlateRead) -> float:
+    """Of the read's posterior at one position."""
+    quality = 1.0 if read.quality is None else max(read.quality, 1e-3)
+    return float(TRUST * quality ** (1.0 / max(1, len(read.text))))
 
 
 def _blank_row(blank: float) -> Posteriors:
@@ -246,14 +269,12 @@ def _blank_row(blank: float) -> Posteriors:
     return row
 
 
-def _align(read: PlateRead, probs: Posteriors, reference: str) -> list[tuple[int, int]]:
+def _align(probs: Posteriors, reference: str) -> list[tuple[int, int]]:
     """Pairs of (column, row of the read's posteriors); of several extra characters the last counts.
 
     The cheapest edit path; of equal ones that with replacements nearest the end.
     """
     n, m = len(reference), len(probs)
-    if read.text == reference:
-        return [(2 * i + 1, i) for i in range(n)]
     change = 1.0 - probs[:, [_INDEX_OF[character] for character in reference]]
     cost = np.zeros((m + 1, n + 1))
     cost[:, 0] = GAP_COST * np.arange(m + 1)
@@ -287,16 +308,22 @@ def _best_texts(columns: Posteriors) -> dict[str, tuple[float, tuple[float, ...]
     but for texts that arise in several ways; those are added up.
     """
     beam: list[tuple[float, str, tuple[float, ...]]] = [(1.0, "", ())]
-    for column in columns:
-        best = np.argsort(-column, kind="stable")[: CANDIDATES + 1]
+    best = np.argsort(-columns, axis=1, kind="stable")[:, : CANDIDATES + 1]
+    probable = np.take_along_axis(columns, best, axis=1).tolist()
+    for kinds, shares in zip(best.tolist(), probable, strict=True):
+        letters = [ALPHABET[k] if k != BLANK else "" for k in kinds]
+        known = len(beam)
+        falls = _falls([p for p, _, _ in beam]) and _falls(shares)
         grown = [
-            (p * float(column[k]), text + ALPHABET[k], (*chars, float(column[k])))
-            if k != BLANK
-            else (p * float(column[k]), text, chars)
-            for p, text, chars in beam
-            for k in best
+            (-(beam[i][0] * shares[j]), beam[i][1] + letters[j], i, j)
+            for i, j in (_LIKELY if falls else _ALL)
+            if i < known
         ]
-        beam = sorted(grown, key=lambda state: (-state[0], state[1]))[: 2 * CANDIDATES]
+        grown.sort()
+        beam = [
+            (-p, text, (*beam[i][2], shares[j]) if letters[j] else beam[i][2])
+            for p, text, i, j in grown[: 2 * CANDIDATES]
+        ]
     texts: dict[str, tuple[float, tuple[float, ...]]] = {}
     for p, text, chars in beam:
         if not 0 < len(text) <= MAX_CHARS or not math.isfinite(p):
@@ -304,3 +331,8 @@ def _best_texts(columns: Posteriors) -> dict[str, tuple[float, tuple[float, ...]
         known = texts.get(text)
         texts[text] = (p, chars) if known is None else (known[0] + p, known[1])
     return dict(sorted(texts.items(), key=lambda item: (-item[1][0], item[0])))
+
+
+def _falls(values: Sequence[float]) -> bool:
+    """Whether each value is less than the one before, and the last one is above 0."""
+    return values[-1] > 0.0 and all(map(operator.gt, values, values[1:]))
