@@ -92,11 +92,8 @@ for part in "$@"; do
         ;;
     graphs) # an engine in one call, and layer by layer, in turns
         for turn in 1 2; do
-            for batch in 8 1; do
-                for way in "" --no-cuda-graphs; do
-                    bench graphs $gpu --engines-dir "$engines/8" --max-batch 8 --rate 0 1 \
-                        --batch $batch $way
-                done
+            for way in "" --no-cuda-graphs; do
+                bench graphs $gpu --engines-dir "$engines/8" --rate 0 1 --batch 1 8 --cameras 16 $way
             done
         done
         ;;

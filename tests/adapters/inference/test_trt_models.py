@@ -137,7 +137,8 @@ def test_engines_are_launched_as_the_configuration_says(
     machine: Machine, folder: Path, *, wanted: bool
 ) -> None:
     settings = InferenceSettings(models_dir=folder, max_batch=4, cuda_graphs=wanted)
-    load_models(settings).close()
+    with load_models(settings) as models:
+        assert models.details["cuda_graphs"] is wanted
     assert machine.graphs == [wanted, wanted]
 
 

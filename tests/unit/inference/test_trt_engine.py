@@ -173,7 +173,7 @@ def test_a_batch_keeps_its_own_rows_when_the_next_one_runs_before_they_are_taken
         memory.close()
     assert [each.shape for each in taken] == [(first, 7), (second, 7)]
     if first and second:
-        assert taken[0][0, 0] / taken[1][0, 0] == first / second
+        assert float(taken[0][0, 0]) / float(taken[1][0, 0]) == first / second
 
 
 def test_rows_that_nobody_told_of_are_no_other_batchs_rows(load: Load) -> None:
