@@ -5,12 +5,13 @@ Pixels are continuous here: pixel i covers [i, i + 1), so a frame's right edge i
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
+from alprd.core.geometry import Quad, is_clockwise_convex, quad_box
 from alprd.core.types import ALPHABET, BLANK, PLATE_LABEL, Detection
 
 _NMS_CANDIDATES = 512  # per image, best first; far more than objects fit in a frame
@@ -148,41 +149,68 @@ def placed(
         For each image its detections, best score first, in the frame's pixels.
     """
     found: list[list[Detection]] = [[] for _ in placements]
-    image, label, score = candidates.image, candidates.label, candidates.score
-    if not len(image):
+    if not len(candidates.image):
         return found
-    # Classes of one name are one: each goes by the first of that name.
-    names = np.array([rules.labels.index(name) for name in rules.labels], np.intp)[label]
-    called = np.array([name is not None for name in rules.labels])[label]
-    # (K, 2): of each candidate's image
-    scale = np.array([(p.scale_x, p.scale_y) for p in placements])[image]
-    offset = np.array([(p.offset_x, p.offset_y) for p in placements], np.float64)[image]
-    size = np.array([(p.frame_width, p.frame_height) for p in placements], np.float64)[image]
-
-    with np.errstate(invalid="ignore", over="ignore"):
-        box = (candidates.box.reshape(-1, 2, 2) - offset[:, None]) / scale[:, None]
-        finite = np.isfinite(box).all(axis=(1, 2))
-        box = np.clip(box, 0.0, size[:, None]).reshape(-1, 4)
-        usable = finite & (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
-        if candidates.quad is None:
-            quad = _box_corners(box)
-        else:
-            quad = (candidates.quad - offset[:, None]) / scale[:, None]
-            quad = np.where(_plausible(quad, size)[:, None, None], quad, _box_corners(box))
-
-    for index in range(len(placements)):
-        mine = np.flatnonzero(usable & called & (image == index))
-        kept = mine[suppress(box[mine], score[mine], names[mine], rules.nms_iou)]
-        found[index] = [
-            Detection(
-                label=name,
-                score=min(1.0, float(score[k])),
-                box=tuple(box[k].tolist()),
-                quad=quad[k].astype(np.float32) if name == PLATE_LABEL else None,
-            )
-            for k in kept[: rules.max_detections]
-            if (name := rules.labels[names[k]]) is not None
+    # (K, 2) each: of each candidate's image
+    places = np.array(
+        [
+            (p.scale_x, p.scale_y, p.offset_x, p.offset_y, p.frame_width, p.frame_height)
+            for p in placements
         ]
+    )[candidates.image]
+    scale, offset, size = places[:, :2], places[:, 2:4], places[:, 4:]
+    with np.errstate(invalid="ignore", over="ignore"):
+        exact = (candidates.box.reshape(-1, 2, 2) - offset[:, None]) / scale[:, None]
+        # What is added makes zeros of negative zeros; np.clip takes several times as long.
+        box = np.minimum(np.maximum(exact, 0.0) + 0.0, size[:, None]).reshape(-1, 4)
+        usable = np.isfinite(exact).all(axis=(1, 2))
+        usable &= (box[:, 2] > box[:, 0]) & (box[:, 3] > box[:, 1])
+    if None in rules.labels:
+        usable &= np.array([name is not None for name in rules.labels])[candidates.label]
+    chosen = np.flatnonzero(usable)
+    image, score = candidates.image[chosen], candidates.score[chosen]
+    best_first = np.lexsort((-score, image))
+    chosen, image = chosen[best_first], image[best_first]
+
+    # Few are left of a frame: with them plain numbers are faster than arrays.
+    boxes: list[list[float]] = box[chosen].tolist()
+    names = [rules.labels[label] or "" for label in candidates.label[chosen].tolist()]
+    scores: list[float] = score[best_first].tolist()
+    kept: list[tuple[int, int]] = []
+    end = 0
+    for index, count in enumerate(np.bincount(image, minlength=len(placements)).tolist()):
+        start, end = end, end + count
+        stay = suppress(
+            boxes[start:end],
+            names[start:end],  # classes of one name are one
+            rules.nms_iou,
+            most=rules.max_detections,
+        )
+        kept += [(index, start + k) for k in stay]
+    plates = [(index, k) for index, k in kept if names[k] == PLATE_LABEL]
+    quads: dict[int, NDArray[np.float32]] = {}
+    if plates:
+        mine = chosen[[k for _, k in plates]]
+        with np.errstate(invalid="ignore", over="ignore"):
+            seen = (
+                None
+                if candidates.quad is None
+                else (candidates.quad[mine] - offset[mine, None]) / scale[mine, None]
+            )
+        corners = _plate_corners(
+            [boxes[k] for _, k in plates], seen, [placements[index] for index, _ in plates]
+        )
+        quads = dict(zip([k for _, k in plates], corners, strict=True))
+    for index, k in kept:
+        x1, y1, x2, y2 = boxes[k]
+        found[index].append(
+            Detection(
+                label=names[k],
+                score=min(1.0, scores[k]),
+                box=(x1, y1, x2, y2),
+                quad=quads.get(k),
+            )
+        )
     return found
 
 
@@ -191,105 +219,131 @@ def best_class_per_cell(
 ) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
     """(K,) image, cell, class and score of every cell of (N, A, L) scores above a threshold."""
     _, cells, classes = scores.shape
-    flat, least = scores.reshape(-1), np.asarray(thresholds, np.float32)
+    flat = scores.reshape(-1)
     with np.errstate(invalid="ignore"):  # a NaN is below every threshold
         # Almost no cell holds anything: the lowest threshold leaves few to look at by their class.
-        hits = np.flatnonzero(flat >= least.min())
-        hits = hits[(flat[hits] >= least[hits % classes]) & (flat[hits] < np.inf)]
-    hit_scores = flat[hits]
-    image_cell, label = np.divmod(hits, classes)
-    best_first = np.lexsort((label, -hit_scores, image_cell))
-    _, first = np.unique(image_cell[best_first], return_index=True)
-    chosen = best_first[first]
-    image, cell = np.divmod(image_cell[chosen], cells)
-    return image, cell, label[chosen], hit_scores[chosen]
+        hits = np.flatnonzero(flat >= np.float32(min(thresholds))) // classes
+    fresh = np.ones(len(hits), np.bool_)
+    np.not_equal(hits[1:], hits[:-1], out=fresh[1:])
+    some = hits[fresh]
+    chosen, label, score = best_class(flat.reshape(-1, classes)[some], thresholds)
+    image, cell = np.divmod(some[chosen], cells)
+    return image, cell, label, score
+
+
+def best_class(
+    scores: NDArray[np.float32], thresholds: Sequence[float]
+) -> tuple[NDArray[np.intp], NDArray[np.intp], NDArray[np.float32]]:
+    """(K,) index, class and score of every row of (R, L) scores above a threshold.
+
+    A class counts if it is at or above its own threshold and finite; of equal ones the first.
+    """
+    with np.errstate(invalid="ignore"):  # a NaN is below every threshold
+        counts = (scores >= np.asarray(thresholds, np.float32)) & (scores < np.inf)
+    sure = np.where(counts, scores, np.float32(-np.inf))
+    label = sure.argmax(axis=1)
+    score = sure[np.arange(len(sure)), label]
+    chosen = np.flatnonzero(score > -np.inf)
+    return chosen, label[chosen], score[chosen]
 
 
 def suppress(
-    boxes: NDArray[np.float64],
-    scores: NDArray[np.floating],
-    groups: NDArray[np.integer],
+    boxes: Sequence[Sequence[float]],
+    groups: Sequence[Hashable],
     iou: float,
-) -> NDArray[np.intp]:
-    """Indices of the boxes that stay, best score first; only boxes of one group compete.
+    *,
+    most: int | None = None,
+) -> list[int]:
+    """Indices of the boxes that stay; only boxes of one group compete.
 
     Args:
-        boxes: (K, 4) x1 y1 x2 y2.
-        scores: (K,); equal scores go by index.
-        groups: (K,) the class of each box.
+        boxes: x1 y1 x2 y2, with positive areas, the best first.
+        groups: of each, its class.
         iou: a box that overlaps a better one by more is dropped.
+        most: so many stay at most, from 1; None: all that do not overlap.
     """
-    order = np.argsort(-scores, kind="stable")[:_NMS_CANDIDATES]
-    overlapping = pairwise_iou(boxes[order]) > iou
-    overlapping &= groups[order][:, None] == groups[order][None, :]
-    alive = np.ones(len(order), np.bool_)
+    rivals: dict[Hashable, list[tuple[float, float, float, float, float]]] = {}
     kept: list[int] = []
-    for index in range(len(order)):
-        if alive[index]:
-            kept.append(index)
-            alive &= ~overlapping[index]
-    return order[kept]
+    for k, ((x1, y1, x2, y2), group) in enumerate(
+        zip(boxes[:_NMS_CANDIDATES], groups, strict=False)
+    ):
+        area = (x2 - x1) * (y2 - y1)
+        better = rivals.setdefault(group, [])
+        for a1, b1, a2, b2, other in better:
+            # Written out, for every candidate of every frame comes by here.
+            wide = (x2 if x2 < a2 else a2) - (x1 if x1 > a1 else a1)
+            high = (y2 if y2 < b2 else b2) - (y1 if y1 > b1 else b1)
+            if wide > 0.0 and high > 0.0:
+                common = wide * high
+                if common / (other + area - common) > iou:
+                    break
+        else:
+            better.append((x1, y1, x2, y2, area))
+            kept.append(k)
+            if len(kept) == most:
+                break
+    return kept
 
 
-def pairwise_iou(boxes: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(K, K) intersection over union of (K, 4) boxes with positive area."""
-    low = np.maximum(boxes[:, None, :2], boxes[None, :, :2])
-    high = np.minimum(boxes[:, None, 2:], boxes[None, :, 2:])
-    common = np.clip(high - low, 0.0, None).prod(axis=2)
-    area = (boxes[:, 2:] - boxes[:, :2]).prod(axis=1)
-    union: NDArray[np.float64] = area[:, None] + area[None, :] - common
-    iou: NDArray[np.float64] = common / union
-    return iou
+def _plate_corners(
+    boxes: Sequence[Sequence[float]],
+    seen: NDArray[np.floating] | None,
+    placements: Sequence[Placement],
+) -> NDArray[np.float32]:
+    """(P, 4, 2) corners of plates: those that the network saw, where they can be a plate's.
 
-
-def _box_corners(box: NDArray[np.float64]) -> NDArray[np.float64]:
-    """(K, 4, 2) corners of (K, 4) boxes, clockwise from the top left."""
-    return box[:, [0, 1, 2, 1, 2, 3, 0, 3]].reshape(-1, 4, 2)
-
-
-def _plausible(quad: NDArray[np.float64], size: NDArray[np.float64]) -> NDArray[np.bool_]:
-    """Which of (K, 4, 2) quads are convex, clockwise, not tiny and near their (K, 2) frame."""
-    edge = np.roll(quad, -1, axis=1) - quad
-    following = np.roll(edge, -1, axis=1)
-    turn = edge[..., 0] * following[..., 1] - edge[..., 1] * following[..., 0]
-    near = (quad > -size[:, None]) & (quad < 2.0 * size[:, None])
-    # The turns at two opposite corners are twice the areas of the triangles there.
-    area = 0.5 * (turn[:, 0] + turn[:, 2])
-    plausible: NDArray[np.bool_] = (turn > 0.0).all(axis=1) & near.all(axis=(1, 2)) & (area >= 1.0)
-    return plausible
-
-
-def class_order(alphabet: str, blank: int) -> NDArray[np.intp]:
-    """(37,) for every class of ours (`ALPHABET`, then the blank) the network's class, or -1.
-
-    The network's classes are the characters of `alphabet`, the blank inserted at index `blank`.
+    Args:
+        boxes: x1 y1 x2 y2 of each, in its frame's pixels.
+        seen: (P, 4, 2) in the frames' pixels.
+        placements: of each plate's frame.
     """
-    classes = [*alphabet[:blank], None, *alphabet[blank:]]
-    wanted = [*ALPHABET, None]
-    return np.array([classes.index(c) if c in classes else -1 for c in wanted], np.intp)
+    corners: list[Quad] = [((x1, y1), (x2, y1), (x2, y2), (x1, y2)) for x1, y1, x2, y2 in boxes]
+    if seen is not None:
+        for index, (quad, placed) in enumerate(zip(seen.tolist(), placements, strict=True)):
+            if _plausible(quad, placed.frame_width, placed.frame_height):
+                corners[index] = quad
+    return np.array(corners, np.float32)
 
 
-def decode_slots(
-    chars: NDArray[np.float32], order: NDArray[np.intp]
-) -> list[tuple[str, NDArray[np.float32]]]:
+def _plausible(quad: Quad, width: int, height: int) -> bool:
+    """Whether it is convex, clockwise, not tiny and near its frame."""
+    if not is_clockwise_convex(quad):
+        return False
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = quad
+    # The turns at two opposite corners are twice the areas of the triangles there.
+    twice = ((bx - ax) * (cy - by) - (by - ay) * (cx - bx)) + (
+        (dx - cx) * (ay - dy) - (dy - cy) * (ax - dx)
+    )
+    left, top, right, bottom = quad_box(quad)
+    return (
+        twice >= 2.0
+        and -width < left
+        and right < 2.0 * width
+        and -height < top
+        and bottom < 2.0 * height
+    )
+
+
+def decode_slots(chars: NDArray[np.float32]) -> list[tuple[str, NDArray[np.float32]]]:
     """Text and (n, 37) posteriors of its characters for each crop.
 
     Slots whose most probable class is the blank are left out; a crop with a value that is not
     finite has no text.
 
     Args:
-        chars: (N, S, C) posteriors per slot.
-        order: (37,) as `class_order` gives it.
+        chars: (N, S, 37) posteriors per slot, over `ALPHABET` and the blank.
     """
-    canonical = chars[..., np.maximum(order, 0)]
-    canonical[..., order < 0] = 0.0  # a character that the network does not know
-    broken = set(np.nonzero(~np.isfinite(chars))[0].tolist())
-    best = canonical.argmax(axis=2)
+    best = chars.argmax(axis=2)
+    best[np.flatnonzero(~np.isfinite(chars).all(axis=(1, 2)))] = BLANK
+    told = best != BLANK
+    letters = "".join([ALPHABET[index] for index in best[told].tolist()])
+    probs = np.minimum(np.maximum(chars[told], 0.0), 1.0)
     reads: list[tuple[str, NDArray[np.float32]]] = []
-    for crop in range(len(chars)):
-        slots = np.flatnonzero((best[crop] != BLANK) & (crop not in broken))
-        text = "".join(ALPHABET[index] for index in best[crop, slots])
-        reads.append((text, np.clip(canonical[crop, slots], 0.0, 1.0).astype(np.float32)))
+    start = 0
+    for end in told.sum(axis=1).cumsum().tolist():
+        # A copy: who keeps one read should not keep those of all crops.
+        reads.append((letters[start:end], probs[start:end].astype(np.float32)))
+        start = end
     return reads
 
 
@@ -307,11 +361,8 @@ def decode_regions(
     """
     posterior = np.where(np.isfinite(region), region, 0.0)
     best = np.argsort(-posterior, axis=1, kind="stable")[:, :count]
+    likely = np.minimum(posterior[np.arange(len(best))[:, None], best], 1.0)
     return [
-        tuple(
-            (labels[k], min(1.0, float(posterior[crop, k])))
-            for k in best[crop]
-            if posterior[crop, k] > 0.0
-        )
-        for crop in range(len(region))
+        tuple([(labels[k], p) for k, p in zip(row, values, strict=True) if p > 0.0])
+        for row, values in zip(best.tolist(), likely.tolist(), strict=True)
     ]

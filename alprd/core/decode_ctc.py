@@ -20,8 +20,8 @@ from alprd.core.types import ALPHABET, BLANK
 CHARACTERS = len(ALPHABET) + 1
 """Ours: those of a plate's text, then the blank."""
 
-OURS: NDArray[np.intp] = np.arange(CHARACTERS, dtype=np.intp)
-"""The order of classes, as `decode_slots` takes it, that `folded` gives."""
+OURS: tuple[str | None, ...] = (*ALPHABET, None)
+"""What the classes of a network mean whose posteriors need no folding."""
 
 
 def folding(meanings: Sequence[str | None]) -> NDArray[np.float32]:

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 
 from alprd.core.decode import suppress
-from alprd.core.types import BoxPx, Detection
+from alprd.core.types import Detection
 
 FINEST_SCALE = 0.5
 """Input pixels per picture pixel of the closest look: there a plate of 40 px is 20 px wide."""
@@ -77,17 +77,11 @@ def in_picture(
 
 def merge(detections: Sequence[Detection]) -> list[Detection]:
     """The detections of all looks at one picture, each object once, best score first."""
-    if not detections:
-        return []
-    labels = sorted({found.label for found in detections})
-    boxes: list[BoxPx] = [found.box for found in detections]
+    best_first = sorted(detections, key=lambda found: -found.score)
     kept = suppress(
-        np.array(boxes, np.float64),
-        np.array([found.score for found in detections]),
-        np.array([labels.index(found.label) for found in detections]),
-        SAME_IOU,
+        [found.box for found in best_first], [found.label for found in best_first], SAME_IOU
     )
-    return [detections[index] for index in kept]
+    return [best_first[index] for index in kept]
 
 
 def _spans(length: int, tile: int) -> list[tuple[int, int]]:

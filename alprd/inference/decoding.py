@@ -291,6 +291,7 @@ class ReaderDecoding:
         self._decoder = decoder
         self._meanings = decoder.meanings
         self._matrix = folding(decoder.meanings)
+        self._ours = tuple(decoder.meanings) == OURS
         self._origin = f"{manifest.name}/{manifest.file}"
 
     def decode(self, outputs: Outputs, count: int) -> list[CropText]:
@@ -311,7 +312,7 @@ class ReaderDecoding:
         texts = (
             decode_ctc(chars, self._meanings, self._matrix, self._decoder.blank_class)
             if isinstance(self._decoder, CtcDecoder)
-            else decode_slots(folded(chars, self._matrix), OURS)
+            else decode_slots(chars if self._ours else folded(chars, self._matrix))
         )
         regions: list[tuple[tuple[str, float], ...]] = [()] * count
         if names.region is not None:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from alprd.core.decode import Candidates, DetectorRules, Placement, best_class_per_cell, placed
+from alprd.core.decode import Candidates, DetectorRules, Placement, best_class, placed
 from alprd.core.types import Detection
 from alprd.inference.cuda import Device, Stream
 from alprd.inference.decoders import DetectorDecoder
@@ -120,7 +120,7 @@ class GpuCandidates:
         cells = cells[np.lexsort((cells[:, 1], cells[:, 0]))]
         values = cells[:, 2:].view(np.float32)
         scores = values[:, 4 + self._corners :]
-        _, cell, label, score = best_class_per_cell(scores[None], self._rules.thresholds)
+        cell, label, score = best_class(scores, self._rules.thresholds)
         candidates = Candidates(
             image=cells[cell, 0].astype(np.intp),
             box=values[cell, :4],

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
@@ -47,7 +47,7 @@ class _Set:
 class _Batch:
     """A batch that was submitted."""
 
-    placements: list[Placement]
+    placements: Sequence[Placement]
     images: Sequence[FrameImage]
     set_: _Set | None
     found: list[list[Detection]] = field(default_factory=list)
@@ -96,10 +96,15 @@ class GpuDetector:
         self._frames = frames
         self._device = device
         place = letterbox if manifest.input.resize == "letterbox" else stretch
-        # Cameras keep their sizes.
-        self._place = lru_cache(_SIZES)(
-            partial(place, input_size=(self._spec.width, self._spec.height))
-        )
+        input_size = (self._spec.width, self._spec.height)
+
+        @lru_cache(_SIZES)  # cameras keep their sizes
+        def placed(frame_size: tuple[int, int]) -> tuple[Placement, int]:
+            """Where a frame of this size lies in the input, and how often it is halved."""
+            placement = place(frame_size, input_size)
+            return placement, halvings(*frame_size, placement)
+
+        self._place = placed
         self.max_batch = 1 if self._decoding.one_by_one else network.max_batch
         self._memory = Memory(device, "the detector")
         self._next = 0
@@ -161,7 +166,7 @@ class GpuDetector:
             self._settle(set_.batch)
         set_.used.synchronize()  # its pinned memory may still be read, if the network failed
         rows = self._frames.place(images, stream, set_.used, renew=True)
-        placements = [self._place(image_size(image)) for image in images]
+        placements, halves = zip(*[self._place(image_size(image)) for image in images], strict=True)
         count = len(images)
         fits = set_.fits[:count]
         fits["source"] = rows
@@ -172,7 +177,7 @@ class GpuDetector:
             ("height", [placed.height for placed in placements]),
         ):
             fits[key] = values
-        steps, largest = self._plan_halves(fits, placements)
+        steps, largest = self._plan_halves(fits, placements, halves)
         device.upload(self._fits, fits.view(np.uint8), stream)
         for step in range(steps):
             width, height = largest[0] >> (step + 1), largest[1] >> (step + 1)
@@ -194,16 +199,13 @@ class GpuDetector:
         return batch
 
     def _plan_halves(
-        self, fits: NDArray[np.void], placements: Sequence[Placement]
+        self, fits: NDArray[np.void], placements: Sequence[Placement], counts: Sequence[int]
     ) -> tuple[int, tuple[int, int]]:
-        """Give every frame that must be halved memory for it.
+        """Give every frame that must be halved, so often, memory for it.
 
         Returns:
             How often at most, and the width and height of the largest such frame.
         """
-        counts = [
-            halvings(placed.frame_width, placed.frame_height, placed) for placed in placements
-        ]
         if not any(counts):
             return 0, (0, 0)
         sizes = [

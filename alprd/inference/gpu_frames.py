@@ -2,23 +2,17 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Collection, Iterable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from weakref import ReferenceType, ref
 
-import numpy as np
-
 from alprd.core.types import DeviceSurface, FrameImage
+from alprd.inference.copying import Copiers, usual_helpers
 from alprd.inference.cuda import Device, Event, Stream
 from alprd.inference.gpu_layout import Row, bgr, of_surface
 from alprd.inference.gpu_memory import Block, Memory, PinnedBlock
 from alprd.inference.preprocess import check_image
 from alprd.ports import ImageU8
-
-_COPIERS_MAX = 4
-_CORES_PER_COPIER = 4  # decoders and Python want some, too
 
 
 @dataclass(slots=True, eq=False)
@@ -61,21 +55,16 @@ class GpuFrames:
     Args:
         device: the GPU.
         slots: frames kept at most; a call takes no more.
-        copiers: threads that copy frames into pinned memory; None: as many as the cores bear.
+        helpers: threads that help to copy frames into pinned memory; None: what the cores bear.
     """
 
-    def __init__(self, device: Device, slots: int, *, copiers: int | None = None) -> None:
+    def __init__(self, device: Device, slots: int, *, helpers: int | None = None) -> None:
         self.slots = slots
         self._device = device
         self._memory = Memory(device, "the frames")
         self._turn = 0
         self._held: dict[int, _Slot] = {}
-        if copiers is None:
-            cores = len(os.sched_getaffinity(0))
-            copiers = min(_COPIERS_MAX, cores // _CORES_PER_COPIER)
-        self._pool = (
-            ThreadPoolExecutor(copiers, thread_name_prefix="frame-copy") if copiers > 1 else None
-        )
+        self._copiers = Copiers(usual_helpers() if helpers is None else helpers)
         with device.current():
             self._stream = device.stream()
             # One more than calls can be on their way: an event that is over is never waited for.
@@ -154,7 +143,7 @@ class GpuFrames:
 
     def _upload(self, fresh: Sequence[tuple[ImageU8, _Slot]]) -> None:
         shared = self._device.integrated
-        staged = []
+        staged: list[tuple[ImageU8, ImageU8]] = []
         self._turn += 1
         for image, slot in fresh:
             self._release(slot)
@@ -167,23 +156,13 @@ class GpuFrames:
             height, width = image.shape[:2]
             address = self._device.mapped(staging) if shared else slot.block.reserve(image.nbytes)
             slot.row = bgr(address, width, height)
-            staged.append(staging[: image.nbytes].reshape(image.shape))
-        if self._pool is not None and len(fresh) > 1:
-            copies = [
-                self._pool.submit(np.copyto, memory, image)
-                for memory, (image, _) in zip(staged, fresh, strict=True)
-            ]
-        else:
-            copies = []
+            staged.append((staging[: image.nbytes].reshape(image.shape), image))
         if not shared:
             _wait(self._stream, (busy for _, slot in fresh for busy in slot.used))
-        for index, (image, slot) in enumerate(fresh):
-            if copies:
-                copies[index].result()
-            else:
-                np.copyto(staged[index], image)
-            if not shared:
-                self._device.upload(slot.row[0], staged[index], self._stream)
+        with self._copiers.copying(staged) as copied:
+            for index in copied:
+                if not shared:
+                    self._device.upload(fresh[index][1].row[0], staged[index][0], self._stream)
         event = self._events.pop(0)
         self._events.append(event)
         self._stream.record(event)
@@ -200,8 +179,7 @@ class GpuFrames:
 
     def close(self) -> None:
         """Give the memory back; nobody may be working on the frames."""
-        if self._pool is not None:
-            self._pool.shutdown()
+        self._copiers.close()
         self.forget()
         self._memory.close()
 

@@ -16,7 +16,7 @@ from alprd.inference.gpu_layout import BLOCK, CUT, target, tiles
 from alprd.inference.gpu_memory import Memory
 from alprd.inference.gpu_network import DeviceNetwork, HostOutputs
 from alprd.inference.manifest import ReaderManifest
-from alprd.inference.reader import corners_of, plate_read
+from alprd.inference.reader import corners_of, plate_reads
 
 _THREADS = 64
 
@@ -102,14 +102,9 @@ class GpuReader:
             yield plates[start:]
 
     def _read(self, plates: Sequence[Plate]) -> list[PlateRead]:
-        quads = np.stack([corners_of(plate) for _, plate, _ in plates]).astype(np.float32)
+        quads = np.array([corners_of(plate) for _, plate, _ in plates], np.float32)
         found, sharpness = self._crop_texts([image for image, _, _ in plates], quads)
-        return [
-            plate_read(text, plate, quad, t_s, sharp=sharp, margins=self._decoding.margins)
-            for text, (_, plate, t_s), quad, sharp in zip(
-                found, plates, quads, sharpness, strict=True
-            )
-        ]
+        return plate_reads(found, plates, list(quads), sharpness, self._decoding.margins)
 
     def _crop_texts(
         self, images: Sequence[FrameImage], quads: NDArray[np.float32]
@@ -143,8 +138,8 @@ class GpuReader:
         self._done.synchronize()  # asleep, as the stream itself would not wait
         sums = self._host_sums[:count].sum(axis=1)
         mean, squares = (sums / (width * height)).T
-        texts = self._decoding.decode(self._outputs.arrays(count), count)
-        return texts, [float(value) for value in np.maximum(squares - mean * mean, 0.0)]
+        sharpness: list[float] = np.maximum(squares - mean * mean, 0.0).tolist()
+        return self._decoding.decode(self._outputs.arrays(count), count), sharpness
 
     def close(self) -> None:
         """Give the memory back."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -11,10 +12,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.decode import Placement, letterbox, stretch
-from alprd.core.types import FrameImage, host_image
+from alprd.core.types import FrameImage, PointPx, host_image
 from alprd.inference.manifest import InputSpec
 from alprd.ports import CameraError, ImageU8
 
+_FLAT = float(np.finfo(np.float32).eps)  # what OpenCV takes for infinitely far
+_NOTHING = (0.0,) * 9
 SUPERSAMPLING_MAX = 8  # beyond it a plate is so large that aliasing no longer hurts
 
 
@@ -146,23 +149,63 @@ def inset(margins: tuple[float, float]) -> NDArray[np.float32]:
 
 
 def unrectified(
-    points: NDArray[np.float32], quad: NDArray[np.float32], margins: tuple[float, float]
+    points: NDArray[np.float32], quads: NDArray[np.float32], margins: tuple[float, float]
 ) -> NDArray[np.float32]:
-    """Points of a rectified picture, back in the frame.
+    """(P, n, 2) points of rectified pictures, back in their frames.
+
+    Of a picture whose corners enclose nothing they are all in one place.
 
     Args:
-        points: (n, 2) in parts of the picture's width and height.
-        quad: (4, 2) the corners, in the frame's pixels, that the picture was cut out by.
-        margins: fractions of its width and height that were left on each side.
-
-    Raises:
-        ImageError: the corners enclose nothing.
+        points: (P, n, 2) in parts of the pictures' width and height.
+        quads: (P, 4, 2) the corners, in the frames' pixels, that the pictures were cut out by.
+        margins: fractions of their width and height that were left on each side.
     """
-    low = quad.min(axis=0)  # far from the origin single precision would blur the corners
-    with opencv_errors():
-        back = cv2.getPerspectiveTransform(inset(margins), (quad - low).astype(np.float32))
-        found = cv2.perspectiveTransform(points[None].astype(np.float64), back)[0]
-    return np.asarray(found + low, np.float32)
+    low = quads.min(axis=1)  # far from the origin single precision would blur the corners
+    near = (quads - low[:, None]).astype(np.float32)
+    (x1, y1), _, (x2, y2), _ = inset(margins).tolist()
+    found = []
+    for quad, (left, top), picture in zip(
+        near.tolist(), low.tolist(), points.tolist(), strict=True
+    ):
+        a, b, c, d, e, f, g, h, i = perspective((x1, y1), (x2 - x1, y2 - y1), quad)
+        for x, y in picture:
+            depth = g * x + h * y + i
+            scale = 1.0 / depth if abs(depth) > _FLAT else 0.0
+            found.append(((a * x + b * y + c) * scale + left, (d * x + e * y + f) * scale + top))
+    return np.array(found, np.float32).reshape(points.shape)
+
+
+def perspective(
+    corner: PointPx, size: tuple[float, float], quad: Sequence[PointPx]
+) -> tuple[float, ...]:
+    """The nine values, row by row, of the map of an upright rectangle onto a quad.
+
+    They are zeros for corners that enclose nothing.
+
+    Args:
+        corner: the rectangle's top left one.
+        size: its width and height.
+        quad: where its corners go, clockwise from the top left.
+    """
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = quad
+    # Of the unit square first, in closed form (Heckbert); then the rectangle is scaled to it.
+    skew_x, skew_y = ax - bx + cx - dx, ay - by + cy - dy
+    right_x, right_y, down_x, down_y = bx - cx, by - cy, dx - cx, dy - cy
+    area = right_x * down_y - down_x * right_y
+    if area == 0.0:
+        return _NOTHING
+    g = (skew_x * down_y - down_x * skew_y) / area
+    h = (right_x * skew_y - skew_x * right_y) / area
+    (x, y), (width, height) = corner, size
+    xx, xy = (bx - ax + g * bx) / width, (dx - ax + h * dx) / height
+    yx, yy = (by - ay + g * by) / width, (dy - ay + h * dy) / height
+    wx, wy = g / width, h / height
+    found = (
+        *(xx, xy, ax - (xx * x + xy * y)),
+        *(yx, yy, ay - (yx * x + yy * y)),
+        *(wx, wy, 1.0 - (wx * x + wy * y)),
+    )
+    return found if all(map(math.isfinite, found)) else _NOTHING
 
 
 def rectify(

@@ -52,12 +52,8 @@ class NetworkReader:
             check_image(image)
             quads.append(corners_of(plate))
             crops.append(rectify(image, quads[-1], self._size, self._margins))
-        return [
-            plate_read(found, plate, quad, t_s, sharp=sharpness(crop), margins=self._margins)
-            for (_, plate, t_s), quad, crop, found in zip(
-                plates, quads, crops, self.read_crops(crops), strict=True
-            )
-        ]
+        found = self.read_crops(crops)
+        return plate_reads(found, plates, quads, [*map(sharpness, crops)], self._margins)
 
     def read_crops(self, crops: Sequence[ImageU8]) -> list[CropText]:
         """Texts of rectified (height, width, 3) crops of the network's own size."""
@@ -81,44 +77,55 @@ def corners_of(plate: Detection) -> NDArray[np.float32]:
     return np.array([[x1, y1], [x2, y1], [x2, y2], [x1, y2]], np.float32)
 
 
-def plate_read(
-    found: CropText,
-    plate: Detection,
-    quad: NDArray[np.float32],
-    t_s: float,
-    *,
-    sharp: float,
+def plate_reads(
+    found: Sequence[CropText],
+    plates: Sequence[tuple[FrameImage, Detection, float]],
+    quads: Sequence[NDArray[np.float32]],
+    sharpness: Sequence[float],
     margins: tuple[float, float],
-) -> PlateRead:
-    """What was read on one plate.
+) -> list[PlateRead]:
+    """What was read on plates.
 
     Args:
-        found: on its crop.
-        plate: that was detected.
-        quad: (4, 2) by which it was cut out.
-        t_s: the frame's time.
-        sharp: the crop's sharpness.
-        margins: fractions of the crop's width and height that were left on each side.
+        found: on the crop of each.
+        plates: as `PlateReader.read` takes them.
+        quads: (4, 2) each, by which they were cut out.
+        sharpness: of each crop.
+        margins: fractions of the crops' width and height that were left on each side.
     """
-    return PlateRead(
-        text=found.text,
-        char_probs=found.char_probs,
-        quad=quad,
-        t_s=t_s,
-        score=plate.score,
-        quality=found.quality,
-        regions=found.regions,
-        sharpness=sharp,
-        refined=_in_frame(found.corners, quad, margins),
-    )
+    return [
+        PlateRead(
+            text=text.text,
+            char_probs=text.char_probs,
+            quad=quad,
+            t_s=t_s,
+            score=plate.score,
+            quality=text.quality,
+            regions=text.regions,
+            sharpness=sharp,
+            refined=refined,
+        )
+        for text, (_, plate, t_s), quad, sharp, refined in zip(
+            found, plates, quads, sharpness, _in_frames(found, quads, margins), strict=True
+        )
+    ]
 
 
-def _in_frame(
-    corners: NDArray[np.float32] | None, quad: NDArray[np.float32], margins: tuple[float, float]
-) -> NDArray[np.float32] | None:
-    """(4, 2) the corners in the frame where `quad` is; None if they are no plate's."""
-    if corners is None or not bool((np.abs(corners - 0.5) <= 0.5 + OUTSIDE).all()):
-        return None
-    found = unrectified(corners, quad, margins)
-    a, b, c, d = ((float(x), float(y)) for x, y in found)
-    return found if is_clockwise_convex((a, b, c, d)) else None
+def _in_frames(
+    found: Sequence[CropText],
+    quads: Sequence[NDArray[np.float32]],
+    margins: tuple[float, float],
+) -> Sequence[NDArray[np.float32] | None]:
+    """(4, 2) each: the corners that were seen, in the frames; None if they are no plate's."""
+    seen = [text.corners for text in found if text.corners is not None]
+    if len(seen) < len(found) or not seen:
+        return [None] * len(found)
+    corners = np.array(seen)
+    near = (np.abs(corners - 0.5) <= 0.5 + OUTSIDE).all(axis=(1, 2))
+    # What is far, or no number, must not disturb the others.
+    usual = np.where(near[:, None, None], corners, np.float32(0.5))
+    refined = unrectified(usual, np.asarray(quads, np.float32), margins)
+    return [
+        each if ok and is_clockwise_convex(points) else None
+        for each, ok, points in zip(refined, near.tolist(), refined.tolist(), strict=True)
+    ]

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Final
 
 import numpy as np
@@ -13,29 +13,33 @@ from alprd.core.types import Detection, FrameImage, PlateRead
 from alprd.ports import PlateReader
 
 Quad = NDArray[np.float32]
+"""(4, 2)."""
+Quads = NDArray[np.float32]
+"""(..., 4, 2), as many as there are."""
 
 
-def upright(quad: Quad) -> Quad:
-    """(4, 2) the plate with vertical sides: what a level camera sees of a plate from one side.
+def upright(quads: Quads) -> Quads:
+    """(..., 4, 2) plates with vertical sides: what a level camera sees of a plate from one side.
 
     The middles of the sides and their vertical extent stay.
     """
-    left, right = (quad[0] + quad[3]) / 2, (quad[1] + quad[2]) / 2
-    tall = ((quad[3] - quad[0]) + (quad[2] - quad[1])) / 2
-    half = np.array([0.0, tall[1] / 2], np.float32)
-    return np.stack([left - half, right - half, right + half, left + half]).astype(np.float32)
+    a, b, c, d = np.moveaxis(quads, -2, 0)
+    left, right = (a + d) / 2, (b + c) / 2
+    half = ((d - a) + (c - b)) / 2 * np.array([0.0, 0.5], np.float32)
+    return np.stack([left - half, right - half, right + half, left + half], axis=-2)
 
 
-def resized(quad: Quad, wide: float, tall: float) -> Quad:
-    """(4, 2) the quad as a parallelogram about its centre, `wide` and `tall` times as large."""
-    centre = quad.mean(0)
-    along = ((quad[1] - quad[0]) + (quad[2] - quad[3])) / 4 * wide
-    down = ((quad[3] - quad[0]) + (quad[2] - quad[1])) / 4 * tall
+def resized(quads: Quads, wide: float, tall: float) -> Quads:
+    """(..., 4, 2) quads as parallelograms about their centres, `wide` and `tall` times as large."""
+    a, b, c, d = np.moveaxis(quads, -2, 0)
+    centre = quads.mean(axis=-2)
+    along = ((b - a) + (c - d)) / 4 * wide
+    down = ((d - a) + (c - b)) / 4 * tall
     corners = (-along - down, along - down, along + down, -along + down)
-    return np.asarray(centre + np.stack(corners), np.float32)
+    return np.stack([centre + corner for corner in corners], axis=-2)
 
 
-LOOKS: Final[tuple[Callable[[Quad], Quad], ...]] = (
+LOOKS: Final[tuple[Callable[[Quads], Quads], ...]] = (
     upright,
     lambda quad: resized(quad, 1.05, 1.10),
     lambda quad: resized(quad, 0.96, 0.94),
@@ -70,12 +74,12 @@ class SecondLook:
     def read(self, plates: Sequence[tuple[FrameImage, Detection, float]]) -> list[PlateRead]:
         """One read per (full frame image, plate detection, t_s), with the plate's own corners."""
         reads = self._reader.read(plates)
-        cuts = [(index, quad) for index, read in enumerate(reads) for quad in self._cuts(read)]
+        cuts = self._cuts(reads)
         looks: list[list[PlateRead]] = [[] for _ in reads]
         if cuts:
             found = self._reader.read(
                 [
-                    (image, replace(plate, quad=quad), t_s)
+                    (image, _cut_by(quad, plate), t_s)
                     for index, quad in cuts
                     for image, plate, t_s in (plates[index],)
                 ]
@@ -84,36 +88,71 @@ class SecondLook:
                 looks[index].append(look)
         return [_chosen(first, others) for first, others in zip(reads, looks, strict=True)]
 
-    def _cuts(self, read: PlateRead) -> list[Quad]:
-        """The quads by which a plate is cut out again."""
-        if self._below <= 0.0 or read.quality is None:
+    def _cuts(self, reads: Sequence[PlateRead]) -> list[tuple[int, Quad]]:
+        """The quads by which plates are cut out again, each with the index of its read."""
+        if self._below <= 0.0:
             return []
-        corrected = [read.refined] if read.refined is not None and _is_moved(read) else []
-        if read.quality >= self._below:
-            return corrected
-        return [*corrected, *(look(read.quad) for look in LOOKS)]
+        cuts = [
+            (index, read.refined)
+            for index, read in enumerate(reads)
+            if read.quality is not None and read.refined is not None and _is_moved(read)
+        ]
+        unsure = [
+            index
+            for index, read in enumerate(reads)
+            if read.quality is not None and read.quality < self._below
+        ]
+        if unsure:
+            quads = np.array([reads[index].quad for index in unsure], np.float32)
+            for look in LOOKS:
+                cuts += zip(unsure, look(quads), strict=True)
+        # Those of one read together, the correction first.
+        return sorted(cuts, key=lambda cut: cut[0])
 
 
 def _is_moved(read: PlateRead) -> bool:
     """Whether some corner that the reader sees is far from where the plate was cut out."""
     if read.refined is None:
         return False
-    width_px = float(np.linalg.norm(read.quad[1] - read.quad[0]))
-    farthest_px = float(np.linalg.norm(read.refined - read.quad, axis=1).max())
-    return farthest_px > MOVED * width_px
+    cut, seen = read.quad.tolist(), read.refined.tolist()
+    return max(map(math.dist, seen, cut)) > MOVED * math.dist(cut[0], cut[1])
 
 
 def _chosen(first: PlateRead, looks: Sequence[PlateRead]) -> PlateRead:
     """The read that counts, with the corners of the plate."""
-    best = max(looks, key=_quality, default=first)
-    text = best if _quality(best) >= _quality(first) + MARGIN else first
+    text = first
+    if looks:
+        best = max(looks, key=_quality)
+        text = best if _quality(best) >= _quality(first) + MARGIN else first
     # Corners are seen best in the cut that was corrected by them already.
     seen = first.refined
     corrected = [look for look in looks if seen is not None and np.array_equal(look.quad, seen)]
     for read in (*corrected, text):
         if read.refined is not None and (read.quality is None or read.quality >= TRUSTED):
-            return replace(text, quad=read.refined)
-    return replace(text, quad=first.quad)
+            return _with_quad(text, read.refined)
+    return _with_quad(text, first.quad)
+
+
+def _cut_by(quad: Quad, plate: Detection) -> Detection:
+    # Written out, for dataclasses.replace takes several times as long; below as well.
+    return Detection(label=plate.label, score=plate.score, box=plate.box, quad=quad)
+
+
+def _with_quad(read: PlateRead, quad: Quad) -> PlateRead:
+    """The read of a plate whose corners are these."""
+    if quad is read.quad:
+        return read
+    return PlateRead(
+        text=read.text,
+        char_probs=read.char_probs,
+        quad=quad,
+        t_s=read.t_s,
+        score=read.score,
+        quality=read.quality,
+        regions=read.regions,
+        sharpness=read.sharpness,
+        refined=read.refined,
+    )
 
 
 def _quality(read: PlateRead) -> float:

@@ -192,7 +192,9 @@ def _truth_and_found(sighting: Sighting, *, classless: bool = False) -> tuple[Tr
     if classless:
         keep = (classes >= 1) & (classes <= ANY_VEHICLE)
         classes, boxes = np.ones(int(keep.sum()), np.int64), boxes[keep]
-        kept = suppress(seen.astype(np.float64), scores, np.ones_like(labels), FOUND_IOU)
+        best = np.argsort(-scores, kind="stable")
+        stay = suppress(seen[best].astype(np.float64).tolist(), [1] * len(best), FOUND_IOU)
+        kept = best[stay]
         labels, scores, seen = np.ones(len(kept), np.int64), scores[kept], seen[kept]
     corners = np.zeros((len(labels), 8), np.float32)
     return (

@@ -89,7 +89,7 @@ def tiny_backend(tmp_path: Path, device: CpuDevice, *, rows: int = MAX_BATCH) ->
         "detect": CpuNetwork(detecting, found.input, device),
         "read": CpuNetwork(reading, read.input, device),
     }
-    frames = GpuFrames(device, SLOTS, copiers=2)
+    frames = GpuFrames(device, SLOTS, helpers=1)
     made = Backend(
         device=device,
         networks=networks,

@@ -15,6 +15,7 @@ from alprd.inference.preprocess import (
     InputBatch,
     inset,
     on_host,
+    perspective,
     rectify,
     sharpness,
     unrectified,
@@ -240,8 +241,52 @@ QUAD = np.array([[2010.5, 1004], [2090, 1011], [2086.25, 1039], [2008, 1030]], n
 
 def test_the_corners_of_a_crop_go_back_to_where_it_was_cut_out() -> None:
     margins = (0.04, 0.08)
-    assert unrectified(inset(margins), QUAD, margins) == pytest.approx(QUAD, abs=1e-3)
-    assert unrectified(inset((0.0, 0.0)), QUAD, (0.0, 0.0)) == pytest.approx(QUAD, abs=1e-3)
+    [found] = unrectified(inset(margins)[None], QUAD[None], margins)
+    assert found == pytest.approx(QUAD, abs=1e-3)
+    [found] = unrectified(inset((0.0, 0.0))[None], QUAD[None], (0.0, 0.0))
+    assert found == pytest.approx(QUAD, abs=1e-3)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_points_of_many_crops_go_back_where_opencv_says_and_each_by_its_own_corners(
+    seed: int,
+) -> None:
+    random, margins = np.random.default_rng(seed), (0.04, 0.08)
+    shape = np.array([[0, 0], [1, 0], [1, 0.3], [0, 0.3]]) * random.uniform(15, 400, (20, 1, 1))
+    shaken = shape * (1 + random.uniform(-0.2, 0.2, (20, 4, 2))) + random.normal(0, 2, (20, 4, 2))
+    quads = (shaken + random.uniform(-50, 3000, (20, 1, 2))).astype(np.float32)
+    points = random.uniform(-0.3, 1.3, (20, 4, 2)).astype(np.float32)
+    quads[7] = quads[7, 0]  # encloses nothing
+
+    found = unrectified(points, quads, margins)
+
+    assert found.dtype == np.float32
+    assert (found[7] == quads[7]).all()
+    for index in {*range(20)} - {7}:
+        low = quads[index].min(axis=0)
+        back = cv2.getPerspectiveTransform(inset(margins), quads[index] - low)
+        expected = cv2.perspectiveTransform(points[index][None].astype(np.float64), back)[0] + low
+        assert found[index] == pytest.approx(expected, rel=1e-6, abs=1e-3)
+
+
+def test_a_rectangles_corners_are_mapped_onto_the_quads() -> None:
+    found = np.array(perspective((10.0, 20.0), (30.0, 5.0), QUAD.tolist())).reshape(3, 3)
+    corners = np.array([[10, 20, 1], [40, 20, 1], [40, 25, 1], [10, 25, 1]]) @ found.T
+    assert corners[:, :2] / corners[:, 2:] == pytest.approx(QUAD)
+
+
+@pytest.mark.parametrize(
+    "quad",
+    [
+        [(5.0, 5.0)] * 4,
+        [(0.0, 0.0), (1.0, 1.0), (2.0, 2.0), (3.0, 3.0)],
+        [(-3e38, 0.0), (3e38, 0.0), (3e38, 1e300), (-3e38, -1e300)],
+    ],
+)
+def test_corners_that_enclose_nothing_or_too_much_are_mapped_by_zeros(
+    quad: list[tuple[float, float]],
+) -> None:
+    assert perspective((0.0, 0.0), (1.0, 1.0), quad) == (0.0,) * 9
 
 
 def test_a_point_seen_in_a_crop_is_found_where_the_frame_shows_it() -> None:
@@ -251,7 +296,8 @@ def test_a_point_seen_in_a_crop_is_found_where_the_frame_shows_it() -> None:
     crop = rectify(frame, quad, (160, 64), (0.04, 0.08))
     rows, columns = np.nonzero(crop[..., 0] > 127)
     seen = np.array([[(columns.mean() + 0.5) / 160, (rows.mean() + 0.5) / 64]], np.float32)
-    assert unrectified(seen, quad, (0.04, 0.08))[0] == pytest.approx([251.5, 141.5], abs=0.3)
+    [[found]] = unrectified(seen[None], quad[None], (0.04, 0.08))
+    assert found == pytest.approx([251.5, 141.5], abs=0.3)
 
 
 def test_a_surface_is_asked_for_its_picture_and_one_that_is_lost_is_a_bad_frame() -> None:

@@ -84,6 +84,29 @@ def test_corners_that_are_no_plates_are_none(tmp_path: Path, corners: tuple[floa
     assert read(tmp_path, *corners).refined is None
 
 
+def test_corners_that_are_no_plates_disturb_no_other_plate(tmp_path: Path) -> None:
+    class Mixed(Sees):
+        def run(self, rows: NDArray[np.float32], count: int) -> dict[str, NDArray[np.float32]]:
+            outputs = super().run(rows, count)
+            outputs["corners"][0] = np.nan
+            outputs["corners"][1] = 3e38
+            outputs["corners"][2] = 0.5
+            return outputs
+
+    tiny_models.write_reader(
+        tmp_path / "plate-reader", manifest={"decoder": {"outputs": NAMES, "min_quality": 0.5}}
+    )
+    manifest, _ = load_reader_manifest("plate-reader", tmp_path)
+    shifts = [np.array((shift, -shift), np.float32) for shift in range(4)]
+    plates = [
+        (FRAME, Detection(label="plate", score=0.9, box=(0.0, 0.0, 1.0, 1.0), quad=QUAD + by), 1.0)
+        for by in shifts
+    ]
+    *bad, good = NetworkReader(manifest, Mixed(*INSET)).read(plates)
+    assert [each.refined for each in bad] == [None] * 3
+    assert good.refined == pytest.approx(QUAD + shifts[3], abs=1e-3)
+
+
 def test_a_reader_without_corners_gives_none(tmp_path: Path) -> None:
     assert read(tmp_path).refined is None
 

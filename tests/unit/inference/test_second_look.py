@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 import pytest
@@ -95,6 +95,37 @@ def test_a_plate_without_corners_is_looked_at_by_its_box() -> None:
     reader = Boxed(("A", 0.1), ("B", 0.2), ("C", 0.1), ("D", 0.1))
     [read] = SecondLook(reader, 0.9).read([(FRAME, replace(plate(), quad=None), 1.0)])
     assert read.text == "B"
+
+
+def test_a_read_with_other_corners_and_a_plate_that_is_cut_anew_keep_all_else() -> None:
+    class Full(Seeing):
+        def read(self, plates: Sequence[tuple[ImageU8, Detection, float]]) -> list[PlateRead]:
+            self.plates = [found for _, found, _ in plates]
+            return super().read(plates)
+
+        def one(self, found: Detection, t_s: float) -> PlateRead:
+            made = super().one(found, t_s)
+            self.made = replace(made, regions=(("GB", 0.9),), sharpness=7.0)
+            return self.made
+
+    reader = Full(FAR, first=0.95, again=1.0)
+    [read] = SecondLook(reader, 0.9).read([(FRAME, plate(), 1.0)])
+    [cut] = reader.plates
+    for field in fields(Detection):
+        if field.name != "quad":
+            assert getattr(cut, field.name) == getattr(plate(), field.name)
+    assert np.array_equal(read.quad, FAR + np.float32(0.25))
+    for field in fields(PlateRead):
+        if field.name != "quad":
+            assert getattr(read, field.name) is getattr(reader.made, field.name)
+
+
+def test_many_plates_are_cut_anew_as_each_one_alone() -> None:
+    quads = (QUAD + np.random.default_rng(1).normal(0, 3, (9, 4, 2))).astype(np.float32)
+    for look in LOOKS:
+        together = look(quads)
+        assert together.dtype == np.float32
+        assert np.array_equal(together, [look(quad) for quad in quads])
 
 
 def test_upright_sides_are_vertical_and_keep_the_middle_of_both_sides() -> None:
