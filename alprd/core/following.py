@@ -25,20 +25,20 @@ def advance(
     """
     if not seen:
         return tuple(tracks), next_id
-    partner = {i: seen[j] for i, j in associate(tracks, seen)}
-    taken = {id(observation) for observation in partner.values()}
+    partner = dict(associate(tracks, seen))
+    taken = set(partner.values())
     grown: list[Track] = []
     for i, track in enumerate(tracks):
         if i not in partner:
             grown.append(track)
             continue
-        result = follow(track, carried(track, partner[i]), next_id=next_id, rules=rules)
+        result = follow(track, carried(track, seen[partner[i]]), next_id=next_id, rules=rules)
         grown.append(result.track)
         if result.newer is not None:
             grown.append(result.newer)
             next_id += 1
-    left = [o for o in seen if id(o) not in taken]
-    for observation in sorted(left, key=canonical):
+    new = [observation for j, observation in enumerate(seen) if j not in taken]
+    for observation in sorted(new, key=canonical):
         grown.append(begin(next_id, observation))
         next_id += 1
     return tuple(grown), next_id

@@ -81,7 +81,7 @@ SURE_QUALITY: Final = 0.5
 def reachable(track: Track, seen: Observation) -> bool:
     """Whether the track's plate, known by its text, can be where `seen` is."""
     ahead = forecast(track, seen.t_s)
-    near = _distance(ahead, seen) <= _text_gate_px(ahead, seen)
+    near = _distance(ahead, seen) <= _text_gate_px(ahead, _unit_px(ahead, seen))
     return near and _size_fits(ahead, seen) and not _turns_back(ahead, seen)
 
 
@@ -177,7 +177,10 @@ def _is_on_its_vehicle(track: Track, seen: Observation) -> bool:
     Then it may have been hidden for minutes and be anywhere on the picture; only another text, or
     another size than a plate in another turn can have, says that it is not the same.
     """
-    if not any(carrier.id in track.bound_to for carrier in seen.carriers):
+    if not seen.carriers:
+        return False
+    bound = track.bound_to
+    if not any(carrier.id in bound for carrier in seen.carriers):
         return False
     if abs(math.log(seen.width_px / track.last.width_px)) > VEHICLE_SCALE:
         return False
@@ -192,12 +195,15 @@ def _is_on_its_vehicle(track: Track, seen: Observation) -> bool:
 
 def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None:
     """The same, by where the plate is, in the picture or on its vehicle."""
-    distance, gate = _distance(ahead, seen), _gate_px(ahead, seen)
-    ridden = _ridden(track, seen) if _is_of_one_shape(ahead, seen) else None
+    unit_px = _unit_px(ahead, seen)
+    distance, gate = _distance(ahead, seen), _gate_px(ahead, unit_px)
+    ridden = _ridden(track, seen)
+    if ridden is not None and not _is_of_one_shape(ahead, seen):
+        ridden = None
     if ridden is not None:
         distance = min(distance, ridden / RIDE_OFF * gate)
     cost = distance / gate
-    in_gate, in_text_gate = cost <= 1.0, distance <= _text_gate_px(ahead, seen)
+    in_gate, in_text_gate = cost <= 1.0, distance <= _text_gate_px(ahead, unit_px)
     if not (in_gate or in_text_gate):
         return None
     if not _size_fits(ahead, seen) or (ridden is None and _turns_back(ahead, seen)):
@@ -207,7 +213,7 @@ def _free_cost(track: Track, ahead: Forecast, seen: Observation) -> float | None
     if text is None or not known:
         allowed = in_gate and (ridden is not None or _follows_blindly(ahead, seen))
         if _is_on_another_vehicle(track, seen):
-            allowed = allowed and distance <= _unit_px(ahead, seen)
+            allowed = allowed and distance <= unit_px
         # Of two that were seen on one vehicle it is the one that was there a moment ago.
         extra = UNKNOWN_COST + STALE_COST * min(1.0, ahead.dt_s / CLASH_GAP_S)
     elif text in known:
@@ -244,13 +250,14 @@ def _ridden(track: Track, seen: Observation) -> float | None:
     None when that vehicle does not carry it now, or in quite another place.
     """
     seat = track.seat
-    now = next((c for c in seen.carriers if seat is not None and c.id == seat.vehicle_id), None)
-    if seat is None or now is None:
+    if seat is None:
         return None
-    right, down = seat_in(now.detection.box, (seen.x_px, seen.y_px))
-    right, down = right - seat.right, down - seat.down
-    moved = max(abs(right), abs(down))
-    return moved if moved <= RIDE_OFF else None
+    for carrier in seen.carriers:
+        if carrier.id == seat.vehicle_id:
+            right, down = seat_in(carrier.detection.box, (seen.x_px, seen.y_px))
+            moved = max(abs(right - seat.right), abs(down - seat.down))
+            return moved if moved <= RIDE_OFF else None
+    return None
 
 
 def _surely_another(track: Track, seen: Observation) -> bool:
@@ -322,21 +329,19 @@ def _distance(ahead: Forecast, seen: Observation) -> float:
     return math.dist((ahead.x_px, ahead.y_px), (seen.x_px, seen.y_px))
 
 
-def _gate_px(ahead: Forecast, seen: Observation) -> float:
+def _gate_px(ahead: Forecast, unit_px: float) -> float:
     """How far from the predicted place the plate may be, whatever is on it."""
-    width_px = _unit_px(ahead, seen)
     if not ahead.known:
-        return min(NEAR + NEW_PER_S * ahead.dt_s, MAX_BLIND_WIDTHS) * width_px
-    free_px = (NEAR + KNOWN_PER_S * ahead.dt_s) * width_px
+        return min(NEAR + NEW_PER_S * ahead.dt_s, MAX_BLIND_WIDTHS) * unit_px
+    free_px = (NEAR + KNOWN_PER_S * ahead.dt_s) * unit_px
     return free_px + KNOWN_SPEED_SHARE * ahead.speed_px_s * ahead.dt_s
 
 
-def _text_gate_px(ahead: Forecast, seen: Observation) -> float:
+def _text_gate_px(ahead: Forecast, unit_px: float) -> float:
     """The same for a plate that is known by its text."""
-    width_px = _unit_px(ahead, seen)
     if not ahead.known:
-        return (TEXT_NEAR + TEXT_NEW_PER_S * ahead.dt_s) * width_px
-    free_px = (TEXT_NEAR + TEXT_KNOWN_PER_S * ahead.dt_s) * width_px
+        return (TEXT_NEAR + TEXT_NEW_PER_S * ahead.dt_s) * unit_px
+    free_px = (TEXT_NEAR + TEXT_KNOWN_PER_S * ahead.dt_s) * unit_px
     return free_px + TEXT_SPEED_SHARE * ahead.speed_px_s * ahead.dt_s
 
 

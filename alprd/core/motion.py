@@ -90,13 +90,18 @@ def direction_of(path: Sequence[PathPoint], frame_size: tuple[int, int]) -> Dire
 def stands_still(path: Sequence[PathPoint]) -> bool:
     """Whether the plate has been in one place for the last STILL_S of its path, oldest first."""
     newest = path[-1]
-    lately = [p for p in path if newest.t_s - p.t_s <= STILL_S]
-    if newest.t_s - path[0].t_s < STILL_S or len(lately) < MIN_POINTS:
+    if newest.t_s - path[0].t_s < STILL_S:
         return False
     free_px = STILL_WIDTHS * newest.width_px
-    return abs(math.log(newest.width_px / lately[0].width_px)) <= STILL_GROWTH and all(
-        math.dist((p.x_px, p.y_px), (newest.x_px, newest.y_px)) < free_px for p in lately
-    )
+    there, oldest, points = (newest.x_px, newest.y_px), newest, 0
+    for point in reversed(path):  # what moves was somewhere else a moment ago
+        if newest.t_s - point.t_s > STILL_S:
+            break
+        if not math.dist((point.x_px, point.y_px), there) < free_px:
+            return False
+        oldest, points = point, points + 1
+    grown = abs(math.log(newest.width_px / oldest.width_px))
+    return points >= MIN_POINTS and grown <= STILL_GROWTH
 
 
 def _stood(path: Sequence[PathPoint], start: PathPoint) -> bool:

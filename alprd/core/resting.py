@@ -32,6 +32,8 @@ VAIN_WIDTHS: Final = 0.25
 def rests(tracks: Sequence[Track], plate: Plate, t_s: float) -> bool:
     """Whether a plate is that of something standing that was read, or tried, a moment ago."""
     there = [t for t in tracks if _is_near(t.last, plate, _free_widths(t))]
+    if not there:
+        return False
     return any(_was_read_there(t, plate, t_s) for t in there) and all(
         not t.challengers and (t.verdict is not None or _is_vain(t)) for t in there
     )
@@ -60,5 +62,7 @@ def _was_read_there(track: Track, plate: Plate, t_s: float) -> bool:
 
 def _is_near(seen: Observation, plate: Plate, free_widths: float) -> bool:
     moved_px = math.dist((seen.x_px, seen.y_px), plate.centre)
-    grown = abs(math.log(plate.width_px / seen.width_px))
-    return moved_px <= free_widths * seen.width_px and grown <= free_widths
+    return (
+        moved_px <= free_widths * seen.width_px
+        and abs(math.log(plate.width_px / seen.width_px)) <= free_widths
+    )

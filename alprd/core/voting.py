@@ -312,12 +312,12 @@ def _best_texts(columns: Posteriors) -> dict[str, tuple[float, tuple[float, ...]
     probable = np.take_along_axis(columns, best, axis=1).tolist()
     for kinds, shares in zip(best.tolist(), probable, strict=True):
         letters = [ALPHABET[k] if k != BLANK else "" for k in kinds]
-        known = len(beam)
+        held = len(beam)
         falls = _falls([p for p, _, _ in beam]) and _falls(shares)
         grown = [
             (-(beam[i][0] * shares[j]), beam[i][1] + letters[j], i, j)
             for i, j in (_LIKELY if falls else _ALL)
-            if i < known
+            if i < held
         ]
         grown.sort()
         beam = [
