@@ -331,8 +331,9 @@ class InferenceThread:
         for (frame, detections), reads in zip(usable, read, strict=True):
             if reads is None:
                 continue
-            with self._figures.timed("track", 1):
-                events = self._pipelines[frame.camera_id].step(frame, detections, reads)
+            began_s = self._clock()
+            events = self._pipelines[frame.camera_id].step(frame, detections, reads)
+            self._figures.note("track", self._clock() - began_s, 1)
             self._note_vehicles(frame)
             # Only now: for its vehicles a camera whose frames are all broken is a silent one.
             self._last_frame[frame.camera_id] = (frame.t_s, batch.taken_s)
@@ -355,9 +356,9 @@ class InferenceThread:
     def _tick_silent_cameras(self, waiting: Batch | None) -> None:
         now_s = self._clock()
         for camera_id, (frame_t_s, arrived_s) in self._last_frame.items():
-            if waiting and waiting.has(camera_id):
-                continue  # it is not silent: its time goes on with that frame
-            if camera_id in self._live and now_s - arrived_s >= SILENCE_S:
+            if camera_id not in self._live or now_s - arrived_s < SILENCE_S:
+                continue
+            if not (waiting and waiting.has(camera_id)):  # else its time goes on with that frame
                 # The camera's own axis goes on at the pace of ours.
                 self._store(self._pipelines[camera_id].tick(frame_t_s + now_s - arrived_s))
 
