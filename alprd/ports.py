@@ -114,6 +114,28 @@ class PlateReader(Protocol):
         """
 
 
+class PendingReads(Protocol):
+    """Reads of which some are still being worked out elsewhere (on a GPU)."""
+
+    def known(self) -> list[PlateRead | None]:
+        """What `read` returns, where it is certain already; else None. Waits for nothing."""
+
+    def result(self) -> list[PlateRead]:
+        """What `read` would have returned, or raised; waits for it."""
+
+
+@runtime_checkable
+class SubmittingReader(PlateReader, Protocol):
+    """A reader whose work goes on while its caller does something else.
+
+    One submission pends at a time: what is asked of the reader meanwhile waits for it. One that is
+    never asked for its result costs nothing but its work.
+    """
+
+    def submit(self, plates: Sequence[tuple[FrameImage, Detection, float]]) -> PendingReads:
+        """Begin to read; may raise what `read` raises, then nothing was begun."""
+
+
 class EventSink(Protocol):
     """Makes events durable."""
 

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from alprd.core.types import Detection, FrameImage
 from alprd.inference.models import Models
-from alprd.ports import Detector, PendingDetections, SubmittingDetector
+from alprd.ports import Detector, PendingDetections, PlateReader, SubmittingDetector
 
 
 class Counted:
@@ -42,11 +42,19 @@ class CountedSubmitting(Counted):
 
 
 def counted(models: Models, *, parallel: bool) -> tuple[Models, Counted]:
-    """The models with a detector that counts; it works by itself only if it may and can."""
+    """The models with a detector that counts; they work by themselves only if they may and can."""
     detector = models.detector
     observed = (
         CountedSubmitting(detector)
         if parallel and isinstance(detector, SubmittingDetector)
         else Counted(detector)
     )
-    return replace(models, detector=observed), observed
+    reader = models.reader if parallel else _Waited(models.reader)
+    return replace(models, detector=observed, reader=reader), observed
+
+
+class _Waited:
+    """A reader that is waited for."""
+
+    def __init__(self, reader: PlateReader) -> None:
+        self.read = reader.read

@@ -6,18 +6,21 @@ this one is looked at, so that the GPU has work while Python selects, votes and 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from itertools import islice
 
-from alprd.core.types import Detection, EndOfStream, Frame, PlateRead
+from alprd.core.types import Detection, EndOfStream, Frame, FrameImage, PlateRead
 from alprd.inference.figures import StageFigures
 from alprd.inference.preprocess import ImageError
 from alprd.ports import (
     Clock,
     Detector,
     PendingDetections,
+    PendingReads,
     PlateReader,
     SubmittingDetector,
+    SubmittingReader,
 )
 
 Complain = Callable[[Frame, ImageError], None]
@@ -126,25 +129,55 @@ class Lookout:
 
     def reads(
         self, frames: Sequence[Frame], selected: Sequence[Sequence[Detection]]
-    ) -> list[list[PlateRead] | None]:
-        """Per frame one read per selected plate; None for a frame that cannot be processed.
+    ) -> Iterator[tuple[int, list[PlateRead] | None]]:
+        """Per frame its index and one read per selected plate; None if it cannot be processed.
+
+        Frames with a plate at which the reader is looking again, by itself, come after the others:
+        what the caller does with those takes no time of its own then.
 
         Raises:
             EngineError: the reader failed.
         """
         plates = sum(map(len, selected))
         self._figures.count("plates", plates)
-        with self._figures.timed("read", plates):
-            return self._read(frames, selected)
+        asked_s = self._clock()
+        pending = self._begin_to_read(frames, selected)
+        if pending is None:
+            reads = self._read(frames, selected)
+            self._figures.note("read", self._clock() - asked_s, plates)
+            yield from enumerate(reads)
+            return
+        later = []
+        took_s = self._clock() - asked_s
+        known = iter(pending.known())
+        for index, chosen in enumerate(selected):
+            certain = [read for read in islice(known, len(chosen)) if read is not None]
+            if len(certain) == len(chosen):
+                yield index, certain
+            else:
+                later.append(index)
+        asked_s = self._clock()
+        all_reads = iter(pending.result())
+        per_frame = [[*islice(all_reads, len(chosen))] for chosen in selected]
+        self._figures.note("read", took_s + self._clock() - asked_s, plates)
+        for index in later:
+            yield index, per_frame[index]
+
+    def _begin_to_read(
+        self, frames: Sequence[Frame], selected: Sequence[Sequence[Detection]]
+    ) -> PendingReads | None:
+        """None where the reader cannot, or a frame is bad: which one is found out by reading."""
+        if not isinstance(self._reader, SubmittingReader) or not any(selected):
+            return None
+        try:
+            return self._reader.submit(_plates(frames, selected))
+        except ImageError:
+            return None
 
     def _read(
         self, frames: Sequence[Frame], selected: Sequence[Sequence[Detection]]
     ) -> list[list[PlateRead] | None]:
-        plates = [
-            (frame.image, plate, frame.t_s)
-            for frame, chosen in zip(frames, selected, strict=True)
-            for plate in chosen
-        ]
+        plates = _plates(frames, selected)
         if not plates:
             return [[] for _ in frames]
         try:
@@ -158,3 +191,14 @@ class Lookout:
                 ]
             self._complain(frames[0], error)
             return [None]
+
+
+def _plates(
+    frames: Sequence[Frame], selected: Sequence[Sequence[Detection]]
+) -> list[tuple[FrameImage, Detection, float]]:
+    """The selected plates of all frames, as a reader takes them."""
+    return [
+        (frame.image, plate, frame.t_s)
+        for frame, chosen in zip(frames, selected, strict=True)
+        for plate in chosen
+    ]

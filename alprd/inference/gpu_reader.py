@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.types import Detection, FrameImage, PlateRead
 from alprd.inference.cuda import Device
-from alprd.inference.decoding import CropText, ReaderDecoding
+from alprd.inference.decoding import ReaderDecoding
 from alprd.inference.gpu_cuts import plan_cuts
 from alprd.inference.gpu_frames import GpuFrames
 from alprd.inference.gpu_layout import BLOCK, CUT, target, tiles
@@ -23,8 +24,37 @@ _THREADS = 64
 Plate = tuple[FrameImage, Detection, float]
 
 
+@dataclass(slots=True, eq=False)
+class _Part:
+    """Plates that were submitted; `reads` once they have been read."""
+
+    plates: Sequence[Plate]
+    quads: Sequence[NDArray[np.float32]]
+    reads: list[PlateRead] = field(default_factory=list)
+
+
+class PendingPlates:
+    """Reads that the GPU is working out; implements PendingReads."""
+
+    def __init__(self, reader: GpuReader, parts: Sequence[_Part]) -> None:
+        self._reader = reader
+        self._parts = parts
+
+    def known(self) -> list[PlateRead | None]:
+        """Nothing is, before somebody waits for it."""
+        return [None for part in self._parts for _ in part.quads]
+
+    def result(self) -> list[PlateRead]:
+        """One read per plate; waits for them.
+
+        Raises:
+            EngineError: the network failed.
+        """
+        return self._reader.settle(self._parts)
+
+
 class GpuReader:
-    """Implements the PlateReader port; used by one thread at a time, whichever it is."""
+    """Implements SubmittingReader; used by one thread at a time, whichever it is."""
 
     def __init__(
         self,
@@ -51,6 +81,7 @@ class GpuReader:
         self._frames = frames
         self._device = device
         self._memory = Memory(device, "the reader")
+        self._pending: _Part | None = None
         rows, pixels = network.max_batch, spec.width * spec.height
         try:
             with device.current():
@@ -82,12 +113,18 @@ class GpuReader:
             ImageError: a picture cannot be processed; then nothing was read.
             EngineError: the network failed.
         """
+        return self.submit(plates).result()
+
+    def submit(self, plates: Sequence[Plate]) -> PendingPlates:
+        """Begin to read; of more plates than the network takes at once only the last ones pend.
+
+        Raises:
+            ImageError: a picture cannot be processed; then nothing was begun.
+            EngineError: the network failed.
+        """
         self._frames.check([image for image, _, _ in plates])
-        reads: list[PlateRead] = []
         with self._device.current():
-            for part in self._parts(plates):
-                reads += self._read(part)
-        return reads
+            return PendingPlates(self, [self._begin(part) for part in self._parts(plates)])
 
     def _parts(self, plates: Sequence[Plate]) -> Iterator[Sequence[Plate]]:
         """As many plates at a time as the network takes, of no more frames than can be there."""
@@ -101,19 +138,14 @@ class GpuReader:
         if start < len(plates):
             yield plates[start:]
 
-    def _read(self, plates: Sequence[Plate]) -> list[PlateRead]:
-        quads = np.array([corners_of(plate) for _, plate, _ in plates], np.float32)
-        found, sharpness = self._crop_texts([image for image, _, _ in plates], quads)
-        return plate_reads(found, plates, list(quads), sharpness, self._decoding.margins)
-
-    def _crop_texts(
-        self, images: Sequence[FrameImage], quads: NDArray[np.float32]
-    ) -> tuple[list[CropText], list[float]]:
-        """What the network says of each plate, and the plates' sharpness."""
-        device, stream, count = self._device, self._stream, len(images)
+    def _begin(self, plates: Sequence[Plate]) -> _Part:
+        if self._pending is not None:
+            self._settle(self._pending)
+        device, stream, count = self._device, self._stream, len(plates)
         width, height = self._size
+        quads = np.array([corners_of(plate) for _, plate, _ in plates], np.float32)
         self._used.synchronize()  # our pinned memory may still be read, if the network failed
-        rows = self._frames.place(images, stream, self._used)
+        rows = self._frames.place([image for image, _, _ in plates], stream, self._used)
         self._host_cuts[:count] = plan_cuts(rows, quads, self._size, self._decoding.margins)
         device.upload(self._cuts, self._host_cuts[:count].view(np.uint8), stream)
         device.launch(
@@ -135,11 +167,34 @@ class GpuReader:
         device.download(self._host_sums[:count], self._sums, stream)
         self._outputs.fetch(count, stream)
         stream.record(self._done)
+        self._pending = _Part(plates=plates, quads=list(quads))
+        return self._pending
+
+    def settle(self, parts: Sequence[_Part]) -> list[PlateRead]:
+        """What `PendingPlates` gives."""
+        with self._device.current():
+            for part in parts:
+                self._settle(part)
+        return [read for part in parts for read in part.reads]
+
+    def _settle(self, part: _Part) -> None:
+        """Wait for a part and decode it, if that was not done yet."""
+        if self._pending is not part:
+            return
+        self._pending = None
         self._done.synchronize()  # asleep, as the stream itself would not wait
+        width, height = self._size
+        count = len(part.plates)
         sums = self._host_sums[:count].sum(axis=1)
         mean, squares = (sums / (width * height)).T
-        sharpness: list[float] = np.maximum(squares - mean * mean, 0.0).tolist()
-        return self._decoding.decode(self._outputs.arrays(count), count), sharpness
+        part.reads = plate_reads(
+            self._decoding.decode(self._outputs.arrays(count), count),
+            part.plates,
+            part.quads,
+            np.maximum(squares - mean * mean, 0.0).tolist(),
+            self._decoding.margins,
+        )
+        part.plates = ()
 
     def close(self) -> None:
         """Give the memory back."""

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.types import Detection, FrameImage, PlateRead
-from alprd.ports import PlateReader
+from alprd.ports import PlateReader, SubmittingReader
 
 Quad = NDArray[np.float32]
 """(4, 2)."""
@@ -55,8 +55,34 @@ MOVED: Final = 0.03
 """Corners that the reader moves by less, in plate widths, need no cut of their own."""
 
 
+Plate = tuple[FrameImage, Detection, float]
+
+
+class Looks:
+    """Plates that were looked at, some of which are being looked at again; is a PendingReads.
+
+    Args:
+        known: of each plate the read, if it is looked at no more.
+        decide: waits for the other looks, and gives the reads of all plates.
+    """
+
+    def __init__(
+        self, known: list[PlateRead | None], decide: Callable[[], list[PlateRead]]
+    ) -> None:
+        self._known = known
+        self._decide = decide
+
+    def known(self) -> list[PlateRead | None]:
+        """Those that are looked at no more."""
+        return self._known
+
+    def result(self) -> list[PlateRead]:
+        """All of them."""
+        return self._decide()
+
+
 class SecondLook:
-    """Implements the PlateReader port over another reader.
+    """Implements SubmittingReader over another reader; where that works by itself, so do the looks.
 
     Corners that are a little off cost more characters than anything else. Where the reader's own
     quality stays below `below`, the plate is cut out with each of `LOOKS` too, all in one call, and
@@ -71,22 +97,30 @@ class SecondLook:
         self._reader = reader
         self._below = below
 
-    def read(self, plates: Sequence[tuple[FrameImage, Detection, float]]) -> list[PlateRead]:
+    def read(self, plates: Sequence[Plate]) -> list[PlateRead]:
         """One read per (full frame image, plate detection, t_s), with the plate's own corners."""
-        reads = self._reader.read(plates)
-        cuts = self._cuts(reads)
-        looks: list[list[PlateRead]] = [[] for _ in reads]
-        if cuts:
-            found = self._reader.read(
-                [
-                    (image, _cut_by(quad, plate), t_s)
-                    for index, quad in cuts
-                    for image, plate, t_s in (plates[index],)
-                ]
-            )
-            for (index, _), look in zip(cuts, found, strict=True):
-                looks[index].append(look)
-        return [_chosen(first, others) for first, others in zip(reads, looks, strict=True)]
+        return self.submit(plates).result()
+
+    def submit(self, plates: Sequence[Plate]) -> Looks:
+        """Look once, and begin to look again where it is needed."""
+        firsts = self._reader.read(plates)
+        cuts = self._cuts(firsts)
+        again = [
+            (image, _cut_by(quad, plate), t_s)
+            for index, quad in cuts
+            for image, plate, t_s in (plates[index],)
+        ]
+        owners = [index for index, _ in cuts]
+        if again and isinstance(self._reader, SubmittingReader):
+            pending = self._reader.submit(again)
+            undecided = {*owners}
+            known = [
+                None if index in undecided else _chosen(read, ())
+                for index, read in enumerate(firsts)
+            ]
+            return Looks(known, lambda: _decided(firsts, owners, pending.result()))
+        found = _decided(firsts, owners, self._reader.read(again) if again else ())
+        return Looks([*found], lambda: found)
 
     def _cuts(self, reads: Sequence[PlateRead]) -> list[tuple[int, Quad]]:
         """The quads by which plates are cut out again, each with the index of its read."""
@@ -116,6 +150,22 @@ def _is_moved(read: PlateRead) -> bool:
         return False
     cut, seen = read.quad.tolist(), read.refined.tolist()
     return max(map(math.dist, seen, cut)) > MOVED * math.dist(cut[0], cut[1])
+
+
+def _decided(
+    firsts: Sequence[PlateRead], owners: Sequence[int], looks: Sequence[PlateRead]
+) -> list[PlateRead]:
+    """Of each plate the read that counts.
+
+    Args:
+        firsts: of each plate the first read.
+        owners: of each further look the index of its plate.
+        looks: the further reads.
+    """
+    others: list[list[PlateRead]] = [[] for _ in firsts]
+    for index, look in zip(owners, looks, strict=True):
+        others[index].append(look)
+    return [*map(_chosen, firsts, others)]
 
 
 def _chosen(first: PlateRead, looks: Sequence[PlateRead]) -> PlateRead:

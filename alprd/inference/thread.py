@@ -326,11 +326,11 @@ class InferenceThread:
             self._pipelines[frame.camera_id].select(frame, detections)
             for frame, detections in usable
         ]
-        read = self._lookout.reads([frame for frame, _ in usable], selected)
-        self._beat()
-        for (frame, detections), reads in zip(usable, read, strict=True):
+        for index, reads in self._lookout.reads([frame for frame, _ in usable], selected):
+            self._beat()
             if reads is None:
                 continue
+            frame, detections = usable[index]
             began_s = self._clock()
             events = self._pipelines[frame.camera_id].step(frame, detections, reads)
             self._figures.note("track", self._clock() - began_s, 1)

@@ -16,7 +16,7 @@ import pytest
 
 from alprd.core.types import Detection, PlateRead
 from alprd.inference.second_look import SecondLook
-from alprd.ports import EngineError
+from alprd.ports import EngineError, SubmittingReader
 from support import tiny_models
 from support.cuda_on_cpu import CpuDevice, CpuEvent, LateDevice, compiler
 from support.gpu_on_cpu import (
@@ -224,6 +224,30 @@ def test_a_frame_that_is_read_while_it_is_looked_at_may_be_uploaded_again(
     again = backend.detector.submit([image])
     assert_same_detections(looked.result(), wanted.found[0][:1])
     assert again.result() == [[]]
+
+
+def test_plates_are_read_while_the_next_batch_is_begun_and_the_next_plates_wait(
+    backend: Backend, wanted: Traffic
+) -> None:
+    reader = backend.reader
+    assert isinstance(reader, SubmittingReader)
+    images = [image.copy() for image in wanted.batches[0]]
+    pending = backend.detector.submit(images)
+    for n in range(BATCHES):
+        assert_same_detections(pending.result(), wanted.found[n])
+        plates = wanted.plates(n, images)
+        first = reader.submit(plates)
+        following = [image.copy() for image in wanted.batches[(n + 1) % BATCHES]]
+        pending = backend.detector.submit(following)
+        nobody_asks = reader.submit(plates[:1])
+        second = reader.submit(plates[::-1])
+        assert first.known() == [None] * len(plates)
+        assert_same_reads(second.result(), wanted.read[n][::-1])
+        assert_same_reads(first.result(), wanted.read[n])
+        assert_same_reads(first.result(), wanted.read[n])
+        assert_same_reads(nobody_asks.result(), wanted.read[n][:1])
+        images = following
+    pending.result()
 
 
 def test_batches_that_nobody_asks_for_disturb_no_other(backend: Backend, wanted: Traffic) -> None:
