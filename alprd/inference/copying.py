@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import os
 import threading
-from collections import Counter, deque
+from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
+from itertools import chain
 from queue import SimpleQueue
 
 import numpy as np
@@ -55,7 +56,10 @@ class Copiers:
         Gives the index of each pair, once it is copied. Afterwards nobody copies any more, though
         they were not all asked for.
         """
-        job = _Job(pairs, whole=not self._threads)
+        if not self._threads:
+            yield _one_by_one(pairs)
+            return
+        job = _Job(pairs)
         for _ in range(min(len(self._threads), job.pieces - 1)):
             self._jobs.put(job)
         try:
@@ -80,15 +84,11 @@ class Copiers:
 class _Job:
     """Pieces to copy; any thread may `work`, the caller does the rest."""
 
-    def __init__(self, pairs: Sequence[tuple[ImageU8, ImageU8]], *, whole: bool) -> None:
-        counts = [1 if whole else max(1, from_.nbytes // _PIECE_BYTES) for _, from_ in pairs]
-        self._todo = deque(
-            piece
-            for index, (pair, count) in enumerate(zip(pairs, counts, strict=True))
-            for piece in _pieces(index, *pair, count)
-        )
+    def __init__(self, pairs: Sequence[tuple[ImageU8, ImageU8]]) -> None:
+        pieces = [[*_pieces(index, *pair)] for index, pair in enumerate(pairs)]
+        self._todo = deque(chain.from_iterable(pieces))
         self._done = SimpleQueue[int]()
-        self._left = Counter(index for index, _, _ in self._todo)
+        self._left = {index: len(mine) for index, mine in enumerate(pieces)}
         self.pieces = len(self._todo)
 
     def work(self) -> bool:
@@ -124,9 +124,17 @@ class _Job:
             self._done.get()
 
 
-def _pieces(index: int, to: ImageU8, from_: ImageU8, count: int) -> Iterator[_Piece]:
+def _one_by_one(pairs: Sequence[tuple[ImageU8, ImageU8]]) -> Iterator[int]:
+    """Copy without any help."""
+    for index, (to, from_) in enumerate(pairs):
+        np.copyto(to, from_)
+        yield index
+
+
+def _pieces(index: int, to: ImageU8, from_: ImageU8) -> Iterator[_Piece]:
     """A pair of pictures in bands of rows."""
     rows = len(from_)
+    count = max(1, from_.nbytes // _PIECE_BYTES)
     for band in range(count):
         part = slice(rows * band // count, rows * (band + 1) // count)
         yield index, to[part], from_[part]
