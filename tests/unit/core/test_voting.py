@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from alprd.core.types import ALPHABET, PlateRead
+from alprd.core import voting
+from alprd.core.types import ALPHABET, BLANK, PlateRead
 from alprd.core.voting import Ballot, Vote, read_confidence, read_weight, surely_differ, vote
 from support.plates_in_frames import make_read
 
@@ -173,3 +175,17 @@ def test_any_vote_is_a_probability_over_its_own_text(
     confidences = [c.confidence for c in found.candidates]
     assert confidences == sorted(confidences, reverse=True)
     assert found.candidates[0].plate == found.published
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_leaving_out_prefixes_that_cannot_be_among_the_best_changes_no_text(
+    seed: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    columns = np.random.default_rng(seed).dirichlet(np.full(BLANK + 1, 0.3), 9)
+    if seed % 2:  # several are alike, and of equals the text decides
+        columns[:5] = 0.0
+        columns[:5, [10, 11, BLANK]] = 1.0 / 3.0
+    few = list(voting._best_texts(columns).items())
+    monkeypatch.setattr(voting, "_LIKELY", voting._ALL)
+    assert few
+    assert list(voting._best_texts(columns).items()) == few
