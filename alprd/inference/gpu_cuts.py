@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from struct import Struct
@@ -10,9 +9,15 @@ from struct import Struct
 import numpy as np
 from numpy.typing import NDArray
 
-from alprd.core.geometry import Quad, quad_box
+from alprd.core.geometry import Quad
 from alprd.inference.gpu_layout import CUT, Row
-from alprd.inference.preprocess import SUPERSAMPLING_MAX, ImageError, inset, perspective
+from alprd.inference.preprocess import (
+    SUPERSAMPLING_MAX,
+    inset,
+    perspective,
+    supersampling,
+    surroundings,
+)
 
 _PACKED = Struct("<2Q4i9d6i")  # CUT
 _READERS = 8  # with different inputs, at a time
@@ -54,14 +59,8 @@ def _cut(row: Row, quad: Quad, inside: tuple[float, float], axes: tuple[_Axis, _
         inside: width and height of the plate in the crop.
         axes: across and down.
     """
-    a, b, c, d = quad
-    box = quad_box(quad)
-    if not math.isfinite(sum(a) + sum(b) + sum(c) + sum(d)):
-        raise ImageError("the corners of a plate are no numbers")
-    left, right = _surroundings(box[0], box[2], row[3])
-    top, bottom = _surroundings(box[1], box[3], row[4])
-    times_x = _supersampling((math.dist(a, b) + math.dist(c, d)) / 2.0, inside[0])
-    times_y = _supersampling((math.dist(b, c) + math.dist(d, a)) / 2.0, inside[1])
+    left, top, right, bottom = surroundings(quad, row[3], row[4])
+    times_x, times_y = supersampling(quad, inside)
     x, width = axes[0][times_x]
     y, height = axes[1][times_y]
     # OpenCV counts from pixel centres, we from pixel edges.
@@ -77,17 +76,6 @@ def _cut(row: Row, quad: Quad, inside: tuple[float, float], axes: tuple[_Axis, _
         times_x,
         times_y,
     )
-
-
-def _surroundings(low: float, high: float, length: int) -> tuple[int, int]:
-    """First and one after the last pixel of a frame around a plate that lies there, on one axis."""
-    margin = math.ceil(0.5 * (high - low)) + 2
-    first = min(max(math.floor(low - margin), 0), length - 1)
-    return first, min(max(math.ceil(high + margin), first + 1), length)
-
-
-def _supersampling(source_px: float, target_px: float) -> int:
-    return min(max(round(source_px / target_px), 1), SUPERSAMPLING_MAX)
 
 
 @lru_cache(_READERS)

@@ -225,16 +225,17 @@ def rectify(
         margins: fractions of the result's width and height left on each side.
 
     Raises:
-        ImageError: the frame cannot be processed.
+        ImageError: the frame cannot be processed, or corners are no numbers.
     """
     width, height = size
     target = inset(margins) * np.array(size, np.float32)
     # Only the plate's surroundings are handed to OpenCV, whose warp refuses very wide frames.
-    region, corners = _surroundings(image, quad)
+    plain = quad.tolist()
+    left, top, right, bottom = surroundings(plain, image.shape[1], image.shape[0])
+    region, corners = image[top:bottom, left:right], quad - np.array((left, top), np.float32)
     # A plate much larger than the crop is sampled more finely, then averaged: no aliasing.
-    side = np.linalg.norm(np.roll(corners, -1, axis=0) - corners, axis=1)
-    times_x = _supersampling((side[0] + side[2]) / 2.0, width * (1.0 - 2.0 * margins[0]))
-    times_y = _supersampling((side[1] + side[3]) / 2.0, height * (1.0 - 2.0 * margins[1]))
+    inside = (width * (1.0 - 2.0 * margins[0]), height * (1.0 - 2.0 * margins[1]))
+    times_x, times_y = supersampling(plain, inside)
     # OpenCV counts from pixel centres, we from pixel edges.
     finer = target * np.array([times_x, times_y], np.float32) - np.float32(0.5)
     with opencv_errors():
@@ -250,20 +251,42 @@ def rectify(
     return np.asarray(warped, np.uint8)
 
 
-def _surroundings(image: ImageU8, quad: NDArray[np.float32]) -> tuple[ImageU8, NDArray[np.float32]]:
-    """The part of the frame around the quad (a view) and the quad's corners in it."""
-    height, width = image.shape[:2]
-    low, high = quad.min(axis=0), quad.max(axis=0)
-    margin = np.ceil(0.5 * (high - low)) + 2.0
-    left, top = np.clip(np.floor(low - margin), 0, (width - 1, height - 1)).astype(int)
-    right, bottom = np.clip(np.ceil(high + margin), (left + 1, top + 1), (width, height)).astype(
-        int
+def surroundings(quad: Sequence[PointPx], width: int, height: int) -> tuple[int, int, int, int]:
+    """x1 y1 x2 y2 of the part of a frame around a quad; it has at least one pixel.
+
+    Raises:
+        ImageError: corners that are no numbers.
+    """
+    (ax, ay), (bx, by), (cx, cy), (dx, dy) = quad
+    if not math.isfinite(ax + ay + bx + by + cx + cy + dx + dy):
+        raise ImageError("the corners of a plate are no numbers")
+    left, right = _around(min(ax, bx, cx, dx), max(ax, bx, cx, dx), width)
+    top, bottom = _around(min(ay, by, cy, dy), max(ay, by, cy, dy), height)
+    return left, top, right, bottom
+
+
+def _around(low: float, high: float, length: int) -> tuple[int, int]:
+    margin = math.ceil(0.5 * (high - low)) + 2
+    first = min(max(math.floor(low - margin), 0), length - 1)
+    return first, min(max(math.ceil(high + margin), first + 1), length)
+
+
+def supersampling(quad: Sequence[PointPx], inside: tuple[float, float]) -> tuple[int, int]:
+    """How often each pixel of a crop is sampled, across and down.
+
+    Args:
+        quad: the plate's corners in the frame.
+        inside: width and height of the plate in the crop.
+    """
+    a, b, c, d = quad
+    return (
+        _times((math.dist(a, b) + math.dist(c, d)) / 2.0, inside[0]),
+        _times((math.dist(b, c) + math.dist(d, a)) / 2.0, inside[1]),
     )
-    return image[top:bottom, left:right], (quad - (left, top)).astype(np.float32)
 
 
-def _supersampling(source_px: float, target_px: float) -> int:
-    return int(np.clip(round(source_px / target_px), 1, SUPERSAMPLING_MAX))
+def _times(source_px: float, target_px: float) -> int:
+    return min(max(round(source_px / target_px), 1), SUPERSAMPLING_MAX)
 
 
 def sharpness(picture: ImageU8) -> float:

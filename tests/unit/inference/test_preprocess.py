@@ -269,6 +269,14 @@ def test_points_of_many_crops_go_back_where_opencv_says_and_each_by_its_own_corn
         assert found[index] == pytest.approx(expected, rel=1e-6, abs=1e-3)
 
 
+@pytest.mark.parametrize("poison", [np.nan, np.inf])
+def test_a_plate_whose_corners_are_no_numbers_is_refused(poison: float) -> None:
+    quad = QUAD.copy()
+    quad[2, 1] = poison
+    with pytest.raises(ImageError, match="no numbers"):
+        rectify(np.zeros((40, 60, 3), np.uint8), quad, (160, 64))
+
+
 def test_a_rectangles_corners_are_mapped_onto_the_quads() -> None:
     found = np.array(perspective((10.0, 20.0), (30.0, 5.0), QUAD.tolist())).reshape(3, 3)
     corners = np.array([[10, 20, 1], [40, 20, 1], [40, 25, 1], [10, 25, 1]]) @ found.T
