@@ -47,8 +47,8 @@ FAILED_GRABS_AT_END: Final = 20
 DECODER_ERRORS: Final = 3
 """In a row; each costs the pictures until the next key frame."""
 
-UNDECODED: Final = 128
-"""Packets whose times are remembered until their pictures come out; decoders hold back about 20."""
+TICKS_PER_MS: Final = 1000
+"""Times go through the decoder as whole numbers."""
 
 
 class NvdecCapture:
@@ -103,7 +103,7 @@ class NvdecCapture:
                     return False
                 if self._pictures:
                     self._picture = self._pictures.popleft()
-                    self._position_ms = self._time_of(self._picture)
+                    self._position_ms = self._picture.timestamp / TICKS_PER_MS
                     self._fruitless = 0
                     return True
             self._fruitless += 1
@@ -151,8 +151,7 @@ class NvdecCapture:
         self._headers = b""
         self._codec = ""
         self._until_key = PACKETS_UNTIL_KEY
-        self._times_ms: dict[int, float] = {}
-        self._fed = 0
+        self._fed_ms = 0.0
         self._failed_grabs = 0
         self._errors = 0
         self._ended = False
@@ -203,13 +202,11 @@ class NvdecCapture:
         packet = self._packets.retrieve()
         if packet is None or not self._starts():
             return True
-        self._times_ms[self._fed] = self._packets.get(cv2.CAP_PROP_POS_MSEC)
-        self._times_ms.pop(self._fed - UNDECODED, None)
+        self._fed_ms = self._packets.get(cv2.CAP_PROP_POS_MSEC)
         if self._headers:
             packet = np.concatenate([np.frombuffer(self._headers, np.uint8), packet.reshape(-1)])
             self._headers = b""
         self._decode(packet)
-        self._fed += 1
         return True
 
     def _starts(self) -> bool:
@@ -224,7 +221,10 @@ class NvdecCapture:
         """Give it a packet, or the end; what was decoded is in `_pictures`."""
         while self._decoder is not None:
             try:
-                self._pictures.extend(self._decoder.decode(packet, self._fed))
+                # NVDEC puts times in order: numbers that only rise, as packets come, it would take
+                # for the order in which pictures are shown.
+                ticks = round(self._fed_ms * TICKS_PER_MS)
+                self._pictures.extend(self._decoder.decode(packet, ticks))
             except NvdecRefused:
                 self._errors += 1
                 if self._errors >= DECODER_ERRORS or not self._any:
@@ -243,11 +243,6 @@ class NvdecCapture:
         self._until_key = PACKETS_UNTIL_KEY
         self._headers = self._stream_headers()
         self._decoder = Decoder(gpu_decoding(), self._codec, live=self._live)
-
-    def _time_of(self, picture: Picture) -> float:
-        """When the packet that the picture came in is to be shown, milliseconds."""
-        time_ms = self._times_ms.pop(int(picture.timestamp), None)
-        return self._position_ms if time_ms is None else time_ms
 
     def _release_if_closed(self) -> None:
         while self._packets.closed and self._decoder is not None:

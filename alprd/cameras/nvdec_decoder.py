@@ -83,15 +83,15 @@ class Decoder:
                 **delay,
             )
 
-    def decode(self, packet: NDArray[np.uint8] | None, token: int) -> list[Picture]:
+    def decode(self, packet: NDArray[np.uint8] | None, time: int) -> list[Picture]:
         """Pictures in the order in which they are shown, until the next call.
 
         Args:
             packet: (n,) of one picture; None at the end: what was held back comes out.
-            token: comes back as the picture's `timestamp`.
+            time: when its picture is to be shown, in any unit; the picture's `timestamp`.
         """
         data = self._gpu.module.PacketData()
-        data.pts = token
+        data.pts = time
         if packet is not None:
             data.bsl = packet.nbytes
             data.bsl_data = packet.ctypes.data

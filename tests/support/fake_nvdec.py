@@ -1,6 +1,6 @@
 """A GPU with a video decoder, as far as cameras see it, in the host's memory.
 
-Its decoder decodes nothing: the n-th packet's picture has the brightness of `numbered_frame(n)`.
+Its decoder decodes nothing: the picture of the n-th time has the brightness of `numbered_frame(n)`.
 Pictures come out in the order in which they are shown, and lie where the next ones will, too.
 """
 
@@ -84,12 +84,14 @@ class FakeGpu:
         shown: the packets' numbers in the order in which their pictures are shown.
         fails_at: of all packets so far, the numbers of those that the decoder cannot take.
         layout: of the pictures.
+        picture_ticks: from one picture's time to the next one's.
     """
 
     size: tuple[int, int] = (320, 240)
     shown: Sequence[int] | None = None
     fails_at: frozenset[int] = frozenset()
     layout: str = "NV12"
+    picture_ticks: int = 40_000
     driver: FakeDriver = field(default_factory=FakeDriver)
     packets: int = 0
     decoders: list[dict[str, Any]] = field(default_factory=list)
@@ -113,41 +115,45 @@ class _FakeDecoder:
     def __init__(self, gpu: FakeGpu) -> None:
         self._gpu = gpu
         self._planes = np.zeros((gpu.size[1] * 3 // 2, PITCH), np.uint8)
+        self._times: list[int] = []
         self._waiting: dict[int, int] = {}
+        self._packets = 0
         self._next = 0
 
     def Decode(self, packet: Any) -> list[SimpleNamespace]:  # noqa: N802 -- the module's
         gpu = self._gpu
         if not hasattr(packet, "bsl"):
-            left = sorted(self._waiting, key=self._rank)
-            return [self._picture(token, self._waiting.pop(token), own=True) for token in left]
+            left = sorted(self._waiting.values())
+            self._waiting.clear()
+            return [self._picture(time, own=True) for time in left]
         assert bytes((ctypes.c_char * 2).from_address(packet.bsl_data)) == b"\0\0", "no start code"
         number = gpu.packets
         gpu.packets += 1
         if number in gpu.fails_at:
             raise RuntimeError("cuvidDecodePicture failed:\n  CUDA_ERROR_UNKNOWN")
-        self._waiting[packet.pts] = packet.pts
+        self._times.append(packet.pts)
+        self._waiting[self._packets] = packet.pts
+        self._packets += 1
         if gpu.shown is None:
-            return [self._picture(packet.pts, self._waiting.pop(packet.pts))]
+            return [self._picture(self._waiting.popitem()[1])]
         due = gpu.shown[self._next]
         if due not in self._waiting:
             return []
         self._next += 1
-        return [self._picture(due, self._waiting.pop(due))]
+        return [self._picture(self._waiting.pop(due))]
 
-    def _rank(self, token: int) -> int:
-        return token if self._gpu.shown is None else list(self._gpu.shown).index(token)
-
-    def _picture(self, token: int, number: int, *, own: bool = False) -> SimpleNamespace:
+    def _picture(self, time: int, *, own: bool = False) -> SimpleNamespace:
+        # The real one gives the times that it got in order, whichever packets they came with.
+        told = min(self._times)
+        self._times.remove(told)
         width, height = self._gpu.size
         planes = self._planes.copy() if own else self._planes
-        rank = self._rank(number)
-        bgr = min(rank % 30 * STEP + 8, 255)
+        bgr = min(time // self._gpu.picture_ticks % 30 * STEP + 8, 255)
         planes[:height] = round(bgr * 219 / 255 + 16)
         planes[height:] = 128
         address = int(planes.ctypes.data)
         return SimpleNamespace(
-            timestamp=token,
+            timestamp=told,
             format=f"Pixel_Format.{self._gpu.layout}",
             planes=planes,
             cuda=lambda: [
