@@ -125,6 +125,7 @@ class Cuda:
         self._memory: dict[Address, Any] = {}
         self._pinned: dict[int, tuple[NDArray[np.uint8], Any]] = {}
         self._kernels: dict[str, Any] = {}
+        self._ordering: list[_Stream | _Event] = []
         self._graphs: GraphDriver | None = None
         self._context: Any = None
         try:
@@ -200,6 +201,10 @@ class Cuda:
             with suppress(EngineError), self.current():
                 self.free_pinned(memory)
         with suppress(EngineError), self.current():
+            # Here, for PyCUDA leaves them to the driver when they go after their context, or in a
+            # thread that it is not current to.
+            for each in self._ordering:
+                each.native = None
             self._kernels.clear()
             self._module = None
         # What PyCUDA releases stays on the thread's own stack of the driver: on a thread that ends.
@@ -219,14 +224,15 @@ class Cuda:
             context.detach()
 
     def stream(self) -> Stream:
-        """A new stream."""
-        return _Stream(self._driver)
+        """A new stream; it is given back with the GPU."""
+        stream = _Stream(self._driver)
+        self._ordering.append(stream)
+        return stream
 
     def event(self) -> Event:
-        """A new event, already over."""
-        flags = self._driver.event_flags
-        # Who waits for it sleeps: a spinning thread would take a core of a small board.
-        event: Event = self._driver.Event(flags.DISABLE_TIMING | flags.BLOCKING_SYNC)
+        """A new event, already over; it is given back with the GPU."""
+        event = _Event(self._driver)
+        self._ordering.append(event)
         return event
 
     def allocate(self, size: int, what: str) -> Address:
@@ -322,10 +328,22 @@ class _Stream:
         self.handle = int(self.native.handle)
 
     def record(self, event: Event) -> None:
-        event.record(self.native)  # type: ignore[attr-defined]
+        _native(event).record(self.native)
 
     def wait(self, event: Event) -> None:
-        self.native.wait_for_event(event)
+        self.native.wait_for_event(_native(event))
+
+    def synchronize(self) -> None:
+        self.native.synchronize()
+
+
+class _Event:
+    """A PyCUDA event."""
+
+    def __init__(self, driver: Any) -> None:  # noqa: ANN401 -- a module without types
+        flags = driver.event_flags
+        # Who waits for it sleeps: a spinning thread would take a core of a small board.
+        self.native = driver.Event(flags.DISABLE_TIMING | flags.BLOCKING_SYNC)
 
     def synchronize(self) -> None:
         self.native.synchronize()
@@ -334,5 +352,5 @@ class _Stream:
 _NON_BLOCKING = 1
 
 
-def _native(stream: Stream) -> Any:  # noqa: ANN401 -- a class without types
-    return stream.native  # type: ignore[attr-defined]
+def _native(made: Stream | Event) -> Any:  # noqa: ANN401 -- a class without types
+    return made.native  # type: ignore[union-attr]

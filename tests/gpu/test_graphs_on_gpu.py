@@ -217,7 +217,7 @@ def test_other_threads_may_do_what_they_like_while_a_graph_is_captured(
 
     def disturb(work: Callable[[], None]) -> None:
         try:
-            while not over.is_set():
+            while not over.wait(0.0005):  # or they would have Python to themselves
                 with cuda.current():
                     work()
         except Exception as error:  # noqa: BLE001 -- told below, by the thread that may fail
@@ -245,7 +245,7 @@ def test_other_threads_may_do_what_they_like_while_a_graph_is_captured(
         for turn in range(4):
             graphed = opened.open(graphs=True)
             batch = pictures(opened, plain.max_batch, turn)
-            for count in [1, 2, 3, 4, 5, 6, 7, 8] * 4:
+            for count in [1, 2, 3, 4, 5, 6, 7, 8] * 3:
                 assert_same(opened, plain, graphed, batch, count)
             captured.append(graphed.graphed)
             graphed.close()

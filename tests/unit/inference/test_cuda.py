@@ -42,6 +42,21 @@ class Driver(ModuleType):
         self.get_driver_version = lambda: 12_020
         self.device_attribute = SimpleNamespace(MULTIPROCESSOR_COUNT=0, INTEGRATED=1)
         self.host_alloc_flags = SimpleNamespace(DEVICEMAP=1, PORTABLE=2)
+        self.event_flags = SimpleNamespace(DISABLE_TIMING=2, BLOCKING_SYNC=1)
+        driver = self
+
+        class Ordering:
+            """A stream or an event: gone with the last reference, if its context is current."""
+
+            handle = 1 << 40
+
+            def __init__(self, _flags: int) -> None:
+                driver.held += 1
+
+            def __del__(self) -> None:
+                driver.held -= driver.pushed > 0
+
+        self.Stream = self.Event = Ordering
         self.Context = SimpleNamespace(pop=self.pop, synchronize=self.asked)
 
         class Device:
@@ -125,12 +140,14 @@ def busy() -> Cuda:
         for _ in range(2):
             cuda.allocate(8, "a test")
             cuda.pinned(8, "a test")
+            cuda.stream()
+            cuda.event()
     return cuda
 
 
 def test_a_closed_gpu_has_given_everything_back(driver: Driver) -> None:
     cuda = busy()
-    assert driver.held == 5
+    assert driver.held == 9
     cuda.close()
     cuda.close()
     assert (driver.held, driver.pushed) == (0, 0)
