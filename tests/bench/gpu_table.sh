@@ -4,7 +4,8 @@
 #   PYTHON=python3 OUT=folder [CLIPS=folder] tests/bench/gpu_table.sh PART...
 #
 # Run it in the repository's root. Parts, in this order: build, rates, parity, scaling, memory,
-# streams, profile, graphs, int8 (of the models in INT8_MODELS, which have Q/DQ files). Each writes
+# streams, profile, graphs, large (models in LARGE_MODELS, `engines.training.detector_export
+# --input-size`), int8 (models in INT8_MODELS, which have Q/DQ files). Each writes
 # $OUT/PART.jsonl, a line of JSON per run (profile: a text), and says it on standard output.
 # SECONDS_EACH and ROUNDS say how long each figure is measured. Engines are kept in ENGINES/8
 # (which tests/gpu can share: ALPRD_TEST_ENGINES_DIR) and ENGINES/32, by their largest batch.
@@ -79,7 +80,8 @@ for part in "$@"; do
         ;;
     streams)
         for clip in uk-approach toll-gate; do
-            bench streams --backend tensorrt --engines-dir "$engines/8" --batch 8 --rounds 2 \
+            bench streams --backend tensorrt --engines-dir "$engines/8" --batch 8 \
+                --rounds "${STREAM_ROUNDS:-2}" \
                 --source "${CLIPS:?the folder of the clips}/$clip.mp4" --cameras 1 4 16 32 \
                 --decode nvdec ffmpeg
         done
@@ -96,6 +98,12 @@ for part in "$@"; do
                 bench graphs $gpu --engines-dir "$engines/8" --rate 0 1 --batch 1 8 --cameras 16 $way
             done
         done
+        ;;
+    large) # the rate table with a detector of a larger input: a GPU that the processor waits for
+        "$python" -m alprd engines build --dir "$engines/large" --models-dir "${LARGE_MODELS:?}" \
+            plate-detector plate-reader
+        bench large $gpu --engines-dir "$engines/large" --models-dir "$LARGE_MODELS" --table \
+            --parallel --sequential --batch 8 --cameras 16
         ;;
     int8)
         build 8 int8 ${INT8_MODELS:+--models-dir "$INT8_MODELS"} plate-detector plate-reader
