@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 
 import numpy as np
@@ -18,6 +19,10 @@ NEAR_THRESHOLD = 0.05
 
 HIGHEST_THRESHOLD = 0.4
 """Of the detector's: vehicles'; plates' is lower."""
+
+
+INT8_MODELS = os.environ.get("ALPRD_TEST_INT8_MODELS")
+"""A folder that `python -m engines.training.quantize --out` made."""
 
 
 @pytest.fixture(scope="module")
@@ -176,3 +181,53 @@ def test_a_batch_does_not_depend_on_its_neighbours(both: Both) -> None:
     for one, other in zip(alone, together, strict=True):
         pairs = paired([each for each in one if each.score > 0.45], other)
         assert all(there is not None for _, there in pairs)
+
+
+@pytest.mark.skipif(INT8_MODELS is None, reason="ALPRD_TEST_INT8_MODELS names no folder")
+@pytest.mark.parametrize("kind", ["rendered", "photographs"])
+def test_int8_loses_little(kind: str) -> None:
+    """What people who want its speed give for it; the detector's and the reader's each alone."""
+    images = pictures(kind)
+    wanted = settings(max_batch=8, precision="int8", models_dir=INT8_MODELS)
+    with both_backends(wanted) as made:
+        expected = [plates(each) for each in made.cpu.detector.detect(images)]
+        found = [plates(each) for each in made.gpu.detector.detect(images)]
+        pairs = [
+            pair
+            for ours, theirs in zip(found, expected, strict=True)
+            for pair in paired(theirs, ours)
+        ]
+        looks = [
+            (image, plate, 0.0)
+            for image, there in zip(images, expected, strict=True)
+            for plate in there
+        ]
+        texts = [read.text for read in made.cpu.reader.read(looks)]
+        ours = [read.text for read in made.gpu.reader.read(looks)]
+    sure = [pair for pair in pairs if pair[0].score >= HIGHEST_THRESHOLD + NEAR_THRESHOLD]
+    missing = sum(there is None for _, there in sure)
+    extra = sum(
+        there is None and each.score >= HIGHEST_THRESHOLD + NEAR_THRESHOLD
+        for mine, theirs in zip(found, expected, strict=True)
+        for each, there in paired(mine, theirs)
+    )
+    moved_px = [
+        float(np.linalg.norm(plate.quad - there.quad, axis=1).mean())
+        for plate, there in pairs
+        if there is not None and plate.quad is not None and there.quad is not None
+    ]
+    same = [a == b for a, b in zip(ours, texts, strict=True)]
+    tell(
+        test="int8",
+        pictures=kind,
+        plates=len(pairs),
+        sure=len(sure),
+        missing=missing,
+        extra=extra,
+        corners_px_mean=float(np.mean(moved_px)),
+        texts=len(same),
+        same=float(np.mean(same)),
+    )
+    assert missing + extra <= 0.05 * len(sure)
+    assert np.mean(moved_px) <= 2.0
+    assert np.mean(same) >= 0.95
