@@ -30,16 +30,11 @@ def usual_helpers() -> int:
     return max(0, min(_HELPERS_MAX, cores // _CORES_PER_HAND - 1))
 
 
-def worth_a_thread() -> bool:
-    """Whether whoever wants pictures copied has something else to do meanwhile, on another core."""
-    return len(os.sched_getaffinity(0)) > 1
-
-
 class Copiers:
     """Threads that help whoever copies pictures; numpy frees the interpreter meanwhile.
 
     The caller copies too, piece by piece, and they take what is left: nobody waits for a thread
-    that wakes up late. Several may call at once.
+    that wakes up late. One caller at a time.
 
     Args:
         helpers: threads besides the caller's own.

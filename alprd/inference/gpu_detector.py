@@ -2,24 +2,20 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from functools import lru_cache, partial
+from functools import lru_cache
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.decode import Placement, letterbox, stretch
-from alprd.core.types import Detection, DeviceSurface, FrameImage, image_size
-from alprd.inference.aside import Aside, Task
-from alprd.inference.copying import worth_a_thread
+from alprd.core.types import Detection, FrameImage, image_size
 from alprd.inference.cuda import Device, Event
-from alprd.inference.cuda_graphs import STILLNESS
 from alprd.inference.decoding import DetectorDecoding
 from alprd.inference.gpu_candidates import GpuCandidates, gatherable
 from alprd.inference.gpu_frames import GpuFrames
-from alprd.inference.gpu_layout import BLOCK, FIT, Row, bgr, halvings, target, tiles
+from alprd.inference.gpu_layout import BLOCK, FIT, bgr, halvings, target, tiles
 from alprd.inference.gpu_memory import Block, Memory
 from alprd.inference.gpu_network import DeviceNetwork, HostOutputs
 from alprd.inference.manifest import DetectorManifest
@@ -49,22 +45,11 @@ class _Set:
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """A batch that was submitted.
+    """A batch that was submitted."""
 
-    Attributes:
-        images: until its results have been taken.
-        set_: what it needs, until then.
-        placements: of each image, once it was given to the GPU.
-        task: that gives it to the GPU, where another thread does so.
-        failure: why that was not done.
-        found: its results.
-    """
-
+    placements: Sequence[Placement]
     images: Sequence[FrameImage]
     set_: _Set | None
-    placements: Sequence[Placement] = ()
-    task: Task | None = None
-    failure: BaseException | None = None
     found: list[list[Detection]] = field(default_factory=list)
 
 
@@ -79,18 +64,13 @@ class Pending:
         """Detections of each image; waits for them.
 
         Raises:
-            EngineError: the network failed, or the GPU has not enough memory.
+            EngineError: the network failed.
         """
         return self._detector.settle(self._batches)
 
 
 class GpuDetector:
-    """Implements SubmittingDetector; used by one thread at a time, whichever it is.
-
-    Frames that must be copied to the GPU are copied by a thread of its own, which then launches
-    all the work on them, while whoever submitted them goes on. Batches are begun in order, and
-    one after the other, whoever begins them.
-    """
+    """Implements SubmittingDetector; used by one thread at a time, whichever it is."""
 
     def __init__(
         self,
@@ -98,8 +78,6 @@ class GpuDetector:
         network: DeviceNetwork,
         frames: GpuFrames,
         device: Device,
-        *,
-        aside: bool | None = None,
     ) -> None:
         """Allocate what as many batches need as there is room for frames.
 
@@ -108,14 +86,10 @@ class GpuDetector:
             network: its engine.
             frames: where the frames are kept; with room for two batches.
             device: the GPU.
-            aside: let a thread of its own begin batches; None: where there is a core for it.
 
         Raises:
             EngineUnavailable: the GPU has not enough memory.
         """
-        self._apart = worth_a_thread() if aside is None else aside
-        self._aside = Aside("alprd-upload")
-        self._begun = Counter[int]()
         self._spec = manifest.input
         self._decoding = DetectorDecoding(manifest)
         self._network = network
@@ -168,7 +142,7 @@ class GpuDetector:
             ImageError: a picture cannot be processed; then none of the batch was.
             EngineError: the network failed.
         """
-        return self._submitted(images, aside=False).result()
+        return self.submit(images).result()
 
     def submit(self, images: Sequence[FrameImage]) -> Pending:
         """Begin to detect. The images must not change before the result is there.
@@ -177,69 +151,24 @@ class GpuDetector:
             ImageError: a picture cannot be processed; then nothing was begun.
             EngineError: the network failed.
         """
-        # What a decoder left on the GPU need not be copied: no thread is sooner than this one.
-        copied = not all(isinstance(image, DeviceSurface) for image in images)
-        return self._submitted(images, aside=self._apart and copied)
-
-    def _submitted(self, images: Sequence[FrameImage], *, aside: bool) -> Pending:
         with self._device.current():
             parts = [
                 images[start : start + self.max_batch]
                 for start in range(0, len(images), self.max_batch)
             ]
             self._frames.check(images)
-            return Pending(self, [self._begin(part, aside=aside) for part in parts])
+            return Pending(self, [self._begin(part) for part in parts])
 
-    def _begin(self, images: Sequence[FrameImage], *, aside: bool) -> _Batch:
+    def _begin(self, images: Sequence[FrameImage]) -> _Batch:
+        device, stream, spec = self._device, self._stream, self._spec
         set_ = self._sets[self._next]
         if set_.batch is not None:
             self._settle(set_.batch)
-        batch = _Batch(images=images, set_=set_)
-        count = len(images)
-        self._begun[count] += 1
-        # The first batches of a size load, and the second is captured: that is left to the thread
-        # which loads and captures for the other networks, too. Should something else have kept
-        # the capture from it, the fourth, eighth, ... has another chance.
-        if aside and self._begun[count] & (self._begun[count] - 1):
-            batch.task = self._aside.begin(partial(self._launch_aside, batch, set_))
-        else:
-            self._aside.wait()
-            self._launch(batch, set_)
-        self._next = (self._next + 1) % len(self._sets)
-        set_.batch = batch
-        return batch
-
-    def _launch_aside(self, batch: _Batch, set_: _Set) -> None:
-        """On the other thread."""
-        with self._device.current():
-            self._launch(batch, set_, apart=True)
-
-    def _launch(self, batch: _Batch, set_: _Set, *, apart: bool = False) -> None:
-        """Give the GPU all work on a batch."""
-        stream, count = self._stream, len(batch.images)
         set_.used.synchronize()  # its pinned memory may still be read, if the network failed
-        with self._frames.placed(batch.images, stream, set_.used, renew=True) as rows:
-            batch.placements = self._fit(rows, batch.images, set_.fits[:count])
-        if apart:
-            with STILLNESS.disturbed():  # nothing is captured here, nor elsewhere meanwhile
-                self._network.enqueue(count, stream)
-        else:
-            self._network.enqueue(count, stream)
-        set_.results.fetch(count, stream)
-        stream.record(set_.done)
-
-    def _fit(
-        self, rows: Sequence[Row], images: Sequence[FrameImage], fits: NDArray[np.void]
-    ) -> Sequence[Placement]:
-        """Let the stream make the network's input of the images; where they lie in it.
-
-        Args:
-            rows: where the images are.
-            images: of one batch.
-            fits: (count,) `FIT` in pinned memory.
-        """
-        device, stream, spec, count = self._device, self._stream, self._spec, len(images)
+        rows = self._frames.place(images, stream, set_.used, renew=True)
         placements, halves = zip(*[self._place(image_size(image)) for image in images], strict=True)
+        count = len(images)
+        fits = set_.fits[:count]
         fits["source"] = rows
         for key, values in (
             ("x", [placed.offset_x for placed in placements]),
@@ -260,7 +189,14 @@ class GpuDetector:
             stream,
             (self._fits, self._target, self._network.input),
         )
-        return placements
+        stream.record(set_.used)
+        self._network.enqueue(count, stream)
+        set_.results.fetch(count, stream)
+        stream.record(set_.done)
+        self._next = (self._next + 1) % len(self._sets)
+        batch = _Batch(placements=placements, images=images, set_=set_)
+        set_.batch = batch
+        return batch
 
     def _plan_halves(
         self, fits: NDArray[np.void], placements: Sequence[Placement], counts: Sequence[int]
@@ -293,9 +229,6 @@ class GpuDetector:
         with self._device.current():
             for batch in batches:
                 self._settle(batch)
-        for batch in batches:
-            if batch.failure is not None:
-                raise batch.failure
         return [detections for batch in batches for detections in batch.found]
 
     def _settle(self, batch: _Batch) -> None:
@@ -304,12 +237,6 @@ class GpuDetector:
         if set_ is None:
             return
         set_.batch = None
-        task, batch.task = batch.task, None
-        if task is not None:
-            batch.failure = task.failure()  # for whoever asks for this batch, and nobody else
-            if batch.failure is not None:
-                batch.images = ()
-                return
         set_.done.synchronize()
         batch.images = ()
         if isinstance(set_.results, GpuCandidates):
@@ -319,6 +246,5 @@ class GpuDetector:
             batch.found = self._decoding.decode(outputs, batch.placements)
 
     def close(self) -> None:
-        """Give the memory back, and end the thread; what pends is lost."""
-        self._aside.close()
+        """Give the memory back; what pends is lost."""
         self._memory.close()

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from threading import Lock
 
 import numpy as np
 from numpy.typing import NDArray
 
 from alprd.inference.cuda import Address, Device
-from alprd.inference.cuda_graphs import STILLNESS
 from alprd.ports import EngineError
 
 
 class Memory:
     """What one user of the GPU has allocated; use it where the context is current.
-
-    Several threads may; each block is one's alone.
 
     Args:
         device: the GPU.
@@ -28,44 +24,34 @@ class Memory:
         self._owner = owner
         self._addresses: list[Address] = []
         self._pinned: list[NDArray[np.uint8]] = []
-        self._lock = Lock()
 
     def on_device(self, size: int) -> Address:
         """So many bytes on the GPU. Raises EngineUnavailable when they are not there."""
-        with STILLNESS.disturbed():  # the driver may wait for the whole GPU
-            address = self._device.allocate(max(size, 4), self._owner)
-        with self._lock:
-            self._addresses.append(address)
+        address = self._device.allocate(max(size, 4), self._owner)
+        self._addresses.append(address)
         return address
 
     def pinned(self, size: int) -> NDArray[np.uint8]:
         """(size,) pinned bytes. Raises EngineUnavailable when they are not there."""
-        with STILLNESS.disturbed():
-            memory = self._device.pinned(max(size, 4), self._owner)
-        with self._lock:
-            self._pinned.append(memory)
+        memory = self._device.pinned(max(size, 4), self._owner)
+        self._pinned.append(memory)
         return memory
 
     def free(self, address: Address) -> None:
         """Give one block back."""
-        with self._lock:
-            self._addresses.remove(address)
-        with STILLNESS.disturbed():
-            self._device.free(address)
+        self._addresses.remove(address)
+        self._device.free(address)
 
     def free_pinned(self, memory: NDArray[np.uint8]) -> None:
         """Give one block of pinned memory back; nobody may look at it any more."""
-        with self._lock:
-            self._pinned = [each for each in self._pinned if each is not memory]
-        with STILLNESS.disturbed():
-            self._device.free_pinned(memory)
+        self._pinned = [each for each in self._pinned if each is not memory]
+        self._device.free_pinned(memory)
 
     def close(self) -> None:
         """Give everything back; callable more than once, and where the GPU is gone already."""
-        with self._lock:
-            addresses, self._addresses = self._addresses, []
-            blocks, self._pinned = self._pinned, []
-        with STILLNESS.disturbed(), suppress(EngineError), self._device.current():
+        addresses, self._addresses = self._addresses, []
+        blocks, self._pinned = self._pinned, []
+        with suppress(EngineError), self._device.current():
             for address in addresses:
                 self._device.free(address)
             for block in blocks:

@@ -145,17 +145,17 @@ class GpuReader:
         width, height = self._size
         quads = np.array([corners_of(plate) for _, plate, _ in plates], np.float32)
         self._used.synchronize()  # our pinned memory may still be read, if the network failed
-        images = [image for image, _, _ in plates]
-        with self._frames.placed(images, stream, self._used) as rows:
-            self._host_cuts[:count] = plan_cuts(rows, quads, self._size, self._decoding.margins)
-            device.upload(self._cuts, self._host_cuts[:count].view(np.uint8), stream)
-            device.launch(
-                "rectify",
-                tiles(width, height, count),
-                BLOCK,
-                stream,
-                (self._cuts, self._target, self._network.input, self._crops),
-            )
+        rows = self._frames.place([image for image, _, _ in plates], stream, self._used)
+        self._host_cuts[:count] = plan_cuts(rows, quads, self._size, self._decoding.margins)
+        device.upload(self._cuts, self._host_cuts[:count].view(np.uint8), stream)
+        device.launch(
+            "rectify",
+            tiles(width, height, count),
+            BLOCK,
+            stream,
+            (self._cuts, self._target, self._network.input, self._crops),
+        )
+        stream.record(self._used)
         device.launch(
             "laplacian",
             (-(-height // _THREADS), 1, count),

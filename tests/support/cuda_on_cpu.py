@@ -18,7 +18,6 @@ from hashlib import sha256
 from math import prod
 from pathlib import Path
 from tempfile import gettempdir
-from threading import RLock, local
 from typing import Any
 from weakref import WeakValueDictionary, ref
 
@@ -61,9 +60,6 @@ def compiled_kernels() -> ctypes.CDLL:
     return ctypes.CDLL(str(target))
 
 
-ONE_AT_A_TIME = RLock()
-"""Over all streams and memory, as the driver has one; several threads may use a device."""
-
 STREAMS: WeakValueDictionary[int, CpuStream] = WeakValueDictionary()
 """By handle: what TensorRT's stand-in is given."""
 
@@ -75,10 +71,9 @@ class CpuEvent:
         self.place: tuple[LateStream, int] | None = None
 
     def synchronize(self) -> None:
-        with ONE_AT_A_TIME:
-            if self.place is not None:
-                stream, count = self.place
-                stream.run(count)
+        if self.place is not None:
+            stream, count = self.place
+            stream.run(count)
 
 
 class CpuStream:
@@ -92,11 +87,10 @@ class CpuStream:
     """What it was given since it is captured."""
 
     def do(self, work: Callable[[], object]) -> None:
-        with ONE_AT_A_TIME:
-            if self.captured is None:
-                self.act(work)
-            else:
-                self.captured.append(work)
+        if self.captured is None:
+            self.act(work)
+        else:
+            self.captured.append(work)
 
     def act(self, work: Callable[[], object]) -> None:
         work()
@@ -135,18 +129,15 @@ class LateStream(CpuStream):
         self._device.hurry()
 
     def record(self, event: CpuEvent) -> None:
-        with ONE_AT_A_TIME:
-            event.place = (self, self._given)
+        event.place = (self, self._given)
 
     def wait(self, event: CpuEvent) -> None:
-        with ONE_AT_A_TIME:
-            if event.place is not None:
-                self._add(event.place)
+        if event.place is not None:
+            self._add(event.place)
 
     def synchronize(self) -> None:
         assert self.captured is None, "a stream that is captured cannot be waited for"
-        with ONE_AT_A_TIME:
-            self.run(self._given)
+        self.run(self._given)
 
     def run(self, count: int) -> None:
         """So much of all that it was ever given, and what that waits for."""
@@ -194,9 +185,8 @@ class CpuGraph:
         if self.refusal is not None:
             raise GraphError(self.refusal)
         self.launches += 1
-        with ONE_AT_A_TIME:
-            for work in self._work:
-                STREAMS[stream_handle].do(work)
+        for work in self._work:
+            STREAMS[stream_handle].do(work)
 
     def close(self) -> None:
         assert self._device.depth
@@ -224,24 +214,18 @@ class CpuDevice:
         self.captures = 0
         self.allocations = 0
         self.uploaded: list[int] = []
-        self._depths = local()
+        self.depth = 0
         self.blocks: dict[int, NDArray[np.uint8]] = {}
         self._pinned: set[int] = set()
         self._library = compiled_kernels()
 
-    @property
-    def depth(self) -> int:
-        """How often the context is current to this thread."""
-        depth: int = getattr(self._depths, "depth", 0)
-        return depth
-
     @contextmanager
     def current(self) -> Iterator[None]:
-        self._depths.depth = self.depth + 1
+        self.depth += 1
         try:
             yield
         finally:
-            self._depths.depth = self.depth - 1
+            self.depth -= 1
 
     def stream(self) -> CpuStream:
         assert self.depth
@@ -253,36 +237,32 @@ class CpuDevice:
 
     def _block(self, size: int, what: str) -> NDArray[np.uint8]:
         assert self.depth
-        with ONE_AT_A_TIME:
-            if self.left is not None:
-                if size > self.left:
-                    raise EngineUnavailable(f"out of memory: {what} needs {size} bytes")
-                self.left -= size
-            self.allocations += 1
-            block = np.full(size, 0xA5, np.uint8)
-            self.blocks[block.ctypes.data] = block
-            return block
+        if self.left is not None:
+            if size > self.left:
+                raise EngineUnavailable(f"out of memory: {what} needs {size} bytes")
+            self.left -= size
+        self.allocations += 1
+        block = np.full(size, 0xA5, np.uint8)
+        self.blocks[block.ctypes.data] = block
+        return block
 
     def allocate(self, size: int, what: str) -> int:
         return int(self._block(size, what).ctypes.data)
 
     def free(self, address: int) -> None:
         assert self.depth
-        with ONE_AT_A_TIME:
-            block = self.blocks.pop(address)
-            if self.left is not None:
-                self.left += len(block)
+        block = self.blocks.pop(address)
+        if self.left is not None:
+            self.left += len(block)
 
     def pinned(self, size: int, what: str) -> NDArray[np.uint8]:
-        with ONE_AT_A_TIME:
-            block = self._block(size, what)
-            self._pinned.add(block.ctypes.data)
-            return block
+        block = self._block(size, what)
+        self._pinned.add(block.ctypes.data)
+        return block
 
     def free_pinned(self, memory: NDArray[np.uint8]) -> None:
-        with ONE_AT_A_TIME:
-            self._pinned.remove(memory.ctypes.data)
-            self.free(memory.ctypes.data)
+        self._pinned.remove(memory.ctypes.data)
+        self.free(memory.ctypes.data)
 
     def mapped(self, memory: NDArray[np.uint8]) -> int:
         return self.blocks[memory.ctypes.data].ctypes.data
@@ -305,11 +285,10 @@ class CpuDevice:
 
     def _is_pinned(self, memory: NDArray[Any]) -> bool:
         start, end = memory.ctypes.data, memory.ctypes.data + memory.nbytes
-        with ONE_AT_A_TIME:
-            return any(
-                address <= start and end <= address + len(self.blocks[address])
-                for address in self._pinned
-            )
+        return any(
+            address <= start and end <= address + len(self.blocks[address])
+            for address in self._pinned
+        )
 
     def launch(
         self,
@@ -382,29 +361,25 @@ class LateDevice(CpuDevice):
 
     def synchronize(self) -> None:
         super().synchronize()
-        with ONE_AT_A_TIME:
-            for stream in self.streams:
-                stream.synchronize()
+        for stream in self.streams:
+            stream.synchronize()
 
     def upload(self, to: int, memory: NDArray[Any], stream: CpuStream) -> None:
-        with ONE_AT_A_TIME:
-            if self._is_pinned(memory):
-                stream.do(partial(_check_unchanged, memory, memory.copy()))
-            super().upload(to, memory, stream)
+        if self._is_pinned(memory):
+            stream.do(partial(_check_unchanged, memory, memory.copy()))
+        super().upload(to, memory, stream)
 
     def free(self, address: int) -> None:
-        with ONE_AT_A_TIME:
-            self.synchronize()  # as the driver does it
-            super().free(address)
+        self.synchronize()  # as the driver does it
+        super().free(address)
 
     def free_pinned(self, memory: NDArray[np.uint8]) -> None:
-        with ONE_AT_A_TIME:
-            block = self.blocks[memory.ctypes.data]
-            self._pinned.remove(memory.ctypes.data)
-            super().free(memory.ctypes.data)
-            # Who still copies from or to it gets noise; kept, so that it is nobody else's memory.
-            block[:] = 0x5A
-            self._graves.append(block)
+        block = self.blocks[memory.ctypes.data]
+        self._pinned.remove(memory.ctypes.data)
+        super().free(memory.ctypes.data)
+        # Who still copies from or to it gets noise; kept, so that it is nobody else's memory.
+        block[:] = 0x5A
+        self._graves.append(block)
 
 
 class CpuNetwork:

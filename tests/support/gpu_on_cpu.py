@@ -63,12 +63,10 @@ class Backend:
 
 
 @contextmanager
-def tiny_backend(
-    tmp_path: Path, device: CpuDevice, *, rows: int = MAX_BATCH, aside: bool = False
-) -> Iterator[Backend]:
+def tiny_backend(tmp_path: Path, device: CpuDevice, *, rows: int = MAX_BATCH) -> Iterator[Backend]:
     """Both ways, over models in this folder; in the end nothing may be left on the device.
 
-    The detector's network takes so many rows; `aside` is as the detector takes it.
+    The detector's network takes so many rows.
     """
     tiny_models.write_models(tmp_path)
     names = sorted(path.name for path in tmp_path.iterdir())
@@ -96,7 +94,7 @@ def tiny_backend(
         device=device,
         networks=networks,
         frames=frames,
-        detector=GpuDetector(found, networks["detect"], frames, device, aside=aside),
+        detector=GpuDetector(found, networks["detect"], frames, device),
         reader=GpuReader(read, networks["read"], frames, device),
         cpu_detector=NetworkDetector(found, detecting),
         cpu_reader=NetworkReader(read, reading),
@@ -111,12 +109,6 @@ def tiny_backend(
         made.frames.close()
     assert device.blocks == {}  # nothing is left
     assert device.depth == 0
-
-
-def warm(backend: Backend) -> None:
-    """Until full batches are begun by the detector's own thread, where it has one, for a while."""
-    for _ in range(8):
-        backend.detector.detect([tiny_models.blank_picture((64, 48)) for _ in range(MAX_BATCH)])
 
 
 def scene(text: str, size: tuple[int, int] = (640, 384), seed: int = 0) -> Image:

@@ -6,7 +6,6 @@ here; on a real GPU it would do so once in a while.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cache
@@ -19,7 +18,7 @@ from alprd.core.types import Detection, PlateRead
 from alprd.inference.second_look import SecondLook
 from alprd.ports import EngineError, SubmittingReader
 from support import tiny_models
-from support.cuda_on_cpu import CpuDevice, CpuEvent, CpuStream, LateDevice, compiler
+from support.cuda_on_cpu import CpuDevice, CpuEvent, LateDevice, compiler
 from support.gpu_on_cpu import (
     MAX_BATCH,
     SLOTS,
@@ -29,7 +28,6 @@ from support.gpu_on_cpu import (
     assert_same_reads,
     scene,
     tiny_backend,
-    warm,
 )
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here")
@@ -88,13 +86,9 @@ def wanted(told_by_the_cpu: Callable[..., Traffic]) -> Traffic:
     return told_by_the_cpu(SIZE)
 
 
-def made(
-    folder: Path, *, integrated: bool, hasty: int | None, aside: bool = False
-) -> Iterator[Backend]:
+def made(folder: Path, *, integrated: bool, hasty: int | None) -> Iterator[Backend]:
     device = LateDevice(integrated=integrated, hasty=hasty)
-    with tiny_backend(folder, device, aside=aside) as backend:
-        if aside:
-            warm(backend)
+    with tiny_backend(folder, device) as backend:
         yield backend
 
 
@@ -103,24 +97,14 @@ def integrated(request: pytest.FixtureRequest) -> bool:
     return bool(request.param)
 
 
-@pytest.fixture(params=[False, True], ids=["here", "aside"])
-def aside(request: pytest.FixtureRequest) -> bool:
-    """Whether a thread of the detector's own begins its batches."""
-    return bool(request.param)
-
-
 @pytest.fixture(
     params=[None, FRAMES, DETECTOR, READER],
     ids=["all-late", "hasty-copies", "hasty-detector", "hasty-reader"],
 )
 def backend(
-    request: pytest.FixtureRequest, tmp_path: Path, *, integrated: bool, aside: bool
+    request: pytest.FixtureRequest, tmp_path: Path, *, integrated: bool
 ) -> Iterator[Backend]:
-    interval_s = sys.getswitchinterval()
-    if aside:
-        sys.setswitchinterval(1e-5)  # the threads take turns wherever they can
-    yield from made(tmp_path, integrated=integrated, hasty=request.param, aside=aside)
-    sys.setswitchinterval(interval_s)
+    yield from made(tmp_path, integrated=integrated, hasty=request.param)
 
 
 def uploads(device: CpuDevice) -> int:
@@ -292,16 +276,11 @@ def fails(count: int, _stream: object) -> None:
 def test_a_batch_that_the_network_fails_at_costs_no_other(
     backend: Backend, wanted: Traffic, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    enqueue = backend.networks["detect"].enqueue
-    calls = iter([enqueue, fails, enqueue])
-
-    def next_call(count: int, stream: CpuStream) -> None:
-        next(calls)(count, stream)
-
-    monkeypatch.setattr(backend.networks["detect"], "enqueue", next_call)
     first = backend.detector.submit(wanted.batches[0])
-    with pytest.raises(EngineError, match="no batch of 3"):
-        backend.detector.submit(wanted.batches[1]).result()
+    with monkeypatch.context() as failing:
+        failing.setattr(backend.networks["detect"], "enqueue", fails)
+        with pytest.raises(EngineError, match="no batch of 3"):
+            backend.detector.submit(wanted.batches[1])
     third = backend.detector.submit(wanted.batches[2])
     assert_same_detections(first.result(), wanted.found[0])
     assert_same_detections(third.result(), wanted.found[2])
