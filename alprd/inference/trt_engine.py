@@ -315,6 +315,11 @@ class TensorRTNetwork:
             )
 
     @property
+    def makes_graphs(self) -> bool:
+        """Whether it becomes graphs as it is used: asked for, and possible with this network."""
+        return self._graphs is not None
+
+    @property
     def graphed(self) -> tuple[int, ...]:
         """The numbers of rows that are launched as graphs by now."""
         return () if self._graphs is None else self._graphs.captured

@@ -121,30 +121,38 @@ class EngineGraphs:
                         self._stream, lambda: self._execute(context)
                     )
                     log.debug("inference.graph_captured", engine=self._name, rows=rows)
+                    self._attempts = _ATTEMPTS
         except GraphError as error:
-            self._attempts -= 1
-            if not done or not self._attempts:
-                self._give_up(error)
-            else:  # the next time with a context that has seen no such thing
+            self._attempts = self._attempts - 1 if done else 0
+            # The next time with a context that has seen no such thing. Other graphs are none the
+            # worse for it.
+            self._prepared.pop(rows, None)
+            if self._attempts:
                 log.debug("inference.graph_not_captured", engine=self._name, error=str(error))
-                del self._prepared[rows]
+            else:
+                self._tell(error)
         return done
 
     def _execute(self, context: Any) -> None:  # noqa: ANN401 -- a library without types
+        known = len(self._errors)
         if not context.execute_async_v3(self._stream.handle):
-            raise GraphError(f"TensorRT refuses: {''.join(self._errors[-1:]) or 'no reason'}")
+            raise GraphError(f"TensorRT refuses: {'; '.join(self._errors[known:]) or 'no reason'}")
 
-    def _give_up(self, error: Exception) -> None:
-        """Do without graphs from now on; what was given to a stream is done first."""
-        self._attempts = 0
+    def _tell(self, error: Exception) -> None:
         log.warning(
             "inference.graphs_given_up",
             engine=self._name,
             error=str(error),
-            effect="the CPU launches layer by layer, as with inference.cuda_graphs = false",
+            rows=list(self.captured),
+            effect="the CPU launches batches of other numbers of rows layer by layer",
         )
+
+    def _give_up(self, error: Exception) -> None:
+        """Do without graphs from now on; what was given to a stream is done first."""
+        self._attempts = 0
         self._device.synchronize()
         self.close()
+        self._tell(error)
 
     def close(self) -> None:
         """Give all graphs back, each before its context; no stream has one any more."""

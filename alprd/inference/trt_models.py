@@ -90,7 +90,12 @@ def load_trt_models(
         detector=gpu_detector,
         reader=gpu_reader,
         networks={"detect": detecting, "read": reading},
-        details=_details(settings, device, detect_engine, read_engine),
+        details=_details(
+            device,
+            detect_engine,
+            read_engine,
+            cuda_graphs=detecting.makes_graphs and reading.makes_graphs,
+        ),
         close=held.close,
         gpu=cuda,
         open_engine=open_engine,
@@ -104,7 +109,7 @@ def _plain(manifest: AnyManifest) -> AnyManifest:
     )
 
 
-def _details(settings: InferenceSettings, device: Device, *engines: Engine) -> dict[str, object]:
+def _details(device: Device, *engines: Engine, cuda_graphs: bool) -> dict[str, object]:
     """What `info` tells."""
     return {
         "gpu": device.gpu.name,
@@ -112,6 +117,6 @@ def _details(settings: InferenceSettings, device: Device, *engines: Engine) -> d
         "driver_cuda": device.gpu.driver,
         "tensorrt": device.tensorrt.version,
         "precision": engines[0].settings.precision,
-        "cuda_graphs": settings.cuda_graphs,
+        "cuda_graphs": cuda_graphs,
         "plans": {each.name: each.identity(device).key for each in engines},
     }

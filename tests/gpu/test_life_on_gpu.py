@@ -140,8 +140,8 @@ def test_what_was_closed_has_given_its_memory_back(cuda: Cuda) -> None:
             texts(both, list(rendered()[:8]))
         free.append(free_bytes(cuda))
     tell(test="closed", free_mib=[round(each / MIB, 1) for each in free])
-    # The driver keeps what it loaded lazily, and gives memory in blocks of 2 MiB; models are 100.
-    assert free[3] - free[-1] < 8 * MIB
+    # The driver keeps what it loaded lazily, and gives memory in blocks of 2 MiB.
+    assert free[1] - free[-1] <= 2 * MIB
 
 
 def test_ten_thousand_frames_grow_neither_the_gpus_memory_nor_the_hosts(

@@ -371,6 +371,32 @@ def test_memory_that_is_short_is_left_to_others(load: Load, device: CpuDevice, l
     assert device.left == 1 << 20
 
 
+def test_a_batch_size_that_gets_no_graph_leaves_the_others_theirs(
+    load: Load, device: CpuDevice, logs: Logs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = load()
+    for seed in range(3):
+        ran(network, 2, seed)
+    monkeypatch.setattr(Context, "set_tensor_address", lambda *_: False)
+    for seed in range(3):
+        for count in (2, 3):
+            ran(network, count, seed)
+    assert [each["rows"] for each in told(logs)] == [[2]]
+    assert network.graphed == (2,)
+    assert launches(device) == [4]
+
+
+def test_captures_that_fail_now_and_then_are_forgiven(load: Load, device: CpuDevice) -> None:
+    network = load()
+    for count in range(1, 5):
+        ran(network, count, seed=0)
+        device.refusal = "cuStreamEndCapture: operation failed due to a previous error"
+        ran(network, count, seed=1)
+        device.refusal = None
+        ran(network, count, seed=2)
+    assert network.graphed == (1, 2, 3, 4)
+
+
 def test_nothing_is_captured_while_somebody_waits_for_the_whole_gpu(
     load: Load, device: CpuDevice
 ) -> None:
