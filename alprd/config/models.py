@@ -10,13 +10,7 @@ import socket
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import (
-    AfterValidator,
-    Field,
-    SecretStr,
-    field_validator,
-    model_validator,
-)
+from pydantic import AfterValidator, Field, SecretStr, field_validator, model_validator
 
 from alprd.config.checks import (
     CAMERA_ID_PATTERN,
@@ -132,9 +126,7 @@ class InferenceSettings(Section):
         description="TensorRT: folder of the plans that `alprd engines build` makes",
     )
     cuda_graphs: bool = Field(
-        default=True,
-        description="TensorRT: launch an engine by one call, not layer by layer, once a batch of "
-        "that size came before",
+        default=True, description="TensorRT: launch an engine by one call, not layer by layer"
     )
 
 

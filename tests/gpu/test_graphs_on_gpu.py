@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -305,49 +303,3 @@ def test_two_batches_on_their_way_give_what_they_give_without_graphs(
     assert len(made["read"].graphed) > 3
     unmade: Any = both_ways[1].networks
     assert unmade["detect"].graphed == unmade["read"].graphed == ()
-
-
-PROGRAM = """
-import sys
-import numpy as np
-from pathlib import Path
-from threading import Thread
-from alprd.config.models import InferenceSettings
-from alprd.inference.models import load_models
-
-settings = InferenceSettings(backend="tensorrt", engines_dir=Path(sys.argv[1]), max_batch=8)
-models = load_models(settings)
-image = np.zeros((720, 1280, 3), np.uint8)
-
-def work():
-    for count in (1, 2, 8) * 4:
-        models.detector.detect([image] * count)
-
-thread = Thread(target=work)
-thread.start()
-thread.join()
-if sys.argv[2] == "closed":
-    models.close()
-    models.close()
-elif sys.argv[2] == "failed":
-    raise SystemExit(3)
-print("done")
-"""
-
-
-@pytest.mark.parametrize(("way", "status"), [("closed", 0), ("left open", 0), ("failed", 3)])
-def test_a_process_with_graphs_ends_without_a_word(way: str, status: int) -> None:
-    wanted = settings(max_batch=8)
-    build_missing(wanted)
-    done = subprocess.run(
-        [sys.executable, "-c", PROGRAM, str(wanted.engines_dir), way],
-        capture_output=True,
-        text=True,
-        timeout=120,
-        check=False,
-    )
-    said = done.stdout + done.stderr
-    assert done.returncode == status, said
-    assert "PyCUDA" not in said
-    assert "given_up" not in said
-    assert "context stack" not in said

@@ -104,7 +104,12 @@ from alprd.inference.models import load_models
 settings = InferenceSettings(backend="tensorrt", engines_dir=Path(sys.argv[1]), max_batch=8)
 models = load_models(settings)
 image = np.zeros((720, 1280, 3), np.uint8)
-thread = Thread(target=lambda: models.detector.detect([image] * 8))
+
+def work():
+    for count in (1, 2, 8) * 4:  # layer by layer, and as graphs
+        models.detector.detect([image] * count)
+
+thread = Thread(target=work)
 thread.start()
 thread.join()
 if sys.argv[2] == "closed":
