@@ -51,6 +51,7 @@ class Machine:
         self.plans = {"plate-detector", "plate-reader"}
         self.rows: int | None = None
         self.graphs: list[bool] = []
+        self.without_graphs = ""
 
     def cuda(self) -> CpuDevice:
         device = CpuDevice()
@@ -65,6 +66,8 @@ class Machine:
             rest["max_batch"] = self.rows
         made = CpuNetwork(OnnxNetwork(plan, path=path, spec=spec, threads=1, **rest), spec, cuda)
         made.close = lambda: self.closed.append(path.name)  # type: ignore[attr-defined]
+        able = path.name.partition(".")[0] != self.without_graphs
+        made.makes_graphs = self.graphs[-1] and able  # type: ignore[attr-defined]
         return made
 
     def plan(self, wanted: Any, _device: object, _store: object) -> bytes:
@@ -140,6 +143,12 @@ def test_engines_are_launched_as_the_configuration_says(
     with load_models(settings) as models:
         assert models.details["cuda_graphs"] is wanted
     assert machine.graphs == [wanted, wanted]
+
+
+def test_an_engine_that_cannot_become_graphs_is_told(machine: Machine, folder: Path) -> None:
+    machine.without_graphs = "plate-reader"
+    with load_models(InferenceSettings(models_dir=folder, max_batch=4)) as models:
+        assert models.details["cuda_graphs"] is False
 
 
 def test_everything_is_given_back_the_context_last(machine: Machine, folder: Path) -> None:
