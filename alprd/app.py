@@ -36,6 +36,7 @@ from alprd.reload import Plan, plan_reload, switched
 from alprd.remote import CommandFailedError
 from alprd.rules import Rules
 from alprd.sight import INFERENCE, Sight
+from alprd.stacks import HangTimer
 from alprd.supervise import Pulse, StopDeadline
 from alprd.telling import Telling
 from alprd.wellbeing import Wellbeing
@@ -211,12 +212,14 @@ class _Daemon:
 
     def _supervise(self, is_over: Callable[[], bool], reload: Callable[[], None]) -> None:
         """Keep the service manager informed and reload on demand until something ends it."""
-        while self._failure is None and self._signals.stop is None and not is_over():
-            if self._signals.take_reload():
-                reload()
-            self._errands.run()
-            self._telling.trouble()
-            self._signals.wait(self._pulse.beat())
+        with HangTimer(self._notify.watchdog_interval_s) as hang_timer:
+            while self._failure is None and self._signals.stop is None and not is_over():
+                hang_timer.postpone()
+                if self._signals.take_reload():
+                    reload()
+                self._errands.run()
+                self._telling.trouble()
+                self._signals.wait(self._pulse.beat())
 
     def _begin_stop(self) -> None:
         """From here on the time is limited; nothing happens when nobody asked for a stop."""

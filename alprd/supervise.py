@@ -12,6 +12,7 @@ from typing import Protocol
 import structlog
 
 from alprd.ports import Clock
+from alprd.stacks import ABORT_THREAD
 
 log = structlog.get_logger(__name__)
 
@@ -119,9 +120,11 @@ class StopDeadline:
         self._timer.join()
 
     def _overrun(self) -> None:
-        # Daemon threads too: all that can hang here are. Only this timer is no suspect.
-        timer = threading.current_thread()
-        alive = sorted(thread.name for thread in threading.enumerate() if thread is not timer)
+        # Daemon threads too: all that can hang here are. This timer and the thread that waits for
+        # an abort are no suspects.
+        innocent = {threading.current_thread().name, ABORT_THREAD}
+        names = [thread.name for thread in threading.enumerate()]
+        alive = sorted(name for name in names if name not in innocent)
         log.error(
             "daemon.stop_overran",
             stop_timeout_s=self._timeout_s,

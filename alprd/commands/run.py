@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import faulthandler
 import os
 import sys
 from functools import partial
@@ -16,6 +15,7 @@ from alprd.commands.common import (
     load_config,
     quiet_native_libraries,
 )
+from alprd.stacks import write_stacks_on_abort
 
 
 def add_parser(commands: Commands) -> None:
@@ -39,6 +39,7 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop."""
+    write_stacks_on_abort()  # first of all: numpy, which the configuration loads, starts threads
     settings = load_config(arguments.config)
     quiet_native_libraries()
     # Imported late: `alprd --help` must not pay for OpenCV, and OpenCV reads the environment.
@@ -55,9 +56,6 @@ def run(arguments: argparse.Namespace) -> int:
         OutboxError,
     )
 
-    # The service manager ends a daemon that hangs with SIGABRT: every thread's stack is the one
-    # thing that then tells why. Stacks name files and lines, no values.
-    faulthandler.enable()
     configure_logging(settings.log)
     log_uncaught_errors()
     prepare_opencv()  # writes the environment, so before any thread reads it

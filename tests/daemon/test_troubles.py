@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -117,9 +118,18 @@ def test_the_watchdogs_signal_leaves_every_threads_stack_in_the_log(
 ) -> None:
     daemon = make_daemon(make_config({"id": "gate", "source": str(street), "loop": True}))
     daemon.start()
+    abort_bit = 1 << signal.SIGABRT - 1
+    blocks = {}
+    for task in Path(f"/proc/{daemon.process.pid}/task").iterdir():
+        mask = re.search(r"^SigBlk:\s*(\w+)$", (task / "status").read_text(), re.MULTILINE)
+        assert mask is not None
+        blocks[(task / "comm").read_text().strip()] = bool(int(mask[1], 16) & abort_bit)
+    # The kernel gives it to the one thread that waits for it, and to no other.
+    assert [name for name, blocked in blocks.items() if not blocked] == ["stacks"]
+    assert {"inference", "publisher"} <= set(blocks)
     daemon.signal(signal.SIGABRT)
     assert daemon.wait() == -signal.SIGABRT
-    assert "Fatal Python error: Aborted" in daemon.log
+    assert "alprd: ended by SIGABRT" in daemon.log
     for module in ("alprd/app.py", "alprd/publish/loop.py", "alprd/inference/thread.py"):
         assert module in daemon.log
 

@@ -138,9 +138,11 @@ def test_what_hangs_is_restarted_with_its_stacks_in_the_journal_and_no_event_los
     )
     journal = machine.journal()
     assert "Watchdog timeout" in journal
-    assert "Fatal Python error: Aborted" in journal
-    assert journal.count("Thread 0x") >= 3
-    assert "alprd/supervise.py" in journal or "alprd/app.py" in journal
+    # A thread that was stopped in the midst of Python holds the interpreter's lock, and nobody can
+    # answer the signal; any other thread leaves it.
+    assert "alprd: ended by SIGABRT" in journal or "Timeout (0:00:15)!" in journal
+    for module in ("alprd/app.py", "alprd/publish/loop.py", "alprd/inference/thread.py"):
+        assert module in journal
     if wedged != "process":
         stopped.wait(20)
         stopped.stdout.close()

@@ -1,0 +1,136 @@
+"""A daemon that hangs leaves every thread's stack behind, whole, whatever it hangs in."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+PYTHON_ABI = "import ctypes; keeping_the_lock = ctypes.PyDLL(None)"
+
+
+def child(script: str) -> subprocess.Popen[str]:
+    """A Python process of its own that runs a script."""
+    return subprocess.Popen(
+        [sys.executable, "-c", textwrap.dedent(script)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+
+
+def end(process: subprocess.Popen[str]) -> tuple[int, str]:
+    """What a process that ends by itself returned, and wrote to standard error."""
+    _, errors = process.communicate(timeout=30.0)
+    return process.returncode, errors
+
+
+def test_an_abort_from_outside_shows_where_every_thread_was_though_all_are_busy() -> None:
+    threads = 12
+    process = child(
+        f"""
+        import threading
+        from alprd.stacks import write_stacks_on_abort
+
+        def deeper(levels):
+            return deeper(levels - 1) if levels else 0
+
+        def busy(reached):
+            deeper(20)
+            reached.wait()
+            while True:
+                deeper(20)
+
+        write_stacks_on_abort()
+        reached = threading.Barrier({threads} + 1)
+        for _ in range({threads}):
+            threading.Thread(target=busy, args=(reached,), daemon=True).start()
+        reached.wait()
+        print("busy", flush=True)
+        threading.Event().wait()
+        """
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "busy\n"
+    process.send_signal(signal.SIGABRT)
+    code, errors = end(process)
+    assert code == -signal.SIGABRT
+    assert errors.startswith("alprd: ended by SIGABRT")
+    assert errors.count(" in busy\n") == threads
+    assert errors.count(" in <module>\n") == 1
+    assert "Fatal Python error" not in errors
+
+
+def test_an_abort_of_a_librarys_own_shows_the_call_that_led_to_it() -> None:
+    code, errors = end(
+        child(
+            f"""
+            {PYTHON_ABI}
+            from alprd.stacks import write_stacks_on_abort
+
+            def ask_library():
+                keeping_the_lock.abort()
+
+            write_stacks_on_abort()
+            ask_library()
+            """
+        )
+    )
+    assert code == -signal.SIGABRT
+    assert "Fatal Python error: Aborted" in errors
+    assert " in ask_library\n" in errors
+
+
+def test_a_call_that_keeps_the_interpreters_lock_for_ever_is_named_and_ended() -> None:
+    process = child(
+        f"""
+        {PYTHON_ABI}
+        from alprd.stacks import HangTimer, write_stacks_on_abort
+
+        def hang():
+            print("hanging", flush=True)
+            keeping_the_lock.pause()
+
+        write_stacks_on_abort()
+        with HangTimer(0.5, grace_s=0.5):
+            hang()
+        """
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "hanging\n"
+    process.send_signal(signal.SIGABRT)  # the watchdog's: there is nobody who could answer it
+    code, errors = end(process)
+    assert code == 1
+    assert errors.startswith("Timeout (0:00:01.500000)!")
+    assert " in hang\n" in errors
+
+
+def test_a_loop_that_goes_round_is_left_alone_and_so_is_what_comes_after_it() -> None:
+    process = child(
+        """
+        import time
+        from alprd.stacks import HangTimer
+
+        with HangTimer(0.25, grace_s=0.5) as hang_timer:
+            for _ in range(24):
+                hang_timer.postpone()
+                time.sleep(0.05)
+        time.sleep(1.2)
+        """
+    )
+    assert end(process) == (0, "")
+
+
+def test_where_nobody_watches_nothing_is_timed() -> None:
+    process = child(
+        """
+        import time
+        from alprd.stacks import HangTimer
+
+        with HangTimer(None, grace_s=0.01) as hang_timer:
+            hang_timer.postpone()
+            time.sleep(0.3)
+        """
+    )
+    assert end(process) == (0, "")
