@@ -14,6 +14,8 @@ from alprd.commands.common import (
     EXIT_DONE,
     CommandError,
     Commands,
+    add_attributes_option,
+    asked_classifiers,
     quiet_native_libraries,
     write_error,
     write_line,
@@ -134,6 +136,7 @@ def add_parser(commands: Commands) -> None:
     )
     parser.add_argument("--detector", metavar="NAME", help="detector model (plate-detector)")
     parser.add_argument("--reader", metavar="NAME", help="reader model (plate-reader)")
+    add_attributes_option(parser)
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     parser.set_defaults(run=run)
 
@@ -201,6 +204,8 @@ def inference_settings(arguments: argparse.Namespace) -> InferenceSettings:
 
     names = ("backend", "precision", "threads", "models_dir", "engines_dir", "detector", "reader")
     chosen = {name: getattr(arguments, name) for name in (*names, "cuda_graphs")}
+    if arguments.attributes is not None:
+        chosen["attributes"] = asked_classifiers(arguments.attributes, arguments.models_dir)
     chosen["max_batch"] = arguments.max_batch or max(arguments.batch)
     return InferenceSettings(**{name: value for name, value in chosen.items() if value is not None})
 

@@ -58,6 +58,34 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_attributes_option(parser: argparse.ArgumentParser) -> None:
+    """Add --attributes, for commands that need no configuration."""
+    parser.add_argument(
+        "--attributes",
+        metavar="NAME",
+        nargs="*",
+        help="also say what vehicles are, with these classifiers; without a NAME (then as the "
+        "last option) with all that the folder of the models has",
+    )
+
+
+def asked_classifiers(names: list[str], models_dir: Path | None) -> list[str]:
+    """What `--attributes NAME...` means. Raises CommandError."""
+    # Imported late: OpenCV comes along, and reads the environment.
+    from alprd.inference.attribute_manifest import (  # noqa: PLC0415
+        attribute_models,
+        load_attribute_manifest,
+    )
+    from alprd.ports import EngineError  # noqa: PLC0415
+
+    try:
+        for name in names:  # the daemon goes on without one; who names it here wants its answers
+            load_attribute_manifest(name, models_dir)
+        return list(dict.fromkeys(names)) or list(attribute_models(models_dir))
+    except EngineError as error:
+        raise CommandError(str(error)) from error
+
+
 def load_config(path: Path | None) -> Settings:
     """The configuration, or a CommandError with exit code 78."""
     from alprd.config import ConfigError, load_settings  # noqa: PLC0415 -- pydantic takes 0.2 s

@@ -16,6 +16,8 @@ from alprd.commands.common import (
     EXIT_FAILED,
     CommandError,
     Commands,
+    add_attributes_option,
+    asked_classifiers,
     quiet_native_libraries,
     write_error,
     write_line,
@@ -52,25 +54,26 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: the built-in ones")
     parser.add_argument("--detector", metavar="NAME", help="detector model (plate-detector)")
     parser.add_argument("--reader", metavar="NAME", help="reader model (plate-reader)")
-    parser.add_argument(
-        "--attributes",
-        metavar="NAME",
-        nargs="*",
-        help="classifiers that say what vehicles are; without names: none",
-    )
+    add_attributes_option(parser)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
 
 def run(arguments: argparse.Namespace) -> int:
     """Recognize; the exit code is 1 when a file could not be used."""
-    from alprd.config import InferenceSettings  # noqa: PLC0415 -- pydantic takes 0.2 s
+    from alprd.config import InferenceSettings, LogSettings  # noqa: PLC0415 -- pydantic: 0.2 s
+    from alprd.logs import configure_logging  # noqa: PLC0415
 
+    # What the models have to say goes beside the results, not between them.
+    configure_logging(LogSettings(level="warning", format="console"))
     chosen = {
         name: getattr(arguments, name)
-        for name in ("models_dir", "detector", "reader", "attributes")
+        for name in ("models_dir", "detector", "reader")
         if getattr(arguments, name) is not None
     }
+    if arguments.attributes is not None:
+        quiet_native_libraries()
+        chosen["attributes"] = asked_classifiers(arguments.attributes, arguments.models_dir)
     settings = InferenceSettings(**chosen)
     with _progress(shown=sys.stderr.isatty() and not arguments.quiet) as screen:
         return _recognize(

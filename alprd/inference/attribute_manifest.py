@@ -9,8 +9,17 @@ from typing import Annotated, Literal
 from pydantic import Field, model_validator
 
 from alprd.core.attributes import Head
-from alprd.inference.manifest import MANIFEST, Manifest, find_model, parse_manifest
+from alprd.inference.manifest import (
+    MANIFEST,
+    Manifest,
+    available_models,
+    builtin_models_dir,
+    find_model,
+    is_attribute_model,
+    parse_manifest,
+)
 from alprd.inference.section import FileName, Fraction, Section
+from alprd.ports import EngineError
 
 TAKEN = ("box", "confidence", "confidences", "reversing")
 """Fields of the event's vehicle that are no attributes."""
@@ -106,3 +115,15 @@ def load_attribute_manifest(name: str, models_dir: Path | None) -> tuple[Attribu
     """The manifest of a classifier and its folder. Raises EngineError."""
     folder = find_model(name, models_dir)
     return parse_manifest(AttributeManifest, folder / MANIFEST), folder
+
+
+def attribute_models(models_dir: Path | None) -> tuple[str, ...]:
+    """Every classifier that there is, by name. Raises EngineError where there is none."""
+    folder = models_dir or builtin_models_dir()
+    found = tuple(name for name in available_models(folder) if is_attribute_model(name, models_dir))
+    if not found:
+        raise EngineError(
+            f"{folder} has no classifier that says what vehicles are; add one, or leave "
+            "--attributes out"
+        )
+    return found

@@ -6,6 +6,7 @@ import json
 import os
 import pty
 import select
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +15,15 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+import cv2
 import pytest
 
 from support.broker import Broker, free_port
 from support.daemon import alprd, environment
+from support.shape_classifier import write_shape_classifier
 from support.street import write_street_clip
 from support.subscriber import Subscriber
+from support.tiny_models import blank_picture, box_quad, draw_plate, draw_vehicle
 
 EVENT = {
     "schema": "alprd.plate/1",
@@ -68,6 +72,45 @@ def test_recognize_with_a_missing_model_is_one_line(street: Path) -> None:
     assert done.returncode == 1
     assert done.stderr.count("\n") == 1
     assert "no-such-model" in done.stderr
+
+
+def test_recognize_asks_every_classifier_where_none_is_named(
+    models_dir: Path, tmp_path: Path
+) -> None:
+    models = shutil.copytree(models_dir, tmp_path / "models")
+    write_shape_classifier(models / "shapes")
+    write_shape_classifier(models / "fleet", head="fleet")
+    image, picture = blank_picture((640, 384)), tmp_path / "car.png"
+    draw_vehicle(image, "car", (160, 100, 400, 300))
+    draw_plate(image, "AB12CDE", box_quad(200, 200, 360, 250))
+    cv2.imwrite(str(picture), image)
+    for asked, heads in (
+        ((), set()),
+        (("--attributes", "fleet"), {"fleet"}),
+        (("--attributes",), {"fleet", "make_model"}),
+    ):
+        done = alprd("recognize", "--models-dir", str(models), str(picture), *asked)
+        assert done.stderr == ""
+        (result,) = (json.loads(line) for line in done.stdout.splitlines())
+        assert set(result["vehicle"]) & {"fleet", "make_model"} == heads
+
+
+def test_a_classifier_that_recognize_cannot_use_is_told_beside_the_results(
+    models_dir: Path, street: Path, tmp_path: Path
+) -> None:
+    models = shutil.copytree(models_dir, tmp_path / "models")
+    looks = ("recognize", "--models-dir", str(models), str(street / "00006.png"), "--attributes")
+    for asked, reason in (((), "no classifier"), (("fleet",), "fleet")):
+        done = alprd(*looks, *asked)
+        assert (done.returncode, done.stdout) == (1, "")
+        assert reason in done.stderr
+        assert done.stderr.count("\n") == 1
+    write_shape_classifier(models / "fleet")
+    (models / "fleet" / "model.onnx").write_bytes(b"cut off")
+    done = alprd(*looks)
+    assert done.returncode == 0
+    assert [json.loads(line)["plate"] for line in done.stdout.splitlines()] == ["AB12CDE"]
+    assert "attributes.unusable" in done.stderr
 
 
 @contextmanager
