@@ -5,10 +5,11 @@
 #
 # Run it in the repository's root. Parts, in this order: build, rates, parity, scaling, memory,
 # streams, profile, graphs, large (models in LARGE_MODELS, `engines.training.detector_export
-# --input-size`), int8 (models in INT8_MODELS, which have Q/DQ files). Each writes
+# --input-size`), int8 (models in INT8_MODELS, which have Q/DQ files), attributes. Each writes
 # $OUT/PART.jsonl, a line of JSON per run (profile: a text), and says it on standard output.
-# SECONDS_EACH and ROUNDS say how long each figure is measured. Engines are kept in ENGINES/8
-# (which tests/gpu can share: ALPRD_TEST_ENGINES_DIR) and ENGINES/32, by their largest batch.
+# SECONDS_EACH and ROUNDS say how long each figure is measured, STREAM_ROUNDS, STREAM_CLIPS and
+# STREAM_CAMERAS which streams are. Engines are kept in ENGINES/8 (which tests/gpu can share:
+# ALPRD_TEST_ENGINES_DIR) and ENGINES/32, by their largest batch.
 set -eu
 python=${PYTHON:-python3}
 out=${OUT:?the folder for the figures}
@@ -42,6 +43,7 @@ build() { # MAX_BATCH PRECISION NAME...
 }
 
 gpu="--backend tensorrt --seconds $seconds --rounds $rounds"
+clips=${STREAM_CLIPS:-uk-approach toll-gate}
 
 for part in "$@"; do
     rm -f "$out/$part.jsonl"
@@ -79,11 +81,13 @@ for part in "$@"; do
         bench memory $gpu --rounds 1 --engines-dir "$engines/8" --batch 1 --max-batch 8 --rate 1
         ;;
     streams)
-        for clip in uk-approach toll-gate; do
-            bench streams --backend tensorrt --engines-dir "$engines/8" --batch 8 \
-                --rounds "${STREAM_ROUNDS:-2}" \
-                --source "${CLIPS:?the folder of the clips}/$clip.mp4" --cameras 1 4 16 32 \
-                --decode nvdec ffmpeg
+        for clip in $clips; do
+            # A run for each: a clip of 20 s takes 32 cameras a minute, and what was measured stays.
+            for cameras in ${STREAM_CAMERAS:-1 4 16 32}; do
+                bench streams --backend tensorrt --engines-dir "$engines/8" --batch 8 \
+                    --rounds "${STREAM_ROUNDS:-2}" --cameras "$cameras" --decode nvdec ffmpeg \
+                    --source "${CLIPS:?the folder of the clips}/$clip.mp4"
+            done
         done
         ;;
     profile) # what Python does in the thread that has the models
@@ -110,6 +114,17 @@ for part in "$@"; do
         bench int8 $gpu --engines-dir "$engines/8" --precision int8 --batch 8 --rate 0 1 \
             ${INT8_MODELS:+--models-dir "$INT8_MODELS"}
         bench int8 $gpu --engines-dir "$engines/8" --precision fp16 --batch 8 --rate 0 1
+        ;;
+    attributes) # what it costs to say what vehicles are: streams without and with
+        build 8 fp16 vehicle-attributes
+        "$python" -m alprd engines verify --dir "$engines/8" --max-batch 8 vehicle-attributes
+        for clip in $clips; do
+            for asked in "" "--attributes vehicle-attributes"; do
+                bench attributes --backend tensorrt --engines-dir "$engines/8" --batch 8 \
+                    --rounds "${STREAM_ROUNDS:-2}" --cameras 4 --decode nvdec ffmpeg \
+                    --source "${CLIPS:?the folder of the clips}/$clip.mp4" $asked
+            done
+        done
         ;;
     *)
         echo "no such part: $part" >&2
