@@ -125,9 +125,10 @@ def launches(device: CpuDevice) -> list[int]:
 
 def test_small_batches_are_exact_and_greater_ones_come_in_few_sizes() -> None:
     assert [rounded_rows(count, 64) for count in range(1, 9)] == list(range(1, 9))
-    assert {rounded_rows(count, 64) for count in range(9, 65)} == {16, 24, 32, 40, 48, 56, 64}
-    assert all(rounded_rows(count, 64) >= count for count in range(1, 65))
-    assert rounded_rows(18, 20) == 20
+    sizes = {10, 12, 14, 16, 20, 24, 28, 32, 40, 48, 56, 64}
+    assert {rounded_rows(count, 64) for count in range(9, 65)} == sizes
+    assert all(count <= rounded_rows(count, 64) <= count * 1.25 for count in range(1, 65))
+    assert rounded_rows(17, 18) == 18
 
 
 def test_the_first_run_of_a_count_is_plain_the_second_is_captured_the_third_launched(
@@ -188,9 +189,9 @@ def test_counts_in_any_order_give_what_each_gives_alone(load: Load, device: CpuD
     random = np.random.default_rng(3)
     for seed in range(150):
         ran(network, int(random.integers(1, MOST + 1)), seed)
-    assert network.graphed == (1, 2, 3, 4, 5, 6, 7, 8, 16, 20)
-    assert len(device.graphs) == device.captures == 8 + 2
-    assert sum(launches(device)) == 150 - 2 * 10
+    assert network.graphed == (*range(1, 9), 10, 12, 14, 16, 20)
+    assert len(device.graphs) == device.captures == 8 + 5
+    assert sum(launches(device)) == 150 - 2 * 13
 
 
 def test_a_graph_works_with_the_memory_of_its_own_network(load: Load, device: CpuDevice) -> None:
@@ -202,7 +203,7 @@ def test_a_graph_works_with_the_memory_of_its_own_network(load: Load, device: Cp
 
 
 def test_rows_that_say_nothing_change_nothing(load: Load) -> None:
-    """Of 9 rows 16 are run; `ran` fills the others with NaN."""
+    """Of 9 rows 10 are run; `ran` fills the others with NaN."""
     network = load()
     whole = np.full((MOST, 3, 8, 8), np.nan, np.float32)
     network.run(whole, MOST)  # the input keeps them
