@@ -120,13 +120,14 @@ def test_full_precision_is_nearer_than_half(
 @pytest.mark.skipif(INT8_MODELS is None, reason="ALPRD_TEST_INT8_MODELS names no folder")
 @pytest.mark.parametrize("name", ["plate-detector", "plate-reader"])
 def test_int8_builds_from_qdq_files_and_stays_near(
-    tmp_path: Path, device: Device, name: str
+    engines_dir: Path, device: Device, name: str
 ) -> None:
     models = Path(INT8_MODELS or "")
-    common = ["--models-dir", str(models), "--precision", "int8", "--dir", str(tmp_path)]
+    # Kept with the others, and built only where it is not there: that takes many minutes.
+    common = ["--models-dir", str(models), "--precision", "int8", "--dir", str(engines_dir)]
     assert main(["engines", "build", name, *common]) == 0
-    wanted = engine(name, settings(tmp_path, models_dir=models, precision="int8"))
-    check = verify_engine(wanted, device, PlanStore(tmp_path), clock=time.perf_counter)
+    wanted = engine(name, settings(engines_dir, models_dir=models, precision="int8"))
+    check = verify_engine(wanted, device, PlanStore(engines_dir), clock=time.perf_counter)
     print(name, json.dumps(check.figures))  # noqa: T201 -- shown with -s, for the record
     assert check.problem is None
 
