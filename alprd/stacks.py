@@ -36,7 +36,7 @@ def write_stacks_on_abort() -> None:
     To be called by the main thread before any other thread is there: threads inherit that a
     SIGABRT sent to the process is not for them. Stacks name files and lines, no values.
     """
-    faulthandler.enable()
+    faulthandler.enable(_STDERR)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGABRT})
     threading.Thread(target=_wait_for_abort, name=ABORT_THREAD, daemon=True).start()
 

@@ -110,8 +110,10 @@ def test_nothing_heavy_is_imported_before_a_command_runs() -> None:
 
 
 def test_every_command_reads_the_file_that_config_names(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    # What it changes holds for the whole process, which is the tests' here.
+    monkeypatch.setattr("alprd.commands.run.write_stacks_on_abort", lambda: None)
     missing = tmp_path / "missing.toml"
     for command in ("run", "check-config", "watch"):
         assert main([command, "--config", str(missing)]) == 78

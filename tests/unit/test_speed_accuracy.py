@@ -11,6 +11,8 @@ import pytest
 from alprd.core.speed import Refused, SpeedMeter, SpeedRules
 from support.speed_trials import KMH, calibrated, random_pass, random_site
 
+pytestmark = pytest.mark.once
+
 SITES, PASSES = 100, 4
 
 

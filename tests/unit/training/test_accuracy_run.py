@@ -54,6 +54,7 @@ def few_photographs(tmp_path: Path) -> Path:
     return few
 
 
+@pytest.mark.once
 @pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_figures_are_measured_printed_and_held_by_the_ratchet(
