@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final, Protocol
@@ -20,6 +20,7 @@ from alprd.cameras.gpu_driver import CudaDriver, GpuError
 from alprd.cameras.surfaces import SurfaceMemory
 from alprd.core.types import DeviceSurface
 from alprd.ports import CameraError
+from alprd.stillness import STILLNESS
 
 MODULE: Final = "PyNvVideoCodec"
 PARAMETERS_BYTES: Final = 4096
@@ -61,19 +62,24 @@ class GpuDecoding:
 
 
 class Decoder:
-    """One stream's decoder, and its stream of work on the GPU."""
+    """One stream's decoder, and its stream of work on the GPU.
+
+    It begins and ends while no CUDA graph is recorded: what it may wait for is refused meanwhile,
+    and the CPU would decode the camera until it is opened again.
+    """
 
     def __init__(self, gpu: GpuDecoding, codec: str, *, live: bool) -> None:
         self._gpu = gpu
         self._live = live
         self._is_full_range = (h264 if codec == "H264" else h265).is_full_range
         self._full_range = False
+        self._begun = False
         module, driver = gpu.module, gpu.driver
         with driver.current():
             self._stream = driver.new_stream()
         # Without it the module holds pictures back, so that more are decoded at the same time.
         delay = {"latency": module.DisplayDecodeLatencyType.LOW} if live else {}
-        with _refusals("cannot start"):
+        with STILLNESS.disturbed(), _refusals("cannot start"):
             self._native: Any = module.CreateDecoder(
                 gpuid=0,
                 codec=getattr(module.cudaVideoCodec, codec),
@@ -100,8 +106,13 @@ class Decoder:
             self._full_range = self._full_range if told is None else told
             if self._live:
                 data.decode_flag = int(self._gpu.module.VideoPacketFlag.ENDOFPICTURE)
-        with _refusals("cannot decode this stream"):
-            return list(self._native.Decode(data))
+        with ExitStack() as stack:
+            if not self._begun:  # the first packets make what the others use
+                stack.enter_context(STILLNESS.disturbed())
+            stack.enter_context(_refusals("cannot decode this stream"))
+            pictures = list(self._native.Decode(data))
+        self._begun = self._begun or bool(pictures)
+        return pictures
 
     def surface(self, picture: Picture) -> DeviceSurface:
         """A copy of one of the pictures that were decoded last."""
@@ -125,7 +136,8 @@ class Decoder:
 
     def close(self) -> None:
         """End it."""
-        self._native = None
+        with STILLNESS.disturbed():
+            self._native = None
         self._gpu.driver.destroy_stream(self._stream)
 
 

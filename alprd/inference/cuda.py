@@ -17,9 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from alprd.inference.cuda_graphs import STILLNESS, Graph, GraphDriver
+from alprd.inference.cuda_graphs import Graph, GraphDriver
 from alprd.inference.gpu import find_gpu, import_pycuda
 from alprd.ports import EngineError, EngineUnavailable
+from alprd.stillness import STILLNESS
 
 _MIB = 1 << 20
 

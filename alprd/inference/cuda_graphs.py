@@ -7,16 +7,18 @@ its contexts and streams are those of PyCUDA.
 from __future__ import annotations
 
 import ctypes
-import threading
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from ctypes import POINTER, byref, c_char_p, c_int, c_size_t, c_uint64, c_void_p
 from typing import Any, Final, Protocol
 
 LIBRARY: Final = "libcuda.so.1"
 
 _THREAD_LOCAL: Final = 1
-"""While a stream is captured only the capturing thread must not allocate or wait."""
+"""While a stream is captured only the capturing thread must not allocate, or wait for a stream.
+
+Waiting for the whole context is refused to every thread, in any mode: see `alprd.stillness`.
+"""
 
 
 class GraphError(Exception):
@@ -31,43 +33,6 @@ class Graph(Protocol):
 
     def close(self) -> None:
         """Give it back, once no stream has it any more; callable more than once."""
-
-
-class Stillness:
-    """Keeps captures apart from what the whole context must be still for, on other threads.
-
-    Waiting for the whole context is refused by the driver while any stream is captured, and loading
-    an engine may do that inside. Such work is never held up for longer than a capture takes; a
-    capture does not wait for it, but is left for another time.
-    """
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._works = 0
-
-    @contextmanager
-    def disturbed(self) -> Iterator[None]:
-        """Nothing is captured meanwhile; several may disturb at once."""
-        with self._lock:
-            self._works += 1
-        try:
-            yield
-        finally:
-            with self._lock:
-                self._works -= 1
-
-    @contextmanager
-    def captured(self) -> Iterator[bool]:
-        """Whether nobody disturbs; if so nobody will meanwhile."""
-        with self._lock:
-            if self._works == 0:
-                yield True
-                return
-        yield False
-
-
-STILLNESS: Final = Stillness()
-"""Of this process: all of its users of the GPU share one context."""
 
 
 class GraphDriver:

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.inference.cuda import Address, Device, Stream
-from alprd.inference.cuda_graphs import STILLNESS, GraphError
+from alprd.inference.cuda_graphs import GraphError
 from alprd.inference.gpu_memory import Memory
 from alprd.inference.gpu_network import HostOutputs
 from alprd.inference.manifest import InputSpec
@@ -21,6 +21,7 @@ from alprd.inference.trt_allocator import output_allocator
 from alprd.inference.trt_api import TensorRT
 from alprd.inference.trt_graphs import EngineGraphs, Prepared, rounded_rows
 from alprd.ports import EngineError, EngineUnavailable
+from alprd.stillness import STILLNESS
 
 _UNKNOWN = -1
 _INPUT = np.dtype(np.float32)

@@ -14,7 +14,8 @@ from typing import Any
 import structlog
 
 from alprd.inference.cuda import Device, Stream
-from alprd.inference.cuda_graphs import STILLNESS, Graph, GraphError
+from alprd.inference.cuda_graphs import Graph, GraphError
+from alprd.stillness import STILLNESS
 
 log = structlog.get_logger(__name__)
 

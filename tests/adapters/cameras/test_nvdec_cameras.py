@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import gc
+import weakref
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -20,6 +22,7 @@ from alprd.cameras.nvdec_decoder import NvdecRefused
 from alprd.config.models import CameraSettings
 from alprd.core.types import DeviceSurface, Frame
 from alprd.ports import CameraError
+from alprd.stillness import STILLNESS
 from support.clips import number_of, write_clip
 from support.fake_nvdec import FakeGpu
 
@@ -114,6 +117,39 @@ def test_frames_stay_on_the_gpu_and_come_once_in_order_at_the_times_that_ffmpeg_
     times = [frame.t_s for frame in expected]
     assert [frame.t_s for frame in frames] == pytest.approx(times, abs=1e-6)
     assert [frame.seq for frame in frames] == list(range(25))
+
+
+def test_a_decoder_begins_and_ends_while_no_graph_is_recorded(tmp_path: Path, gpu: FakeGpu) -> None:
+    """Later on recordings need not wait: there would be no time without some camera's packet."""
+    clip = write_clip(tmp_path / "clip.mp4", frames=25, codec=REORDERED)
+    gpu.shown = decoding_order(clip)
+    native: list[Any] = []
+    asked: dict[str, list[bool]] = {"create": [], "decode": [], "end": []}
+
+    def ask(what: str) -> None:
+        with STILLNESS.captured() as still:
+            asked[what].append(still)
+
+    class Watched:
+        def __init__(self, **options: object) -> None:
+            ask("create")
+            native.append(created(**options))
+            weakref.finalize(self, ask, "end")
+
+        def Decode(self, packet: object) -> object:  # noqa: N802 -- the module's
+            ask("decode")
+            return native[0].Decode(packet)
+
+    created, gpu.module.CreateDecoder = gpu.module.CreateDecoder, Watched
+    assert len(read_all(opened(clip))) == 25
+    gc.collect()
+    assert asked["create"] == asked["end"] == [False]
+    first, *later = asked["decode"]
+    assert not first
+    assert len(later) >= 24
+    assert all(later)
+    with STILLNESS.captured() as still:
+        assert still
 
 
 def test_a_frame_is_copied_into_memory_once_and_cannot_be_written(

@@ -11,8 +11,9 @@ import pytest
 
 from alprd.inference import cuda as cuda_module
 from alprd.inference.cuda import Cuda
-from alprd.inference.cuda_graphs import STILLNESS, GraphError
+from alprd.inference.cuda_graphs import GraphError
 from alprd.ports import EngineError, EngineUnavailable
+from alprd.stillness import STILLNESS
 
 
 class CudaError(Exception):

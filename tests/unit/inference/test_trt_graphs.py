@@ -13,13 +13,13 @@ import pytest
 import structlog
 from numpy.typing import NDArray
 
-from alprd.inference.cuda_graphs import STILLNESS
 from alprd.inference.gpu_memory import Memory
 from alprd.inference.gpu_network import HostOutputs
 from alprd.inference.manifest import InputSpec
 from alprd.inference.network import BATCH, ROWS, Shape
 from alprd.inference.trt_engine import TensorRTNetwork
 from alprd.inference.trt_graphs import rounded_rows
+from alprd.stillness import STILLNESS
 from support.cuda_on_cpu import CpuDevice, LateDevice, compiler
 from support.tensorrt_runtime import COUNTED, Context, Plan, Tensor, tensorrt
 
