@@ -240,8 +240,10 @@ class _Daemon:
         until_s = self._flush_until_s
         if until_s is None:
             until_s = self._clock() + self._settings.process.stop_timeout_s
-        if not self._publisher.flush(until_s):
-            waiting = self._publisher.stats().pending
+        flushed = self._publisher.flush(until_s)
+        waiting = self._publisher.stats().pending
+        # States that no broker took are told anew after the next start; nothing of them waits.
+        if waiting and not flushed:
             log.warning("outbox.not_empty", events=waiting, sent="after the next start")
 
     def _exit_code(self, failed_files: dict[str, str]) -> int:

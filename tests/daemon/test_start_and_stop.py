@@ -106,6 +106,17 @@ def test_without_a_broker_a_stop_is_quick_and_the_next_start_delivers(
     assert pending(daemon) == 0
 
 
+def test_a_stop_without_a_broker_says_nothing_of_an_outbox_that_is_empty(
+    make_config: MakeConfig, make_daemon: MakeDaemon, street: Path
+) -> None:
+    camera = {"id": "gate", "source": str(street), "enabled": False}
+    daemon = make_daemon(make_config(camera, url=f"mqtt://127.0.0.1:{free_port()}"))
+    daemon.start()
+    assert daemon.stop()[0] == 0
+    assert pending(daemon) == 0
+    assert "outbox.not_empty" not in [line["event"] for line in daemon.log_events]
+
+
 def test_a_stop_while_the_models_load_is_obeyed(
     make_config: MakeConfig, make_daemon: MakeDaemon, street: Path
 ) -> None:
