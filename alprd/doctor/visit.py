@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from alprd.config import Settings
-from alprd.doctor import broker, cameras, machine, storage
+from alprd.doctor import broker, cameras, gpu, machine, storage
 from alprd.doctor.credentials import NOTHING, Handed
 from alprd.doctor.findings import Finding, ok, problem, warning
 from alprd.doctor.models import ModelCheck
@@ -40,6 +40,7 @@ class Surroundings:
         root: of the file system.
         clock_state: tells whether the clock is synchronised.
         gpus: asks the driver.
+        software: what is installed for a GPU.
         environ: the environment.
         handed: the daemon's credentials, of which systemd gives none to us.
         patience_s: how long a disk, the kernel or the GPUs' driver may take to answer.
@@ -49,6 +50,7 @@ class Surroundings:
     root: Path = Path("/")
     clock_state: Callable[[], dict[str, Any] | None] = clock_state
     gpus: Callable[[], GpuMeter] = GpuMeter
+    software: gpu.Software = gpu.HERE
     environ: Mapping[str, str] = field(default_factory=lambda: os.environ)
     handed: Handed = NOTHING
     patience_s: float = 15.0
@@ -74,7 +76,9 @@ def visit(settings: Settings, around: Surroundings, *, open_cameras: bool) -> It
     models = ModelCheck(settings.inference)
     yield from _guarded("models", models.findings)
     gpus = _asked(around)
-    yield from _guarded("gpu", lambda: machine.gpu(who, gpus=gpus, root=around.root))
+    yield from _guarded(
+        "gpu", lambda: gpu.gpu(who, gpus=gpus, software=around.software, root=around.root)
+    )
     folder = settings.outbox.path.absolute().parent
     yield from _guarded(
         "machine",
@@ -148,13 +152,13 @@ def _is_held(outbox: Path, limit_s: float) -> bool | None:
         return None  # the outbox's own line says what is wrong
 
 
-def _asked(around: Surroundings) -> machine.Answers:
+def _asked(around: Surroundings) -> gpu.Answers:
     try:
-        return _within(around.patience_s, lambda: machine.answers(around.gpus))
+        return _within(around.patience_s, lambda: gpu.answers(around.gpus))
     except _HangError:
-        return machine.Answers(hangs=True)
+        return gpu.Answers(hangs=True)
     except Exception:  # noqa: BLE001 -- a library's surprise: the driver cannot be asked
-        return machine.Answers()
+        return gpu.Answers()
 
 
 def _secrets(settings: Settings, who: Person, given: Handed) -> Iterator[Finding]:

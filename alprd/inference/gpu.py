@@ -51,15 +51,15 @@ def find_gpu() -> Gpu:
         version = int(cuda.get_driver_version())
         if version < OLDEST_DRIVER:
             raise EngineError(
-                f"the NVIDIA driver runs CUDA {_cuda(version)}, alprd needs one for CUDA "
-                f"{_cuda(OLDEST_DRIVER)} or later; update the driver (JetPack 5.1 or later)"
+                f"the NVIDIA driver runs CUDA {cuda_text(version)}, alprd needs one for CUDA "
+                f"{cuda_text(OLDEST_DRIVER)} or later; update the driver (JetPack 5.1 or later)"
             )
         return Gpu(
             name=device.name(),
             compute_capability=f"{major}.{minor}",
             multiprocessors=int(device.get_attribute(cuda.device_attribute.MULTIPROCESSOR_COUNT)),
             memory_mib=device.total_memory() // _MIB,
-            driver=_cuda(version),
+            driver=cuda_text(version),
         )
     except cuda.Error as error:
         raise EngineUnavailable(
@@ -87,6 +87,6 @@ def import_pycuda() -> Any:  # noqa: ANN401 -- a module without types
         ) from error
 
 
-def _cuda(version: int) -> str:
+def cuda_text(version: int) -> str:
     """12020 -> "12.2"."""
     return f"{version // 1000}.{version % 1000 // 10}"

@@ -19,6 +19,7 @@ from alprd.config import load_settings
 from alprd.doctor import cameras, storage
 from alprd.doctor.credentials import NOTHING, Handed
 from alprd.doctor.findings import Finding, worst
+from alprd.doctor.gpu import Software, missing_modules
 from alprd.doctor.person import Person
 from alprd.doctor.visit import Surroundings, visit
 from alprd.host.nvml import GpuMeter
@@ -83,6 +84,9 @@ class Patient:
         self.change = lambda text: text
         self.handed = NOTHING
         self.gpus: Callable[[], GpuMeter] = no_driver
+        self.software = Software(
+            cuda=lambda: 12_040, missing=missing_modules, tensorrt=lambda: "10.3.0"
+        )
         self.patience_s = 15.0
 
     def findings(self) -> list[Finding]:
@@ -94,6 +98,7 @@ class Patient:
             root=self.root,
             clock_state=lambda: {"synchronised": self.synchronised, "max_error_s": 0.01},
             gpus=self.gpus,
+            software=self.software,
             environ={},
             handed=self.handed,
             patience_s=self.patience_s,
