@@ -118,7 +118,11 @@ class PendingReads(Protocol):
     """Reads of which some are still being worked out elsewhere (on a GPU)."""
 
     def known(self) -> list[PlateRead | None]:
-        """What `read` returns, where it is certain already; else None. Waits for nothing."""
+        """What `read` returns, where it is certain; else None: the reader looks again there.
+
+        May wait for the first look, and raise what `read` raises; what comes after that look is
+        begun here, and waited for in `result`.
+        """
 
     def result(self) -> list[PlateRead]:
         """What `read` would have returned, or raised; waits for it."""

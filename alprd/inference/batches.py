@@ -1,13 +1,13 @@
-"""Batches on their way through the models: begun, looked at, read; one bad frame costs only itself.
+"""What is asked of the models about a batch; one bad frame costs only itself.
 
-With a detector that can work while its caller does something else, the next batch is begun before
-this one is looked at, so that the GPU has work while Python selects, votes and tracks.
+With a detector and a reader that can work while their caller does something else, asking and
+looking at the answer are apart; `Conveyor` says when which batch has its turn.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from itertools import islice
 
 from alprd.core.types import Detection, EndOfStream, Frame, FrameImage, PlateRead
@@ -50,6 +50,25 @@ class Batch:
         return any(frame.camera_id == camera_id for frame in self.frames)
 
 
+@dataclass(slots=True, kw_only=True, eq=False)
+class Reading:
+    """Plates of a batch that are being read.
+
+    Attributes:
+        frames: of the batch, those that can be processed.
+        selected: of each its plates worth reading.
+        pending: their reads, where the reader works on them already.
+        took_s: how long it took so far, without what the caller did meanwhile.
+        later: indices of frames with plates at which the reader is looking again.
+    """
+
+    frames: Sequence[Frame]
+    selected: Sequence[Sequence[Detection]]
+    pending: PendingReads | None
+    took_s: float
+    later: list[int] = field(default_factory=list)
+
+
 class Lookout:
     """Asks the models about batches; used by one thread.
 
@@ -73,6 +92,7 @@ class Lookout:
         self._detector = detector
         self._submitting = detector if isinstance(detector, SubmittingDetector) else None
         self._reader = reader
+        self._reading = reader if isinstance(reader, SubmittingReader) else None
         self._figures = figures
         self._clock = clock
         self._complain = complain
@@ -106,6 +126,7 @@ class Lookout:
         Raises:
             EngineError: the detector failed.
         """
+        self._figures.count("frames", len(batch.frames))
         asked_s = self._clock()
         found = self._detected(batch.frames, batch.pending)
         took_s = batch.begun_s + self._clock() - asked_s
@@ -127,52 +148,83 @@ class Lookout:
             self._complain(frames[0], error)
             return [None]
 
-    def reads(
+    def begin_to_read(
         self, frames: Sequence[Frame], selected: Sequence[Sequence[Detection]]
-    ) -> Iterator[tuple[int, list[PlateRead] | None]]:
-        """Per frame its index and one read per selected plate; None if it cannot be processed.
-
-        Frames with a plate at which the reader is looking again, by itself, come after the others:
-        what the caller does with those takes no time of its own then.
+    ) -> Reading:
+        """Begin to read, where the reader can; else that is done when the reads are asked for.
 
         Raises:
             EngineError: the reader failed.
         """
-        plates = sum(map(len, selected))
-        self._figures.count("plates", plates)
+        self._figures.count("plates", sum(map(len, selected)))
         asked_s = self._clock()
-        pending = self._begin_to_read(frames, selected)
-        if pending is None:
-            reads = self._read(frames, selected)
-            self._figures.note("read", self._clock() - asked_s, plates)
-            yield from enumerate(reads)
-            return
-        later = []
+        pending = None
+        if self._reading is not None and any(selected):
+            try:
+                pending = self._reading.submit(_plates(frames, selected))
+            except ImageError:
+                pending = None  # which of the frames is bad is found out by reading
         took_s = self._clock() - asked_s
-        known = iter(pending.known())
-        for index, chosen in enumerate(selected):
-            certain = [read for read in islice(known, len(chosen)) if read is not None]
-            if len(certain) == len(chosen):
-                yield index, certain
-            else:
-                later.append(index)
-        asked_s = self._clock()
-        all_reads = iter(pending.result())
-        per_frame = [[*islice(all_reads, len(chosen))] for chosen in selected]
-        self._figures.note("read", took_s + self._clock() - asked_s, plates)
-        for index in later:
-            yield index, per_frame[index]
+        return Reading(frames=frames, selected=selected, pending=pending, took_s=took_s)
 
-    def _begin_to_read(
-        self, frames: Sequence[Frame], selected: Sequence[Sequence[Detection]]
-    ) -> PendingReads | None:
-        """None where the reader cannot, or a frame is bad: which one is found out by reading."""
-        if not isinstance(self._reader, SubmittingReader) or not any(selected):
-            return None
+    def certain(self, reading: Reading) -> list[tuple[int, list[PlateRead] | None]]:
+        """Per frame its index and one read per selected plate; None if it cannot be processed.
+
+        Frames with a plate at which the reader is looking again, by itself, are left to `others`:
+        what the caller does meanwhile takes no time of its own.
+
+        Raises:
+            EngineError: the reader failed.
+        """
+        asked_s = self._clock()
+        found: list[tuple[int, list[PlateRead] | None]] = []
+        known = self._known(reading)
+        if known is None:
+            found += enumerate(self._read(reading.frames, reading.selected))
+        else:
+            left = iter(known)
+            for index, chosen in enumerate(reading.selected):
+                reads = [read for read in islice(left, len(chosen)) if read is not None]
+                if len(reads) == len(chosen):
+                    found.append((index, reads))
+                else:
+                    reading.later.append(index)
+        reading.took_s += self._clock() - asked_s
+        if not reading.later:
+            self._note_reading(reading)
+        return found
+
+    def _known(self, reading: Reading) -> list[PlateRead | None] | None:
+        """None where they must be read one after the other."""
         try:
-            return self._reader.submit(_plates(frames, selected))
+            return None if reading.pending is None else reading.pending.known()
         except ImageError:
-            return None
+            return None  # as in `begin_to_read`
+
+    def others(self, reading: Reading) -> list[tuple[int, list[PlateRead] | None]]:
+        """The frames that were not certain; waits for their reads.
+
+        Raises:
+            EngineError: the reader failed.
+        """
+        later, selected = reading.later, reading.selected
+        if reading.pending is None or not later:
+            return []
+        asked_s = self._clock()
+        per_frame: list[list[PlateRead] | None]
+        try:
+            reads = iter(reading.pending.result())
+            all_frames = [[*islice(reads, len(chosen))] for chosen in selected]
+            per_frame = [all_frames[index] for index in later]
+        except ImageError:
+            frames = [reading.frames[index] for index in later]
+            per_frame = self._read(frames, [selected[index] for index in later])
+        reading.took_s += self._clock() - asked_s
+        self._note_reading(reading)
+        return [*zip(later, per_frame, strict=True)]
+
+    def _note_reading(self, reading: Reading) -> None:
+        self._figures.note("read", reading.took_s, sum(map(len, reading.selected)))
 
     def _read(
         self, frames: Sequence[Frame], selected: Sequence[Sequence[Detection]]

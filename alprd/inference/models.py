@@ -27,7 +27,7 @@ from alprd.inference.manifest import (
 )
 from alprd.inference.network import Network
 from alprd.inference.onnx_models import Watch, load_onnx_models
-from alprd.inference.second_look import SecondLook
+from alprd.inference.second_look import looking_twice
 from alprd.inference.selftest import check_detector, check_reader
 from alprd.inference.whole_selftest import check_whole_detector, check_whole_reader
 from alprd.ports import Detector, EngineError, PlateReader
@@ -157,7 +157,7 @@ def _proven(
     backend, reason = chosen
     return Models(
         detector=loaded.detector,
-        reader=SecondLook(loaded.reader, settings.second_look),
+        reader=looking_twice(loaded.reader, settings.second_look),
         input_size=(found.input.width, found.input.height),
         hashes={**hashes, **({} if attributes is None else attributes.hashes)},
         backend=backend,

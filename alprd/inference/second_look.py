@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from alprd.core.types import Detection, FrameImage, PlateRead
-from alprd.ports import PlateReader, SubmittingReader
+from alprd.ports import PendingReads, PlateReader, SubmittingReader
 
 Quad = NDArray[np.float32]
 """(4, 2)."""
@@ -59,30 +59,56 @@ Plate = tuple[FrameImage, Detection, float]
 
 
 class Looks:
-    """Plates that were looked at, some of which are being looked at again; is a PendingReads.
+    """Plates that are looked at, and again where it is needed; is a PendingReads.
 
     Args:
-        known: of each plate the read, if it is looked at no more.
-        decide: waits for the other looks, and gives the reads of all plates.
+        reader: that looks.
+        plates: the plates.
+        cuts: of the first reads, the quads by which plates are cut out again, each with the index
+            of its read.
     """
 
     def __init__(
-        self, known: list[PlateRead | None], decide: Callable[[], list[PlateRead]]
+        self,
+        reader: SubmittingReader,
+        plates: Sequence[Plate],
+        cuts: Callable[[Sequence[PlateRead]], list[tuple[int, Quad]]],
     ) -> None:
-        self._known = known
-        self._decide = decide
+        self._reader = reader
+        self._plates = plates
+        self._cuts = cuts
+        self._first = reader.submit(plates)
+        self._firsts: list[PlateRead] | None = None
+        self._owners: list[int] = []
+        self._again: PendingReads | None = None
+
+    def _look_again(self) -> list[PlateRead]:
+        """Begin the further looks, once; the first reads."""
+        if self._firsts is None:
+            firsts = self._first.result()
+            cuts = self._cuts(firsts)
+            if cuts:
+                self._owners = [index for index, _ in cuts]
+                self._again = self._reader.submit(_cut_plates(self._plates, cuts))
+            self._firsts = firsts
+        return self._firsts
 
     def known(self) -> list[PlateRead | None]:
-        """Those that are looked at no more."""
-        return self._known
+        """Those that are looked at no more; waits for the first look, and begins the others."""
+        firsts = self._look_again()
+        undecided = {*self._owners}
+        return [
+            None if index in undecided else _chosen(read, ()) for index, read in enumerate(firsts)
+        ]
 
     def result(self) -> list[PlateRead]:
         """All of them."""
-        return self._decide()
+        firsts = self._look_again()
+        return _decided(firsts, self._owners, [] if self._again is None else self._again.result())
 
 
 class SecondLook:
-    """Implements SubmittingReader over another reader; where that works by itself, so do the looks.
+    """Implements PlateReader over another reader.
 
     Corners that are a little off cost more characters than anything else. Where the reader's own
     quality stays below `below`, the plate is cut out with each of `LOOKS` too, all in one call, and
@@ -99,28 +125,10 @@ class SecondLook:
 
     def read(self, plates: Sequence[Plate]) -> list[PlateRead]:
         """One read per (full frame image, plate detection, t_s), with the plate's own corners."""
-        return self.submit(plates).result()
-
-    def submit(self, plates: Sequence[Plate]) -> Looks:
-        """Look once, and begin to look again where it is needed."""
         firsts = self._reader.read(plates)
         cuts = self._cuts(firsts)
-        again = [
-            (image, _cut_by(quad, plate), t_s)
-            for index, quad in cuts
-            for image, plate, t_s in (plates[index],)
-        ]
-        owners = [index for index, _ in cuts]
-        if again and isinstance(self._reader, SubmittingReader):
-            pending = self._reader.submit(again)
-            undecided = {*owners}
-            known = [
-                None if index in undecided else _chosen(read, ())
-                for index, read in enumerate(firsts)
-            ]
-            return Looks(known, lambda: _decided(firsts, owners, pending.result()))
-        found = _decided(firsts, owners, self._reader.read(again) if again else ())
-        return Looks([*found], lambda: found)
+        looks = self._reader.read(_cut_plates(plates, cuts)) if cuts else ()
+        return _decided(firsts, [index for index, _ in cuts], looks)
 
     def _cuts(self, reads: Sequence[PlateRead]) -> list[tuple[int, Quad]]:
         """The quads by which plates are cut out again, each with the index of its read."""
@@ -142,6 +150,25 @@ class SecondLook:
                 cuts += zip(unsure, look(quads), strict=True)
         # Those of one read together, the correction first.
         return sorted(cuts, key=lambda cut: cut[0])
+
+
+class SubmittingSecondLook(SecondLook):
+    """Implements SubmittingReader over another one: neither look is waited for where it begins."""
+
+    def __init__(self, reader: SubmittingReader, below: float) -> None:
+        super().__init__(reader, below)
+        self._submitting = reader
+
+    def submit(self, plates: Sequence[Plate]) -> Looks:
+        """Begin to look once; `known` begins to look again where it is needed."""
+        return Looks(self._submitting, plates, self._cuts)
+
+
+def looking_twice(reader: PlateReader, below: float) -> SecondLook:
+    """A reader that looks again, and works by itself if that one does."""
+    if isinstance(reader, SubmittingReader):
+        return SubmittingSecondLook(reader, below)
+    return SecondLook(reader, below)
 
 
 def _is_moved(read: PlateRead) -> bool:
@@ -181,6 +208,15 @@ def _chosen(first: PlateRead, looks: Sequence[PlateRead]) -> PlateRead:
         if read.refined is not None and (read.quality is None or read.quality >= TRUSTED):
             return _with_quad(text, read.refined)
     return _with_quad(text, first.quad)
+
+
+def _cut_plates(plates: Sequence[Plate], cuts: Sequence[tuple[int, Quad]]) -> list[Plate]:
+    """The plates as they are cut out again, one per cut."""
+    return [
+        (image, _cut_by(quad, plate), t_s)
+        for index, quad in cuts
+        for image, plate, t_s in (plates[index],)
+    ]
 
 
 def _cut_by(quad: Quad, plate: Detection) -> Detection:

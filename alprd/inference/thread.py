@@ -17,6 +17,7 @@ import structlog
 from alprd.core.types import Detection, EndOfStream, Frame, PlateEvent, PlateRead
 from alprd.core.vehicles import VehicleTrack
 from alprd.inference.batches import Batch, Lookout
+from alprd.inference.conveyor import Conveyor
 from alprd.inference.figures import StageFigures
 from alprd.inference.models import Models
 from alprd.inference.preprocess import ImageError
@@ -133,13 +134,14 @@ class InferenceThread:
         self._errands = errands
         self._drain_timeout_s = drain_timeout_s
         self._figures = StageFigures(clock)
-        self._lookout = Lookout(
+        lookout = Lookout(
             models.detector,
             models.reader,
             figures=self._figures,
             clock=clock,
             complain=self._complain,
         )
+        self._conveyor = Conveyor(lookout, self, beat)
         self._attributes = models.attributes
         self._unsaved = UnsavedEvents(sink, clock)
         self._last_frame: dict[str, tuple[float, float]] = {}
@@ -225,48 +227,27 @@ class InferenceThread:
             self.failed = self.failed or error
 
     def _serve(self) -> None:
-        waiting: Batch | None = None  # begun, and being worked on while others are looked at
-        while (waiting or not self._mux.closed) and not self._abandoned.is_set():
+        conveyor = self._conveyor
+        while (conveyor.busy or not self._mux.closed) and not self._abandoned.is_set():
             self._beat()
             self._unsaved.retry()
-            items = self._take(0.0 if waiting else WAIT_S)
+            # Nothing is held back for company.
+            items = self._take(0.0 if conveyor.busy else WAIT_S)
             replacement = self._take_replacement()
             if replacement is not None:
-                if waiting:  # it was begun for the pipelines that go
-                    self._conclude(waiting)
-                    waiting = None
+                conveyor.drain()  # it was begun for the pipelines that go
                 self._apply(*replacement)
-            waiting = self._advance(waiting, items)
-            self._tick_silent_cameras(waiting)
+            conveyor.advance([item for item in items if item.camera_id in self._pipelines])
+            self._tick_silent_cameras()
             if self._errands is not None and self._errands.waiting:
                 # The models do one thing at a time for whoever else asks them.
-                if waiting:
-                    self._conclude(waiting)
-                    waiting = None
+                conveyor.drain()
                 self._errands.run()
 
     def _take(self, timeout_s: float) -> Sequence[Frame | EndOfStream]:
         if self._mux.closed:
             return ()
         return self._mux.take(self._max_batch, timeout_s)
-
-    def _advance(self, waiting: Batch | None, items: Sequence[Frame | EndOfStream]) -> Batch | None:
-        """Begin with the items, then look at what was begun before; what is to be looked at next.
-
-        Nothing is held back for company: when no item came, or the detector cannot work by itself,
-        nothing is left to wait.
-        """
-        known = [item for item in items if item.camera_id in self._pipelines]
-        try:
-            begun = self._lookout.begin(known) if known else None
-        finally:
-            # Also when the detector fails: these frames were begun before.
-            if waiting:
-                self._conclude(waiting)
-        if begun and not begun.pending:
-            self._conclude(begun)
-            return None
-        return begun
 
     def _end(self) -> None:
         for pipeline in self._pipelines.values():
@@ -312,32 +293,28 @@ class InferenceThread:
         for change in changes:
             change()
 
-    def _conclude(self, batch: Batch) -> None:
-        """Look at a batch: detections, reads, tracks, events."""
-        self._figures.count("frames", len(batch.frames))
-        detected = self._lookout.detections(batch)
-        self._beat()
-        usable = [
-            (frame, detections)
-            for frame, detections in zip(batch.frames, detected, strict=True)
-            if detections is not None
-        ]
-        selected = [
-            self._pipelines[frame.camera_id].select(frame, detections)
-            for frame, detections in usable
-        ]
-        for index, reads in self._lookout.reads([frame for frame, _ in usable], selected):
-            self._beat()
-            if reads is None:
-                continue
-            frame, detections = usable[index]
-            began_s = self._clock()
-            events = self._pipelines[frame.camera_id].step(frame, detections, reads)
-            self._figures.note("track", self._clock() - began_s, 1)
-            self._note_vehicles(frame)
-            # Only now: for its vehicles a camera whose frames are all broken is a silent one.
-            self._last_frame[frame.camera_id] = (frame.t_s, batch.taken_s)
-            self._store(events)
+    def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
+        """For the conveyor: the plates worth reading."""
+        return self._pipelines[frame.camera_id].select(frame, detections)
+
+    def follow(
+        self,
+        frame: Frame,
+        detections: Sequence[Detection],
+        reads: Sequence[PlateRead],
+        taken_s: float,
+    ) -> None:
+        """For the conveyor: tracks and events of a frame."""
+        began_s = self._clock()
+        events = self._pipelines[frame.camera_id].step(frame, detections, reads)
+        self._figures.note("track", self._clock() - began_s, 1)
+        self._note_vehicles(frame)
+        # Only now: for its vehicles a camera whose frames are all broken is a silent one.
+        self._last_frame[frame.camera_id] = (frame.t_s, taken_s)
+        self._store(events)
+
+    def conclude(self, batch: Batch) -> None:
+        """For the conveyor: what follows the last frame of a batch."""
         self._ask_about_vehicles()
         for camera_id in batch.ended:
             self._finish(self._pipelines[camera_id])
@@ -353,12 +330,12 @@ class InferenceThread:
         if self._attributes is not None:
             self._attributes.ask()
 
-    def _tick_silent_cameras(self, waiting: Batch | None) -> None:
+    def _tick_silent_cameras(self) -> None:
         now_s = self._clock()
         for camera_id, (frame_t_s, arrived_s) in self._last_frame.items():
             if camera_id not in self._live or now_s - arrived_s < SILENCE_S:
                 continue
-            if not (waiting and waiting.has(camera_id)):  # else its time goes on with that frame
+            if not self._conveyor.has(camera_id):  # else its time goes on with that frame
                 # The camera's own axis goes on at the pace of ours.
                 self._store(self._pipelines[camera_id].tick(frame_t_s + now_s - arrived_s))
 

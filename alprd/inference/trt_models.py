@@ -20,8 +20,8 @@ from alprd.inference.network import Shape
 from alprd.inference.plans import PlanStore
 from alprd.inference.trt_engine import TensorRTNetwork
 
-BATCHES_HELD = 2
-"""Batches whose frames stay on the GPU: one is read while the next one is looked at."""
+BATCHES_HELD = 3
+"""Batches whose frames stay on the GPU: one is read, one is looked at, one is copied there."""
 
 
 def load_trt_models(

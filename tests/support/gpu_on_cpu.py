@@ -26,12 +26,13 @@ from alprd.inference.manifest import (
 )
 from alprd.inference.onnx import OnnxNetwork
 from alprd.inference.reader import NetworkReader, reader_outputs
+from alprd.inference.trt_models import BATCHES_HELD
 from support import tiny_models
 from support.cuda_on_cpu import CpuDevice, CpuNetwork
 
 MAX_BATCH = 3
 READER_BATCH = 4
-SLOTS = 6
+SLOTS = BATCHES_HELD * MAX_BATCH
 
 Image = NDArray[np.uint8]
 

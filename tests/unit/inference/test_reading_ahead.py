@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 
 import pytest
@@ -11,7 +11,7 @@ from alprd.core.types import Detection, FrameImage, PlateRead
 from alprd.inference.batches import Lookout
 from alprd.inference.figures import StageFigures
 from alprd.inference.preprocess import ImageError
-from alprd.inference.second_look import LOOKS, SecondLook
+from alprd.inference.second_look import LOOKS, looking_twice
 from support.inference import FakeClock
 from support.plates_in_frames import make_frame, make_plate, make_read
 
@@ -78,16 +78,24 @@ def watched(reader: Reader) -> tuple[list[str], list[list[PlateRead] | None], St
     figures = StageFigures(reader.clock)
     lookout = Lookout(
         NoDetector(),
-        SecondLook(reader, 0.9),
+        looking_twice(reader, 0.9),
         figures=figures,
         clock=reader.clock,
         complain=lambda _frame, _error: None,
     )
     found: dict[int, list[PlateRead] | None] = {}
-    for index, reads in lookout.reads(FRAMES, SELECTED):
-        reader.log.append(f"frame {index}")
-        reader.clock.advance(100.0)  # what is done with it is no time of the reader's
-        found[index] = reads
+
+    def follow(some: Sequence[tuple[int, list[PlateRead] | None]]) -> None:
+        for index, reads in some:
+            reader.log.append(f"frame {index}")
+            reader.clock.advance(100.0)  # what is done with it is no time of the reader's
+            found[index] = reads
+
+    reading = lookout.begin_to_read(FRAMES, SELECTED)
+    reader.log.append("meanwhile")
+    reader.clock.advance(100.0)
+    follow(lookout.certain(reading))
+    follow(lookout.others(reading))
     return reader.log, [found[index] for index in range(len(FRAMES))], figures
 
 
@@ -100,6 +108,8 @@ def test_frames_of_sure_plates_go_on_while_the_reader_looks_again_at_others() ->
     log, found, figures = watched(SubmittingReader(FakeClock(), []))
     again = len(LOOKS)
     assert log == [
+        "begin 4",
+        "meanwhile",
         "read 4",
         f"begin {again}",
         *("frame 1", "frame 2", "frame 3"),
@@ -132,3 +142,24 @@ def test_a_bad_frame_costs_no_other_its_plates(kind: type[Reader]) -> None:
     reader.bad_t_s = 1.0
     _, found, _ = watched(reader)
     assert [None if reads is None else len(reads) for reads in found] == [2, None, 0, 1]
+
+
+@pytest.mark.parametrize("asked", [("read",), ("submit", "read")])
+def test_a_frame_that_only_the_second_look_shows_to_be_bad_costs_no_other_its_plates(
+    asked: Sequence[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    reader = SubmittingReader(FakeClock(), [])
+
+    def refusing(ask: Callable[[Plates], object]) -> Callable[[Plates], object]:
+        def maybe(plates: Plates) -> object:
+            if len(plates) == len(LOOKS):
+                raise ImageError("no picture")
+            return ask(plates)
+
+        return maybe
+
+    for name in asked:
+        monkeypatch.setattr(reader, name, refusing(getattr(reader, name)))
+    _, found, figures = watched(reader)
+    assert [None if reads is None else len(reads) for reads in found] == [None, 1, 0, 1]
+    assert figures.snapshot()["plates"] == len([each for some in SELECTED for each in some])
