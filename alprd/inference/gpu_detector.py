@@ -45,12 +45,13 @@ class _Set:
 
 @dataclass(slots=True, eq=False)
 class _Batch:
-    """A batch that was submitted."""
+    """A batch that was submitted; `found` once that is known, `failure` if it never will be."""
 
     placements: Sequence[Placement]
     images: Sequence[FrameImage]
     set_: _Set | None
     found: list[list[Detection]] = field(default_factory=list)
+    failure: Exception | None = None
 
 
 class Pending:
@@ -229,6 +230,8 @@ class GpuDetector:
         with self._device.current():
             for batch in batches:
                 self._settle(batch)
+                if batch.failure is not None:
+                    raise batch.failure
         return [detections for batch in batches for detections in batch.found]
 
     def _settle(self, batch: _Batch) -> None:
@@ -237,13 +240,18 @@ class GpuDetector:
         if set_ is None:
             return
         set_.batch = None
-        set_.done.synchronize()
+        try:
+            batch.found = self._finished(set_, batch.placements)
+        except Exception as error:  # noqa: BLE001 -- for who asks for this batch, not for others
+            batch.failure = error
         batch.images = ()
+
+    def _finished(self, set_: _Set, placements: Sequence[Placement]) -> list[list[Detection]]:
+        """Of the batch that the set was given."""
+        set_.done.synchronize()
         if isinstance(set_.results, GpuCandidates):
-            batch.found = set_.results.detections(batch.placements)
-        else:
-            outputs = set_.results.arrays(len(batch.placements))
-            batch.found = self._decoding.decode(outputs, batch.placements)
+            return set_.results.detections(placements)
+        return self._decoding.decode(set_.results.arrays(len(placements)), placements)
 
     def close(self) -> None:
         """Give the memory back; what pends is lost."""

@@ -26,11 +26,12 @@ Plate = tuple[FrameImage, Detection, float]
 
 @dataclass(slots=True, eq=False)
 class _Part:
-    """Plates that were submitted; `reads` once they have been read."""
+    """Plates that were submitted; `reads` once they have been read, `failure` if that failed."""
 
     plates: Sequence[Plate]
     quads: Sequence[NDArray[np.float32]]
     reads: list[PlateRead] = field(default_factory=list)
+    failure: Exception | None = None
 
 
 class PendingPlates:
@@ -175,6 +176,8 @@ class GpuReader:
         with self._device.current():
             for part in parts:
                 self._settle(part)
+                if part.failure is not None:
+                    raise part.failure
         return [read for part in parts for read in part.reads]
 
     def _settle(self, part: _Part) -> None:
@@ -182,19 +185,26 @@ class GpuReader:
         if self._pending is not part:
             return
         self._pending = None
+        try:
+            part.reads = self._finished(part)
+        except Exception as error:  # noqa: BLE001 -- for who asks for these reads, not for others
+            part.failure = error
+        part.plates = ()
+
+    def _finished(self, part: _Part) -> list[PlateRead]:
+        """Of the part that pended."""
         self._done.synchronize()  # asleep, as the stream itself would not wait
         width, height = self._size
         count = len(part.plates)
         sums = self._host_sums[:count].sum(axis=1)
         mean, squares = (sums / (width * height)).T
-        part.reads = plate_reads(
+        return plate_reads(
             self._decoding.decode(self._outputs.arrays(count), count),
             part.plates,
             part.quads,
             np.maximum(squares - mean * mean, 0.0).tolist(),
             self._decoding.margins,
         )
-        part.plates = ()
 
     def close(self) -> None:
         """Give the memory back."""

@@ -14,9 +14,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from alprd.core.types import Detection, PlateRead
-from alprd.inference.second_look import SecondLook
-from alprd.ports import EngineError, SubmittingReader
+from alprd.core.types import Detection, Frame, PlateRead
+from alprd.inference.batches import Batch, Lookout
+from alprd.inference.conveyor import Conveyor
+from alprd.inference.figures import StageFigures
+from alprd.inference.second_look import SecondLook, looking_twice
+from alprd.ports import Detector, EngineError, PlateReader, SubmittingReader
 from support import tiny_models
 from support.cuda_on_cpu import CpuDevice, CpuEvent, LateDevice, compiler
 from support.gpu_on_cpu import (
@@ -29,6 +32,7 @@ from support.gpu_on_cpu import (
     scene,
     tiny_backend,
 )
+from support.inference import FakeClock, frame
 
 pytestmark = pytest.mark.skipif(compiler() is None, reason="no C++ compiler here")
 
@@ -126,6 +130,64 @@ def drive(backend: Backend, wanted: Traffic) -> None:
 
 def test_batches_that_overlap_give_what_the_cpu_gives(backend: Backend, wanted: Traffic) -> None:
     drive(backend, wanted)
+
+
+class Collected:
+    """A follower that reads every plate."""
+
+    def __init__(self) -> None:
+        self.reads: list[list[PlateRead]] = []
+
+    def select(self, frame: Frame, detections: Sequence[Detection]) -> list[Detection]:
+        return [each for each in detections if each.label == "plate"]
+
+    def follow(
+        self,
+        frame: Frame,
+        detections: Sequence[Detection],
+        reads: Sequence[PlateRead],
+        taken_s: float,
+    ) -> None:
+        self.reads.append(list(reads))
+
+    def conclude(self, batch: Batch) -> None:
+        pass
+
+
+BELOW = 1.1
+"""Every plate is looked at again."""
+
+
+def conveyed(detector: Detector, reader: PlateReader, batches: Sequence[list[Image]]) -> Collected:
+    """The same batches as the inference thread moves them on."""
+    clock = FakeClock()
+    lookout = Lookout(
+        detector,
+        looking_twice(reader, BELOW),
+        figures=StageFigures(clock),
+        clock=clock,
+        complain=lambda _frame, error: pytest.fail(str(error)),
+    )
+    found = Collected()
+    conveyor = Conveyor(lookout, found, lambda: None)
+    for batch in batches:
+        conveyor.advance([frame(f"c{k}", image=image.copy()) for k, image in enumerate(batch)])
+    conveyor.drain()
+    return found
+
+
+def test_batches_on_the_conveyor_give_what_the_cpu_gives_and_are_uploaded_once(
+    backend: Backend, wanted: Traffic
+) -> None:
+    batches = [*wanted.batches, *wanted.batches]
+    expected = conveyed(backend.cpu_detector, backend.cpu_reader, batches)
+    backend.device.uploaded.clear()
+    found = conveyed(backend.detector, backend.reader, batches)
+    assert len(found.reads) == len(expected.reads) == len(batches) * MAX_BATCH
+    for ours, theirs in zip(found.reads, expected.reads, strict=True):
+        assert_same_reads(ours, theirs)
+    if not backend.device.integrated:
+        assert uploads(backend.device) == len(batches) * MAX_BATCH
 
 
 def test_memory_that_grows_under_way_is_given_back_only_when_nobody_works_on_it(
@@ -297,6 +359,39 @@ def test_plates_that_the_network_fails_at_cost_no_others(
     assert_same_reads(backend.reader.read(wanted.plates(0, wanted.batches[0])), wanted.read[0])
     for n in (1, 2):
         assert_same_detections(pending[n - 1].result(), wanted.found[n])
+
+
+def refuses_to_wait() -> None:
+    raise EngineError("the GPU has failed")
+
+
+def test_a_failed_wait_for_plates_is_told_to_who_asked_for_them_and_costs_no_others(
+    backend: Backend, wanted: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plates = wanted.plates(0, wanted.batches[0])
+    first = backend.reader.submit(plates[:2])
+    with monkeypatch.context() as failing:
+        failing.setattr(backend.reader._done, "synchronize", refuses_to_wait)
+        second = backend.reader.submit(plates[2:4])  # waits for the first ones
+    assert_same_reads(second.result(), wanted.read[0][2:4])
+    for _ in range(2):
+        with pytest.raises(EngineError, match="the GPU has failed"):
+            first.result()
+
+
+def test_a_failed_wait_for_detections_is_told_to_who_asked_for_them_and_costs_no_others(
+    backend: Backend, wanted: Traffic, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    detector = backend.detector
+    first = detector.submit(wanted.batches[0])
+    with monkeypatch.context() as failing:
+        failing.setattr(detector._sets[0].done, "synchronize", refuses_to_wait)
+        others = [detector.submit(wanted.batches[n]) for n in (1, 2, 3)][: len(detector._sets)]
+    for n, other in enumerate(others, 1):
+        assert_same_detections(other.result(), wanted.found[n])
+    for _ in range(2):
+        with pytest.raises(EngineError, match="the GPU has failed"):
+            first.result()
 
 
 def test_plates_of_more_frames_than_stay_are_read_while_others_are_looked_at(
