@@ -7,13 +7,17 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy.typing import NDArray
 
-from alprd.core.types import Detection
+from alprd.cameras import open_source
+from alprd.cameras.nvdec_decoder import MODULE
+from alprd.config.models import CameraSettings
+from alprd.core.types import Detection, DeviceSurface
 from alprd.inference.backend_models import BackendModels
 from alprd.inference.cuda import Cuda
 from alprd.inference.decoding import detector_outputs, reader_outputs
@@ -25,6 +29,7 @@ from alprd.inference.trt_engine import TensorRTNetwork
 from alprd.inference.trt_graphs import rounded_rows
 from alprd.inference.trt_models import load_trt_models
 from support.gpu import Image, build_missing, overlapped, rendered, settings, tell
+from support.gpu_clips import rendered_clip
 
 driver = pytest.importorskip("pycuda.driver", exc_type=ImportError)
 
@@ -254,6 +259,44 @@ def test_other_threads_may_do_what_they_like_while_a_graph_is_captured(
     tell(test="captures among other threads", captured=captured)
     assert failed == []
     assert all(captured)
+
+
+def test_a_camera_that_opens_while_graphs_are_recorded_is_decoded_by_the_gpu(
+    opened: Opened, tmp_path: Path
+) -> None:
+    pytest.importorskip(MODULE)
+    camera = CameraSettings(
+        id="gate", source=str(rendered_clip("in-order.mp4", tmp_path)), decode="nvdec"
+    )
+    over, stayed = threading.Event(), list[bool]()
+
+    def come_and_go() -> None:
+        while not over.wait(0.01):
+            source = open_source(camera)
+            try:
+                source.open()
+                frame = source.read()
+                stayed.append(frame is not None and isinstance(frame.image, DeviceSurface))
+            finally:
+                source.close()
+
+    other = threading.Thread(target=come_and_go)
+    other.start()
+    recorded: list[int] = []
+    try:
+        while other.is_alive() and len(recorded) < 40 and (len(recorded) < 4 or len(stayed) < 10):
+            network = opened.open(graphs=True)
+            for count in [1, 2, 3, 4, 5, 6, 7, 8] * 3:
+                network.run(pictures(opened, network.max_batch), count)
+            recorded.append(len(network.graphed))
+            network.close()
+    finally:
+        over.set()
+        other.join()
+    tell(test="graphs recorded beside a camera", graphs=recorded, opened=len(stayed))
+    assert len(stayed) >= 10
+    assert all(stayed)
+    assert any(recorded)
 
 
 @pytest.fixture
