@@ -337,7 +337,11 @@ class PublishLoop:
 
     def _count(self) -> None:
         if self._clock() - self._counted_at_s >= COUNT_EVERY_S:
-            self._publish_stats(connected=self._courier is not None)
+            self.count()
+
+    def count(self) -> None:
+        """Have the figures true at this moment; else they are a quarter of a second old."""
+        self._publish_stats(connected=self._courier is not None)
 
     def _publish_stats(self, *, connected: bool) -> None:
         self._counted_at_s = self._clock()

@@ -255,4 +255,5 @@ class PublisherThread:
                 loop.turn(0.0)
             self._flushed = loop.all_sent
             if self._flushed or loop.pauses > pauses_before:
+                loop.count()  # what is left is told
                 self._flush_over.set()
