@@ -110,6 +110,7 @@ class SpareLane:
         self._largest: float | None = None
         self._learned_at_s = 0.0
         self._no_picture_before_s = -math.inf
+        self._told_too_large_at_s = -math.inf
 
     @property
     def figures(self) -> SpareFigures:
@@ -278,15 +279,31 @@ class SpareLane:
         return None
 
     def _next_picture(self, largest: float) -> Message | None:
+        found, too_large = None, 0
         with self._lock:
-            while self._pictures:
+            while self._pictures and found is None:
                 waiting = self._pictures.popleft()
                 size = len(waiting.message.payload)
                 self._pictures_bytes -= size
-                if size <= largest and self._clock() - waiting.since_s <= PICTURE_STALE_S:
-                    return waiting.message
-                self._add(pictures_dropped=1)
-        return None
+                if size > largest:
+                    too_large = max(size, too_large)
+                elif self._clock() - waiting.since_s <= PICTURE_STALE_S:
+                    found = waiting.message
+                if found is None:
+                    self._add(pictures_dropped=1)
+        if too_large:
+            self._tell_too_large(too_large, largest)
+        return found
+
+    def _tell_too_large(self, size: int, largest: float) -> None:
+        if self._clock() - self._told_too_large_at_s > RELEARN_S:
+            self._told_too_large_at_s = self._clock()
+            log.warning(
+                "pictures.too_large",
+                bytes=size,
+                largest_bytes=int(largest),
+                remedy="an event would wait for it on this line; make them smaller, see [images]",
+            )
 
     def _add(self, **more: int) -> None:
         """Count; the lock is held."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pytest
+from structlog.testing import capture_logs
 
 from alprd.publish.message import Message
 from alprd.publish.spare import PICTURES, TRACKS, SpareLane
@@ -167,9 +168,14 @@ def test_tracks_that_never_end_do_not_keep_pictures_away(line: Line) -> None:
 def test_a_slow_answer_lets_only_small_pictures_through(line: Line) -> None:
     line.lane.put_picture(picture("large", 100_000))
     line.lane.put_picture(picture("small", 10_000))
+    line.lane.put_picture(picture("larger", 200_000))
     line.turn()
-    assert line.passes(0.6) == ["small"]
-    assert line.lane.figures.pictures_dropped == 1
+    with capture_logs() as lines:
+        assert line.passes(0.6) == ["small"]
+        assert line.passes(0.1) == []
+    assert line.lane.figures.pictures_dropped == 2
+    told = [(each["event"], each["bytes"], each["largest_bytes"]) for each in lines]
+    assert told == [("pictures.too_large", 100_000, 33_333)], "once, not for each of them"
 
 
 def test_what_took_too_long_is_not_sent_again_for_ten_minutes(line: Line) -> None:
