@@ -94,7 +94,7 @@ class Conveyor:
             self._move_on()
         if begun is not None and begun.pending is None:
             self._move_on()  # it must not overtake the batch before it
-            self._read_plates(begun, self._lookout.detections(begun))
+            self._read_plates(begun, self._detections(begun))
         else:
             self._begun = begun
 
@@ -112,7 +112,7 @@ class Conveyor:
         try:
             if begun is not None:
                 # The reader may be looking again meanwhile.
-                found = self._lookout.detections(begun)
+                found = self._detections(begun)
         finally:
             if read is not None:
                 self._follow(read, self._lookout.others(read.reading))
@@ -120,9 +120,13 @@ class Conveyor:
         if begun is not None:
             self._read_plates(begun, found)
 
+    def _detections(self, batch: Batch) -> Sequence[Sequence[Detection] | None]:
+        found = self._lookout.detections(batch)
+        self._beat()
+        return found
+
     def _read_plates(self, batch: Batch, found: Sequence[Sequence[Detection] | None]) -> None:
         """Begin to read what was found in a batch; what needs no reading is followed at once."""
-        self._beat()
         usable = [
             (frame, detections)
             for frame, detections in zip(batch.frames, found, strict=True)

@@ -145,13 +145,15 @@ class GpuFrames:
         shared = self._device.integrated
         staged: list[tuple[ImageU8, ImageU8]] = []
         self._turn += 1
+        # Before memory is written to, what was read from it must have been read.
+        for busy in _once(slot.uploaded for _, slot in fresh):
+            busy.synchronize()
+        if shared:
+            for busy in _once(busy for _, slot in fresh for busy in slot.used):
+                busy.synchronize()
         for image, slot in fresh:
             self._release(slot)
             slot.turn = self._turn
-            # Before memory is written to, what was read from it must have been read.
-            for busy in (slot.uploaded, *(slot.used if shared else ())):
-                if busy is not None:
-                    busy.synchronize()
             staging = slot.staging.reserve(image.nbytes)
             height, width = image.shape[:2]
             address = self._device.mapped(staging) if shared else slot.block.reserve(image.nbytes)
@@ -186,6 +188,10 @@ class GpuFrames:
 
 def _wait(stream: Stream, events: Iterable[Event | None]) -> None:
     """Let the stream wait for each event, once."""
-    for event in {id(each): each for each in events}.values():
-        if event is not None:
-            stream.wait(event)
+    for event in _once(events):
+        stream.wait(event)
+
+
+def _once(events: Iterable[Event | None]) -> Iterable[Event]:
+    """Each event once: the frames of a call share theirs."""
+    return {id(each): each for each in events if each is not None}.values()
