@@ -190,8 +190,13 @@ class _Daemon:
                     extras=self._extras,
                 )
                 self._wellbeing = recognition.enter_context(self._new_wellbeing())
+                self._hang_timer = HangTimer(self._notify.watchdog_interval_s)
                 self._pulse = Pulse(
-                    self._notify, self._heartbeats.stalled, self._telling.status_line, self._clock
+                    self._notify,
+                    self._heartbeats.stalled,
+                    self._telling.status_line,
+                    self._clock,
+                    on_keepalive=self._hang_timer.postpone,
                 )
                 if self._signals.stop is None:  # loading takes its time
                     self._sight.start()
@@ -212,9 +217,8 @@ class _Daemon:
 
     def _supervise(self, is_over: Callable[[], bool], reload: Callable[[], None]) -> None:
         """Keep the service manager informed and reload on demand until something ends it."""
-        with HangTimer(self._notify.watchdog_interval_s) as hang_timer:
+        with self._hang_timer:
             while self._failure is None and self._signals.stop is None and not is_over():
-                hang_timer.postpone()
                 if self._signals.take_reload():
                     reload()
                 self._errands.run()

@@ -15,8 +15,11 @@ from __future__ import annotations
 import faulthandler
 import os
 import signal
+import sys
 import threading
-from types import TracebackType
+from collections.abc import Iterator
+from contextlib import contextmanager
+from types import FrameType, TracebackType
 from typing import Final
 
 from alprd.threads import show_name
@@ -25,30 +28,59 @@ ABORT_THREAD: Final = "stacks"
 # After the service manager's signal, and before it loses its patience with that as well.
 GRACE_S: Final = 5.0
 _STDERR: Final = 2
+_DEPTH: Final = 100
+_WHOLE_TIME_S: Final = 1000.0
 _HEADLINE: Final = (
     b"alprd: ended by SIGABRT, which systemd sends when the watchdog's keepalives stay away; "
     b"every thread's stack:\n"
 )
 
 
-def write_stacks_on_abort() -> None:
-    """From now on every thread's stack is written to standard error when this process is aborted.
+@contextmanager
+def stacks_on_abort() -> Iterator[None]:
+    """Meanwhile every thread's stack is written to standard error when this process is aborted.
 
-    To be called by the main thread before any other thread is there: threads inherit that a
+    To be entered by the main thread before any other thread is there: threads inherit that a
     SIGABRT sent to the process is not for them. Stacks name files and lines, no values.
     """
     faulthandler.enable(_STDERR)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGABRT})
     threading.Thread(target=_wait_for_abort, name=ABORT_THREAD, daemon=True).start()
+    try:
+        yield
+    finally:
+        # While the interpreter ends no other thread gets its lock: the handler's again.
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGABRT})
 
 
 def _wait_for_abort() -> None:
     show_name()
     signal.sigwait({signal.SIGABRT})
-    os.write(_STDERR, _HEADLINE)
-    faulthandler.dump_traceback(_STDERR, all_threads=True)
-    faulthandler.disable()  # it would write them once more
-    os.abort()
+    try:
+        turn_s = sys.getswitchinterval()
+        sys.setswitchinterval(_WHOLE_TIME_S)  # nobody else gets on while they are looked at
+        left = _HEADLINE + "".join(_stacks()).encode(errors="backslashreplace")
+        sys.setswitchinterval(turn_s)  # who writes waits for his next turn
+        while left:
+            left = left[os.write(_STDERR, left) :]
+    finally:  # also when nobody reads what is written
+        faulthandler.disable()  # it would write them once more
+        os.abort()
+
+
+def _stacks() -> Iterator[str]:
+    """Every thread's, the main one's first; faulthandler would end after a hundred of them."""
+    names = {thread.ident: thread.name for thread in threading.enumerate()}
+    main = threading.main_thread().ident
+    frames = sys._current_frames()
+    for ident in sorted(frames, key=lambda ident: ident != main):
+        lines = [f'\nThread "{names.get(ident, ident)}" (most recent call first):\n']
+        frame: FrameType | None = frames[ident]
+        while frame is not None and len(lines) <= _DEPTH:
+            code = frame.f_code
+            lines.append(f'  File "{code.co_filename}", line {frame.f_lineno} in {code.co_name}\n')
+            frame = frame.f_back
+        yield "".join(lines)
 
 
 class HangTimer:
@@ -88,6 +120,6 @@ class HangTimer:
             faulthandler.unregister(signal.SIGALRM)
 
     def postpone(self) -> None:
-        """The main thread is alive: the time begins anew."""
+        """A keepalive was sent: the service manager's time begins anew, and so does this one."""
         if self._timeout_s is not None:
             signal.setitimer(signal.ITIMER_REAL, self._timeout_s)

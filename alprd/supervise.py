@@ -42,6 +42,7 @@ class Pulse:
         stalled: names of the stages that have made no progress for too long.
         status: the status line of this moment.
         clock: monotonic seconds.
+        on_keepalive: called after each keepalive.
     """
 
     def __init__(
@@ -50,11 +51,14 @@ class Pulse:
         stalled: Callable[[], list[str]],
         status: Callable[[], str],
         clock: Clock,
+        *,
+        on_keepalive: Callable[[], object],
     ) -> None:
         self._notify = notify
         self._stalled = stalled
         self._status = status
         self._clock = clock
+        self._on_keepalive = on_keepalive
         self._next_keepalive_s = clock()
         self._next_status_s = clock()
         self._last_status = ""
@@ -67,6 +71,7 @@ class Pulse:
         interval_s = self._notify.watchdog_interval_s
         if interval_s is not None and now_s >= self._next_keepalive_s and not self._last_stalled:
             self._notify.watchdog()
+            self._on_keepalive()
             self._next_keepalive_s = now_s + interval_s
         if now_s >= self._next_status_s:
             text = self._status()

@@ -15,7 +15,7 @@ from alprd.commands.common import (
     load_config,
     quiet_native_libraries,
 )
-from alprd.stacks import write_stacks_on_abort
+from alprd.stacks import stacks_on_abort
 
 
 def add_parser(commands: Commands) -> None:
@@ -39,7 +39,11 @@ def add_parser(commands: Commands) -> None:
 
 def run(arguments: argparse.Namespace) -> int:
     """Run the daemon until it is told to stop."""
-    write_stacks_on_abort()  # first of all: numpy, which the configuration loads, starts threads
+    with stacks_on_abort():  # first of all: numpy, which the configuration loads, starts threads
+        return _run(arguments)
+
+
+def _run(arguments: argparse.Namespace) -> int:
     settings = load_config(arguments.config)
     quiet_native_libraries()
     # Imported late: `alprd --help` must not pay for OpenCV, and OpenCV reads the environment.

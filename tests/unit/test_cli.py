@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
@@ -113,7 +114,7 @@ def test_every_command_reads_the_file_that_config_names(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # What it changes holds for the whole process, which is the tests' here.
-    monkeypatch.setattr("alprd.commands.run.write_stacks_on_abort", lambda: None)
+    monkeypatch.setattr("alprd.commands.run.stacks_on_abort", nullcontext)
     missing = tmp_path / "missing.toml"
     for command in ("run", "check-config", "watch"):
         assert main([command, "--config", str(missing)]) == 78

@@ -7,6 +7,8 @@ import subprocess
 import sys
 import textwrap
 
+import pytest
+
 PYTHON_ABI = "import ctypes; keeping_the_lock = ctypes.PyDLL(None)"
 
 
@@ -22,16 +24,22 @@ def child(script: str) -> subprocess.Popen[str]:
 
 def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     """What a process that ends by itself returned, and wrote to standard error."""
-    _, errors = process.communicate(timeout=30.0)
+    with process:
+        try:
+            _, errors = process.communicate(timeout=30.0)
+        finally:
+            process.kill()
     return process.returncode, errors
 
 
-def test_an_abort_from_outside_shows_where_every_thread_was_though_all_are_busy() -> None:
-    threads = 12
+@pytest.mark.parametrize("threads", [12, 130])
+def test_an_abort_from_outside_shows_where_every_thread_was_though_all_are_busy(
+    threads: int,
+) -> None:
     process = child(
         f"""
         import threading
-        from alprd.stacks import write_stacks_on_abort
+        from alprd.stacks import stacks_on_abort
 
         def deeper(levels):
             return deeper(levels - 1) if levels else 0
@@ -42,13 +50,14 @@ def test_an_abort_from_outside_shows_where_every_thread_was_though_all_are_busy(
             while True:
                 deeper(20)
 
-        write_stacks_on_abort()
-        reached = threading.Barrier({threads} + 1)
-        for _ in range({threads}):
-            threading.Thread(target=busy, args=(reached,), daemon=True).start()
-        reached.wait()
-        print("busy", flush=True)
-        threading.Event().wait()
+        with stacks_on_abort():
+            reached = threading.Barrier({threads} + 1)
+            for k in range({threads}):
+                name = f"busy-{{k}}"
+                threading.Thread(target=busy, args=(reached,), name=name, daemon=True).start()
+            reached.wait()
+            print("busy", flush=True)
+            threading.Event().wait()
         """
     )
     assert process.stdout is not None
@@ -56,10 +65,33 @@ def test_an_abort_from_outside_shows_where_every_thread_was_though_all_are_busy(
     process.send_signal(signal.SIGABRT)
     code, errors = end(process)
     assert code == -signal.SIGABRT
-    assert errors.startswith("alprd: ended by SIGABRT")
-    assert errors.count(" in busy\n") == threads
-    assert errors.count(" in <module>\n") == 1
-    assert "Fatal Python error" not in errors
+    headline, first, *others = errors.split("\n\n")
+    assert headline.startswith("alprd: ended by SIGABRT")
+    assert first.startswith('Thread "MainThread" (most recent call first):\n')
+    assert first.endswith(" in <module>")
+    shown = [stack.partition('"')[2].partition('"')[0] for stack in others if " in busy\n" in stack]
+    assert sorted(shown) == sorted(f"busy-{k}" for k in range(threads))
+
+
+@pytest.mark.parametrize("errors_go", ["nowhere", "to a full disk"])
+def test_an_abort_ends_a_process_that_cannot_write_either(errors_go: str) -> None:
+    process = child(
+        f"""
+        import os, threading
+        from alprd.stacks import stacks_on_abort
+
+        os.close(2)
+        if {errors_go!r} == "to a full disk":
+            os.dup2(os.open("/dev/full", os.O_WRONLY), 2)
+        with stacks_on_abort():
+            print("ready", flush=True)
+            threading.Event().wait()
+        """
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "ready\n"
+    process.send_signal(signal.SIGABRT)
+    assert end(process) == (-signal.SIGABRT, "")
 
 
 def test_an_abort_of_a_librarys_own_shows_the_call_that_led_to_it() -> None:
@@ -67,13 +99,13 @@ def test_an_abort_of_a_librarys_own_shows_the_call_that_led_to_it() -> None:
         child(
             f"""
             {PYTHON_ABI}
-            from alprd.stacks import write_stacks_on_abort
+            from alprd.stacks import stacks_on_abort
 
             def ask_library():
                 keeping_the_lock.abort()
 
-            write_stacks_on_abort()
-            ask_library()
+            with stacks_on_abort():
+                ask_library()
             """
         )
     )
@@ -82,18 +114,41 @@ def test_an_abort_of_a_librarys_own_shows_the_call_that_led_to_it() -> None:
     assert " in ask_library\n" in errors
 
 
+def test_what_hangs_while_the_interpreter_ends_is_shown_and_ended_too() -> None:
+    process = child(
+        f"""
+        {PYTHON_ABI}
+        import atexit
+        from alprd.stacks import stacks_on_abort
+
+        def linger():
+            print("lingering", flush=True)
+            keeping_the_lock.pause()
+
+        atexit.register(linger)
+        with stacks_on_abort():
+            pass
+        """
+    )
+    assert process.stdout is not None
+    assert process.stdout.readline() == "lingering\n"
+    process.send_signal(signal.SIGABRT)
+    code, errors = end(process)
+    assert code == -signal.SIGABRT
+    assert " in linger\n" in errors
+
+
 def test_a_call_that_keeps_the_interpreters_lock_for_ever_is_named_and_ended() -> None:
     process = child(
         f"""
         {PYTHON_ABI}
-        from alprd.stacks import HangTimer, write_stacks_on_abort
+        from alprd.stacks import HangTimer, stacks_on_abort
 
         def hang():
             print("hanging", flush=True)
             keeping_the_lock.pause()
 
-        write_stacks_on_abort()
-        with HangTimer(0.5, grace_s=0.5):
+        with stacks_on_abort(), HangTimer(0.5, grace_s=0.5):
             hang()
         """
     )

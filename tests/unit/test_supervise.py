@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -30,39 +31,53 @@ class RecordingNotify:
     def status(self, text: str) -> None:
         self.sent.append(text)
 
+    def postpone(self) -> None:
+        self.sent.append("postponed")
+
+
+def make_pulse(
+    notify: RecordingNotify,
+    clock: FakeClock,
+    *,
+    stalled: Callable[[], list[str]] = list,
+    status: Callable[[], str] = str,
+) -> Pulse:
+    return Pulse(notify, stalled, status, clock, on_keepalive=notify.postpone)
+
 
 def test_a_keepalive_is_sent_every_interval_while_all_stages_make_progress() -> None:
     clock, notify = FakeClock(), RecordingNotify()
-    pulse = Pulse(notify, list, lambda: "", clock)
+    pulse = make_pulse(notify, clock)
     for _ in range(5):
         pulse.beat()
         clock.now_s += 1.0
-    assert notify.sent == ["watchdog"] * 3
+    # What else waits for the main thread counts from the same moments.
+    assert notify.sent == ["watchdog", "postponed"] * 3
 
 
 def test_a_stalled_stage_withholds_the_keepalive_until_it_recovers() -> None:
     clock, notify = FakeClock(), RecordingNotify()
     stalled = ["inference"]
-    pulse = Pulse(notify, lambda: list(stalled), lambda: "", clock)
+    pulse = make_pulse(notify, clock, stalled=lambda: list(stalled))
     for _ in range(10):
         pulse.beat()
         clock.now_s += 2.0
     assert notify.sent == []
     stalled.clear()
     pulse.beat()
-    assert notify.sent == ["watchdog"]
+    assert notify.sent == ["watchdog", "postponed"]
 
 
 def test_without_a_watchdog_no_keepalive_is_sent() -> None:
     clock, notify = FakeClock(), RecordingNotify(watchdog_interval_s=None)
-    Pulse(notify, list, lambda: "", clock).beat()
+    make_pulse(notify, clock).beat()
     assert notify.sent == []
 
 
 def test_the_status_line_is_sent_when_it_changes_and_at_most_every_few_seconds() -> None:
     clock, notify = FakeClock(), RecordingNotify(watchdog_interval_s=None)
     lines = iter(["1 of 2 online", "1 of 2 online", "2 of 2 online"])
-    pulse = Pulse(notify, list, lambda: next(lines), clock)
+    pulse = make_pulse(notify, clock, status=lambda: next(lines))
     for _ in range(3):
         pulse.beat()
         pulse.beat()
@@ -71,7 +86,7 @@ def test_the_status_line_is_sent_when_it_changes_and_at_most_every_few_seconds()
 
 
 def test_the_pause_between_beats_never_exceeds_the_keepalive_interval() -> None:
-    pulse = Pulse(RecordingNotify(watchdog_interval_s=0.25), list, lambda: "", FakeClock())
+    pulse = make_pulse(RecordingNotify(watchdog_interval_s=0.25), FakeClock())
     assert pulse.beat() <= 0.25
 
 
