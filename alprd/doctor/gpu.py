@@ -17,12 +17,16 @@ from alprd.inference.gpu import OLDEST_DRIVER, cuda_text
 from alprd.inference.trt_api import import_tensorrt
 from alprd.ports import EngineError
 
-_NODES: Final = (
-    "dev/nvidia[0-9]*",
-    "dev/nvhost-gpu",
-    "dev/nvgpu/igpu0/ctrl",
-    "dev/nvmap",
-)
+_CARDS: Final = "dev/nvidia[0-9]*"
+_TEGRA: Final = ("dev/nvhost-gpu", "dev/nvgpu/igpu0/ctrl", "dev/nvmap")
+_CONTROL: Final = "dev/nvidiactl"
+_BESIDE: Final = {_CONTROL: "nvidia-modprobe -c 255", "dev/nvidia-uvm": "nvidia-modprobe -u -c 0"}
+"""What CUDA opens beside a card's own node, and what makes it.
+
+NVML does without the second one, so a driver may answer that CUDA cannot start with. Where they are
+missing, CUDA has a setuid program make them; a service without new privileges cannot.
+"""
+
 _JETSON: Final = "etc/nv_tegra_release"
 _LOADED: Final = "proc/driver/nvidia/version"
 _NVIDIA, _DISPLAY = "0x10de", "0x03"
@@ -106,9 +110,11 @@ def gpu(
         software: what is installed for it.
         root: of the file system.
     """
-    nodes = sorted(path for pattern in _NODES for path in root.glob(pattern))
-    is_jetson = (root / _JETSON).exists()
-    for node in nodes:
+    tegra = [root / name for name in _TEGRA if (root / name).exists()]
+    nodes = sorted([*root.glob(_CARDS), *tegra])
+    is_jetson = bool(tegra) or (root / _JETSON).exists()
+    beside = [root / name for name in _BESIDE if nodes and (root / name).exists()]
+    for node in (*nodes, *beside):
         if not who.may(node, READ | WRITE):
             group = who.group_that_may(node)
             remedy = f"usermod -aG {group} {who.name}" if group else f"check the mode of {node}"
@@ -119,7 +125,9 @@ def gpu(
             "gpu", "the NVIDIA driver does not answer at all; see dmesg, and start the machine anew"
         )
     elif nodes:
-        yield _driver(nodes[0], gpus, software, is_jetson=is_jetson)
+        # Of a Jetson they belong to the display, if they are there.
+        lacking = [] if is_jetson else [name for name in _BESIDE if root / name not in beside]
+        yield _driver(nodes[0], lacking, gpus, software, is_jetson=is_jetson)
     else:
         yield _without_nodes(root, is_jetson=is_jetson)
     if nodes:
@@ -128,18 +136,24 @@ def gpu(
         yield ok("tensorrt", "not needed without a GPU that can be used")
 
 
-def _driver(node: Path, gpus: Answers, software: Software, *, is_jetson: bool) -> Finding:
-    """Of a GPU that the kernel's part of the driver shows."""
+def _driver(
+    node: Path, lacking: list[str], gpus: Answers, software: Software, *, is_jetson: bool
+) -> Finding:
+    """Of a GPU that the kernel's part of the driver shows; `lacking` of what must be beside it."""
     cuda = software.cuda()
     lacks = _lacks(cuda, is_jetson=is_jetson)
     if cuda is None or lacks is not None:
         return warning("gpu", f"{node} is there, but the GPU is not used: {lacks}")
+    can_be_asked = not software.missing(("pynvml",))
+    is_silent = not gpus.available and not is_jetson and can_be_asked
+    if lacking and (_CONTROL in lacking or not is_silent):
+        return warning("gpu", _not_beside(node, lacking))
     if gpus.available:
         names = ", ".join(unit["name"] for unit in gpus.figures.get("gpu", []))
         return ok("gpu", f"{names or 'NVIDIA'}; the driver answers and runs CUDA {cuda_text(cuda)}")
     if is_jetson:
         return ok("gpu", f"a Jetson's GPU; the driver runs CUDA {cuda_text(cuda)}")
-    if software.missing(("pynvml",)):
+    if not can_be_asked:
         return warning(
             "gpu", 'the driver cannot be asked; pip install "alprd[nvidia]" shows its figures'
         )
@@ -147,6 +161,18 @@ def _driver(node: Path, gpus: Answers, software: Software, *, is_jetson: bool) -
         "gpu",
         f"{node} is there but the driver does not answer; install the driver that "
         "fits the kernel, and try nvidia-smi",
+    )
+
+
+def _not_beside(node: Path, lacking: list[str]) -> str:
+    """What is wrong with a card whose driver lacks nodes, and the remedy."""
+    names = " and no ".join(f"/{name}" for name in lacking)
+    commands = " and ".join(_BESIDE[name] for name in lacking)
+    devices = " ".join(f"--device /{name}" for name in lacking)
+    return (
+        f"{node} is there, but no {names}, so CUDA does not start and the GPU is not used; have "
+        f"root run {commands} at every start of the machine, and then start alprd anew (in a "
+        f"container: run it outside, and give the container {devices}, or {_CONTAINER})"
     )
 
 
@@ -182,18 +208,22 @@ def _without_nodes(root: Path, *, is_jetson: bool) -> Finding:
             "a Jetson, but its GPU is not under /dev, so it is not used; in a container: --runtime "
             "nvidia; else see dmesg, and whether the packages nvidia-l4t-* fit the kernel",
         )
-    if (root / _LOADED).exists():
+    cards = list(_cards(root))
+    ours = [driver for driver in cards if driver != "vfio-pci"]
+    if cards and not ours:
+        return ok("gpu", "an NVIDIA GPU is kept for virtual machines; models run on the CPU")
+    # A container may see the card on the bus, but not what /proc tells of its driver.
+    if (root / _LOADED).exists() or "nvidia" in ours:
+        commands = " and ".join(["nvidia-modprobe -c 0", *_BESIDE.values()])
         return warning(
             "gpu",
-            "the NVIDIA driver is loaded, but its GPU is not under /dev, so it is not used; run "
-            f"nvidia-modprobe -u -c 0, or in a container: {_CONTAINER}",
+            "the NVIDIA driver is loaded, but its GPU is not under /dev, so it is not used; have "
+            f"root run {commands}, or in a container: {_CONTAINER}",
         )
-    drivers = list(_cards(root))
-    if not drivers:
+    if not ours:
         return ok("gpu", "no NVIDIA GPU; models run on the CPU")
-    if all(driver == "vfio-pci" for driver in drivers):
-        return ok("gpu", "an NVIDIA GPU is kept for virtual machines; models run on the CPU")
-    taken = f" ({drivers[0]} has it)" if drivers[0] else ""
+    driver = next(filter(None, ours), "")
+    taken = f" ({driver} has it)" if driver else ""
     return warning(
         "gpu",
         f"an NVIDIA GPU is there, but not NVIDIA's driver{taken}, so it is not used; install it "

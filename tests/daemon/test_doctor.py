@@ -395,7 +395,8 @@ def test_a_gpu_that_the_daemon_may_not_use(patient: Patient) -> None:
 
 def test_a_gpu_whose_driver_does_not_answer(patient: Patient) -> None:
     pytest.importorskip("pynvml")
-    patient.write("dev/nvidia0", "")
+    for node in ("nvidia0", "nvidiactl", "nvidia-uvm"):
+        patient.write(f"dev/{node}", "")
     found = [f for f in patient.findings() if f.check == "gpu"]
     assert [f.level for f in found] == ["problem"]
     assert "nvidia-smi" in found[0].text
