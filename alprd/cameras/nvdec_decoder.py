@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import importlib
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from types import ModuleType
 from typing import Any, Final, Protocol
@@ -79,15 +79,21 @@ class Decoder:
             self._stream = driver.new_stream()
         # Without it the module holds pictures back, so that more are decoded at the same time.
         delay = {"latency": module.DisplayDecodeLatencyType.LOW} if live else {}
-        with STILLNESS.disturbed(), _refusals("cannot start"):
-            self._native: Any = module.CreateDecoder(
-                gpuid=0,
-                codec=getattr(module.cudaVideoCodec, codec),
-                cudacontext=driver.context,
-                cudastream=self._stream,
-                usedevicememory=True,
-                **delay,
-            )
+        try:
+            with STILLNESS.disturbed(), _refusals("cannot start"):
+                self._native: Any = module.CreateDecoder(
+                    gpuid=0,
+                    codec=getattr(module.cudaVideoCodec, codec),
+                    cudacontext=driver.context,
+                    cudastream=self._stream,
+                    usedevicememory=True,
+                    **delay,
+                )
+        except NvdecRefused:
+            # A camera tries again for ever. Why it was refused matters more than what follows.
+            with suppress(GpuError):
+                driver.destroy_stream(self._stream)
+            raise
 
     def decode(self, packet: NDArray[np.uint8] | None, time: int) -> list[Picture]:
         """Pictures in the order in which they are shown, until the next call.

@@ -16,6 +16,7 @@ from alprd.cameras import CameraSource, open_source
 from alprd.cameras import nvdec as nvdec_module
 from alprd.cameras.capture import Capture
 from alprd.cameras.frames import FrameMaker, utc_now
+from alprd.cameras.gpu_driver import GpuError
 from alprd.cameras.live import LiveSource
 from alprd.cameras.nvdec import NvdecCapture
 from alprd.cameras.nvdec_decoder import NvdecRefused
@@ -117,6 +118,31 @@ def test_frames_stay_on_the_gpu_and_come_once_in_order_at_the_times_that_ffmpeg_
     times = [frame.t_s for frame in expected]
     assert [frame.t_s for frame in frames] == pytest.approx(times, abs=1e-6)
     assert [frame.seq for frame in frames] == list(range(25))
+
+
+def test_a_decoder_that_is_refused_gives_back_what_was_made_for_it(
+    tmp_path: Path, gpu: FakeGpu, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A camera tries again for ever."""
+
+    def full(**_: object) -> None:
+        raise RuntimeError("cuvidCreateDecoder failed:\n  CUDA_ERROR_OUT_OF_MEMORY")
+
+    clip = write_clip(tmp_path / "clip.mp4", frames=5, codec=H264)
+    monkeypatch.setattr(gpu.module, "CreateDecoder", full)
+    capture = NvdecCapture(live=False)
+    for _ in range(2):
+        with pytest.raises(NvdecRefused, match="OUT_OF_MEMORY"):
+            capture.open(str(clip), cv2.CAP_FFMPEG)
+        assert gpu.driver.streams == 0
+
+    def broken(stream: int) -> None:
+        raise GpuError(f"stream {stream} cannot be given back")
+
+    monkeypatch.setattr(gpu.driver, "destroy_stream", broken)
+    with pytest.raises(NvdecRefused, match="OUT_OF_MEMORY"):  # so that FFmpeg can take over
+        capture.open(str(clip), cv2.CAP_FFMPEG)
+    capture.close()
 
 
 def test_a_decoder_begins_and_ends_while_no_graph_is_recorded(tmp_path: Path, gpu: FakeGpu) -> None:
