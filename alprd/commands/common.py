@@ -58,15 +58,31 @@ def add_config_option(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def add_attributes_option(parser: argparse.ArgumentParser) -> None:
-    """Add --attributes, for commands that need no configuration."""
+def add_attributes_option(parser: argparse.ArgumentParser, *, takes_paths: bool = False) -> None:
+    """Add --attributes, for commands that need no configuration.
+
+    Args:
+        parser: of the command.
+        takes_paths: paths follow the options, and must not be taken for names.
+    """
+    paths = ". Paths stand before it, or behind --" if takes_paths else ""
     parser.add_argument(
         "--attributes",
+        type=_no_path if takes_paths else str,
         metavar="NAME",
         nargs="*",
-        help="also say what vehicles are, with these classifiers; without a NAME (then as the "
-        "last option) with all that the folder of the models has",
+        help="also say what vehicles are, with these classifiers; without a NAME with all that the "
+        f"folder of the models has{paths}",
     )
+
+
+def _no_path(name: str) -> str:
+    if os.sep in name or Path(name).is_file():
+        raise argparse.ArgumentTypeError(
+            f"{name} is a path and no classifier's name; write paths before --attributes, or "
+            f"--attributes -- {name}"
+        )
+    return name
 
 
 def asked_classifiers(names: list[str], models_dir: Path | None) -> list[str]:
@@ -76,14 +92,16 @@ def asked_classifiers(names: list[str], models_dir: Path | None) -> list[str]:
         attribute_models,
         load_attribute_manifest,
     )
+    from alprd.inference.manifest import load_onnx  # noqa: PLC0415
     from alprd.ports import EngineError  # noqa: PLC0415
 
     try:
-        for name in names:  # the daemon goes on without one; who names it here wants its answers
-            load_attribute_manifest(name, models_dir)
-        return list(dict.fromkeys(names)) or list(attribute_models(models_dir))
+        asked = list(dict.fromkeys(names)) or list(attribute_models(models_dir))
+        for name in asked:  # the daemon goes on without one; who asks here wants its answers
+            load_onnx(*load_attribute_manifest(name, models_dir))
     except EngineError as error:
         raise CommandError(str(error)) from error
+    return asked
 
 
 def load_config(path: Path | None) -> Settings:

@@ -54,7 +54,7 @@ def add_parser(commands: Commands) -> None:
     parser.add_argument("--models-dir", type=Path, metavar="DIR", help="default: the built-in ones")
     parser.add_argument("--detector", metavar="NAME", help="detector model (plate-detector)")
     parser.add_argument("--reader", metavar="NAME", help="reader model (plate-reader)")
-    add_attributes_option(parser)
+    add_attributes_option(parser, takes_paths=True)
     parser.add_argument("--quiet", action="store_true", help="no progress bar")
     parser.set_defaults(run=run)
 
