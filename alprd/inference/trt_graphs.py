@@ -30,11 +30,11 @@ _ATTEMPTS = 3
 def rounded_rows(count: int, most: int) -> int:
     """So many rows are run for `count` of them, lest every count have a graph of its own.
 
-    Small batches are exact: frames are dear, and few plates come at a time. Larger ones run at most
-    a fifth more rows than they have (9 as 10, 17 as 20, 33 as 40), for those cost a small GPU as
-    much time as the others; finer sizes would take more of its memory, as TensorRT before 10 keeps
-    the weights once more for each. With graphs they are rounded whether there is a graph yet or
-    not, for a result must not depend on that.
+    Small batches are exact: frames are dear, and few plates come at a time. Larger ones run less
+    than a quarter more rows than they have (9 as 10, 17 as 20, 33 as 40), for those cost a small
+    GPU as much time as the others; finer sizes would take more of its memory, as TensorRT before 10
+    keeps the weights once more for each. With graphs they are rounded whether there is a graph yet
+    or not, for a result must not depend on that.
     """
     if count <= _EXACT:
         return count
