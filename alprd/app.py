@@ -21,7 +21,7 @@ from alprd.actions import Actions
 from alprd.camera_set import CameraBook
 from alprd.config import ConfigError, Settings
 from alprd.control import RemoteControl
-from alprd.delivery import new_publisher, new_sink, open_outbox, retained_topics
+from alprd.delivery import new_publisher, new_sink, open_outbox, retained_topics, unsent
 from alprd.errands import Errands
 from alprd.extras import Extras
 from alprd.host.heartbeats import Heartbeats
@@ -163,7 +163,7 @@ class _Daemon:
                     in_force=lambda: self._settings,
                 )
             )
-            delivery.callback(self._flush)
+            delivery.callback(self._flush, outbox)
             self._board = self._control.board(self._publisher)
             self._publisher.keep(retained_topics(settings))
             self._book = CameraBook(
@@ -240,12 +240,12 @@ class _Daemon:
         self._notify.status("stopping")
         log.info("daemon.stopping", signal=self._signals.stop, timeout_s=timeout_s)
 
-    def _flush(self) -> None:
+    def _flush(self, outbox: Outbox) -> None:
         until_s = self._flush_until_s
         if until_s is None:
             until_s = self._clock() + self._settings.process.stop_timeout_s
         flushed = self._publisher.flush(until_s)
-        waiting = self._publisher.stats().pending
+        waiting = unsent(self._publisher, outbox)
         # States that no broker took are told anew after the next start; nothing of them waits.
         if waiting and not flushed:
             log.warning("outbox.not_empty", events=waiting, sent="after the next start")

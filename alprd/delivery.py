@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
 from alprd.config import Settings
 from alprd.core.alerts import KINDS
-from alprd.ports import Beat
+from alprd.ports import Beat, OutboxError
 from alprd.publish.courier import Subscriptions
 from alprd.publish.discovery import discovery_topic
 from alprd.publish.loop import PublisherStats
@@ -101,6 +102,14 @@ def retained_topics(settings: Settings) -> frozenset[str]:
     if settings.homeassistant.enabled:
         topics.add(discovery_topic(settings.homeassistant.prefix, settings.device_id))
     return frozenset(topics)
+
+
+def unsent(publisher: PublisherThread, outbox: Outbox) -> int:
+    """Events that no broker has taken, also when the publisher died and its figures with it."""
+    if publisher.failed is not None:
+        with suppress(OutboxError):  # which it may have died of
+            return outbox.counts().pending
+    return publisher.stats().pending
 
 
 def delivery_notice(stats: PublisherStats) -> dict[str, Any]:

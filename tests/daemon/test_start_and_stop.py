@@ -13,7 +13,7 @@ import pytest
 from support.broker import free_port
 from support.daemon import Daemon
 from support.heard import assert_no_gap, availability, events, states
-from support.outboxes import peek
+from support.outboxes import open_outbox, peek, rows
 from support.subscriber import Subscriber
 from support.tiny_models import write_detector, write_reader
 
@@ -274,3 +274,18 @@ def test_a_part_that_fails_ends_the_process_with_1_and_the_reason(
     failed = daemon.wait_for_log("daemon.failed")
     assert failed["part"] == part
     assert "NoneType" in failed["error"]
+
+
+def test_a_publisher_that_has_died_is_no_reason_to_hide_what_was_not_sent(
+    make_config: MakeConfig, make_daemon: MakeDaemon, street: Path
+) -> None:
+    camera = {"id": "gate", "source": str(street), "enabled": False}
+    fault = "import alprd.publish.loop as m; m.PublishLoop.turn = None"  # before it counts
+    daemon = make_daemon(make_config(camera), prelude=fault)
+    with open_outbox(daemon.outbox_path) as outbox:
+        outbox.add(rows(3))
+    daemon.spawn()
+    assert daemon.wait() == 1
+    assert daemon.wait_for_log("outbox.not_empty")["events"] == 3
+    assert daemon.wait_for_log("daemon.failed")["part"] == "publisher"
+    assert pending(daemon) == 3
