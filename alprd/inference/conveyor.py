@@ -74,9 +74,10 @@ class Conveyor:
         return self._begun is not None or self._read is not None
 
     def has(self, camera_id: str) -> bool:
-        """Whether a frame of this camera is on its way."""
+        """Whether a frame of this camera is on its way to be followed; a bad one is not."""
         return (self._begun is not None and self._begun.has(camera_id)) or (
-            self._read is not None and self._read.batch.has(camera_id)
+            self._read is not None
+            and any(frame.camera_id == camera_id for frame in self._read.reading.frames)
         )
 
     def advance(self, items: Sequence[Frame | EndOfStream]) -> None:

@@ -212,6 +212,9 @@ class InferenceThread:
     def _run(self) -> None:
         show_name()
         self._guarded(self._serve)
+        if not self._abandoned.is_set():
+            # What failed may have been the batch behind one that is being read.
+            self._guarded(self._conveyor.drain)
         # Whatever happened, the tracks so far are real and belong on disk.
         self._guarded(self._end)
         if self.failed is not None and self._on_failure is not None:

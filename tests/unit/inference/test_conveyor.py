@@ -252,6 +252,15 @@ def test_a_camera_is_on_its_way_until_its_frame_is_followed(works: Works) -> Non
     assert works.conveyor.has("gate")
 
 
+def test_a_frame_that_is_bad_keeps_no_camera_on_its_way(works: Works) -> None:
+    works.gpu.refuses = 12
+    works.gpu.unsure = {1}
+    works.advance(picture(1), picture(12, "ramp"))
+    works.advance(picture(2))
+    assert works.conveyor.has("gate")
+    assert not works.conveyor.has("ramp")
+
+
 def test_a_stream_ends_after_its_last_frame_was_followed(works: Works) -> None:
     works.advance(picture(1))
     works.advance(EndOfStream(camera_id="gate"))
@@ -279,6 +288,8 @@ def test_what_fails_costs_no_frame_that_was_read_before(works: Works, fails: str
     with pytest.raises(EngineError, match=fails):
         works.advance(picture(3))
     assert works.followed() == [11, 1]
+    works.conveyor.drain()
+    assert works.followed() == ([11, 1, 2] if fails == "begin 3" else [11, 1])
 
 
 def test_it_beats_before_every_frame_is_followed(works: Works) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -95,6 +96,42 @@ class Networks:
             reason="a test",
             prove=lambda: None,
         )
+
+
+class Later:
+    """An answer that is there when it is waited for; of plates nothing is certain before."""
+
+    def __init__(self, answers: Sequence[Any]) -> None:
+        self._answers = answers
+
+    def known(self) -> list[None]:
+        return [None] * len(self._answers)
+
+    def result(self) -> list[Any]:
+        return [*self._answers]
+
+
+class AheadDetector:
+    def __init__(self, networks: Networks) -> None:
+        self.detect = networks.detect
+
+    def submit(self, images: Sequence[ImageU8]) -> Later:
+        return Later(self.detect(images))
+
+
+class AheadReader:
+    def __init__(self, networks: Networks) -> None:
+        self.read = networks.read
+
+    def submit(self, plates: Sequence[tuple[ImageU8, Detection, float]]) -> Later:
+        return Later(self.read(plates))
+
+
+class NetworksAhead(Networks):
+    """They work while their caller does something else."""
+
+    def models(self) -> Models:
+        return replace(super().models(), detector=AheadDetector(self), reader=AheadReader(self))
 
 
 class Recorder:
@@ -290,6 +327,28 @@ def test_a_failing_model_ends_the_thread_reports_it_and_keeps_the_tracks_so_far(
     assert isinstance(thread.failed, EngineError)
     assert stage.failures == [thread.failed]
     assert stage.disk.saved == ["gate-end"]
+
+
+def test_what_was_being_read_when_a_model_failed_is_followed_before_the_end() -> None:
+    stage = Stage(per_frame=True)
+    stage.networks = NetworksAhead()
+
+    def break_down() -> None:
+        stage.networks.broken = EngineError("model.onnx failed")
+
+    class Overloaded(Script):
+        """A callable and the batch behind it come at once."""
+
+        def take(self, max_batch: int, timeout_s: float) -> list[Item]:
+            items = super().take(max_batch, timeout_s)
+            return items or super().take(max_batch, timeout_s)
+
+    queue = Overloaded([frame(seq=0)], [frame(seq=1)], break_down, [frame(seq=2)], [frame(seq=3)])
+    with stage.thread(queue) as thread:
+        pass
+
+    assert isinstance(thread.failed, EngineError)
+    assert stage.disk.saved == ["gate-0", "gate-1", "gate-end"]
 
 
 def test_any_other_error_ends_the_thread_too_and_is_reported() -> None:
