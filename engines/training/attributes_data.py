@@ -57,7 +57,9 @@ class Crops:
             put(rows[key][keep].astype(np.int64)) for key in ("colour", "view", "make")
         )
         self.val, self.street, self.px = rows["val"][keep], rows["street"][keep], rows["px"][keep]
-        self.train = np.flatnonzero(~self.val)
+        self.paths = [str(path) for path in rows["path"][keep]]
+        self.paint_only = rows["paint_only"][keep]
+        self.train = np.flatnonzero(~self.val & ~self.paint_only)
         self.weights = np.zeros(len(keep))
         if len(self.train):
             self.weights = self._weights(rows["types"][keep], rows["colour"][keep])
@@ -79,7 +81,7 @@ class Crops:
             np.array(TYPES)[types.argmax(1)], RARELY_LOOKED_AT
         ) & single.any(1)  # fmt: skip
         weight = np.where(small, weight * 0.7, weight)
-        weight[self.val] = 0
+        weight[self.val | self.paint_only] = 0
         for group, share in ((self.street, 1 - HIGHWAY_SHARE), (~self.street, HIGHWAY_SHARE)):
             total = weight[group].sum()
             weight[group] *= share / total if total else 1.0

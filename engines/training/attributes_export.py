@@ -84,7 +84,7 @@ def load_painters(paths: Sequence[Path]) -> list[Painter]:
     painters = []
     for path in paths:
         for saved in torch.load(path, map_location="cpu", weights_only=True)["painters"]:
-            painter = Painter(saved["attention"])
+            painter = Painter(saved["attention"], saved.get("tones", 24))
             painter.load_state_dict(saved["weights"])
             painters.append(painter.eval())
     return painters

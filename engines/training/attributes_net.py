@@ -95,22 +95,21 @@ class Painter(nn.Module):
     `basis8` and `basis16` reduce the maps to principal components, fixed before training.
     """
 
-    def __init__(self, attention: int = 4, dropout: float = 0.3) -> None:
+    def __init__(self, attention: int = 4, tones: int = 24, dropout: float = 0.3) -> None:
         super().__init__()
         size = SIZES["plate-detector"]
-        cells = SIDE_PX // 8
         self.basis8 = nn.Conv2d(size.stages[1], COMPONENTS, 1)
         self.basis16 = nn.Conv2d(size.stages[2], COMPONENTS, 1)
-        axis = (torch.arange(cells) + 0.5) * 2 / cells - 1
-        y, x = torch.meshgrid(axis, axis, indexing="ij")
-        self.register_buffer("place", torch.stack([x.abs(), y, x * x, y * y])[None])
+        self.register_buffer("place", places(SIDE_PX // 8))
         self.att = nn.Sequential(
             nn.Conv2d(2 * COMPONENTS + 4, 32, 1), nn.ReLU(), nn.Conv2d(32, attention, 1)
         )
-        self.tone = nn.Sequential(nn.Conv2d(12, 40, 1), nn.ReLU(), nn.Conv2d(40, 24, 1), nn.ReLU())
+        self.tone = nn.Sequential(
+            nn.Conv2d(12, 40, 1), nn.ReLU(), nn.Conv2d(40, tones, 1), nn.ReLU()
+        )
         self.ctx = nn.Sequential(nn.Conv2d(2 * COMPONENTS, 16, 1), nn.ReLU())
         self.out = nn.Sequential(
-            nn.Dropout(dropout), nn.Linear(attention * (24 + 16) + 24, 64), nn.ReLU(),
+            nn.Dropout(dropout), nn.Linear(attention * (tones + 16) + tones, 64), nn.ReLU(),
             nn.Dropout(dropout), nn.Linear(64, len(COLOURS)),
         )  # fmt: skip
 
@@ -120,28 +119,111 @@ class Painter(nn.Module):
 
     def named(self, c8: Tensor, c16: Tensor, small: Tensor) -> Tensor:
         """From the maps' components."""
-        around = small.mean((2, 3), keepdim=True)
-        luma, light = small.mean(1, keepdim=True), around.mean(1, keepdim=True)
-        hue = (small - luma) / (luma + 0.1)
-        cast = (around - light) / (light + 0.1)
-        tones = self.tone(
-            torch.cat(
-                [
-                    small * 2 - 1,
-                    luma / (light + 0.1) - 1,
-                    hue * 2,
-                    (hue - cast) * 2,
-                    (cast[:, :2] * 4).expand(-1, -1, *small.shape[2:]),
-                ],
-                1,
-            )
-        )
-        deep = torch.cat([c8, functional.interpolate(c16, scale_factor=2, mode="nearest")], 1)
-        place = deep[:, :4] * 0 + self.place  # as many as crops, in every exporter
-        where = self.att(torch.cat([deep, place], 1)).flatten(2).softmax(-1)
+        deep, placed = looked_at(c8, c16, self.place)
+        tones = self.tone(tinted(small))
+        where = self.att(placed).flatten(2).softmax(-1)
         what = torch.cat([tones, self.ctx(deep)], 1).flatten(2).transpose(1, 2)
         pooled = torch.matmul(where, what).flatten(1)
         return self.out(torch.cat([pooled, tones.mean((2, 3))], 1))
+
+
+def places(cells: int) -> Tensor:
+    """Where each cell lies (1, 4, cells, cells): across without a side, down, their squares."""
+    axis = (torch.arange(cells) + 0.5) * 2 / cells - 1
+    y, x = torch.meshgrid(axis, axis, indexing="ij")
+    return torch.stack([x.abs(), y, x * x, y * y])[None]
+
+
+def looked_at(c8: Tensor, c16: Tensor, place: Tensor) -> tuple[Tensor, Tensor]:
+    """Both maps' components in one (N, 48, 20, 20), and the same with their places."""
+    deep = torch.cat([c8, functional.interpolate(c16, scale_factor=2, mode="nearest")], 1)
+    # as many places as crops, in every exporter
+    return deep, torch.cat([deep, deep[:, :4] * 0 + place], 1)
+
+
+def tinted(small: Tensor) -> Tensor:
+    """Tones (N, 12, 20, 20) as they are, and beside the crop's own light and cast."""
+    around = small.mean((2, 3), keepdim=True)
+    luma, light = small.mean(1, keepdim=True), around.mean(1, keepdim=True)
+    hue = (small - luma) / (luma + 0.1)
+    cast = (around - light) / (light + 0.1)
+    return torch.cat(
+        [
+            small * 2 - 1,
+            luma / (light + 0.1) - 1,
+            hue * 2,
+            (hue - cast) * 2,
+            (cast[:, :2] * 4).expand(-1, -1, *small.shape[2:]),
+        ],
+        1,
+    )
+
+
+class Painters(nn.Module):
+    """The mean of several painters' logits, their layers laid side by side.
+
+    One after the other they would cost as many small operations as the trunk has.
+
+    Args:
+        painters: trained alike: of one shape, on the same principal components.
+    """
+
+    def __init__(self, painters: Sequence[Painter]) -> None:
+        super().__init__()
+        first, self.count = painters[0], len(painters)
+        for other in painters[1:]:
+            for name in ("basis8", "basis16"):
+                mine, theirs = getattr(first, name), getattr(other, name)
+                if not torch.equal(mine.weight, theirs.weight):
+                    raise ValueError(f"these painters differ in {name}: train them in one call")
+        self.basis8, self.basis16 = first.basis8, first.basis16
+        self.register_buffer("place", first.place)
+        self.att = nn.Sequential(
+            beside([p.att[0] for p in painters]),
+            nn.ReLU(),
+            beside([p.att[2] for p in painters], apart=True),
+        )
+        self.tone = nn.Sequential(
+            beside([p.tone[0] for p in painters]), nn.ReLU(),
+            beside([p.tone[2] for p in painters], apart=True), nn.ReLU(),
+        )  # fmt: skip
+        self.ctx = nn.Sequential(beside([p.ctx[0] for p in painters]), nn.ReLU())
+        inner, last = ([p.out[k] for p in painters] for k in (1, 4))
+        self.inner = nn.Parameter(torch.stack([linear.weight.T for linear in inner])[None])
+        self.inner_bias = nn.Parameter(
+            torch.stack([linear.bias for linear in inner])[None, :, None]
+        )
+        self.last = nn.Linear(64 * self.count, len(COLOURS))
+        with torch.no_grad():
+            self.last.weight.copy_(torch.cat([layer.weight for layer in last], 1) / self.count)
+            self.last.bias.copy_(torch.stack([layer.bias for layer in last]).mean(0))
+
+    def forward(self, p8: Tensor, p16: Tensor, small: Tensor) -> Tensor:
+        """Maps, and the crop at (N, 3, 20, 20) -> logits (N, colours)."""
+        deep, placed = looked_at(self.basis8(p8), self.basis16(p16), self.place)
+        tones = self._each(self.tone(tinted(small)))
+        where = self._each(self.att(placed)).softmax(-1)
+        what = torch.cat([tones, self._each(self.ctx(deep))], 2).transpose(2, 3)
+        pooled = torch.matmul(where, what).flatten(2)
+        seen = torch.cat([pooled, tones.mean(3)], 2)[:, :, None]
+        inner = functional.relu(torch.matmul(seen, self.inner) + self.inner_bias)
+        return self.last(inner.flatten(1))
+
+    def _each(self, maps: Tensor) -> Tensor:
+        """(N, painters x C, H, W) -> (N, painters, C, H x W)."""
+        channels, cells = maps.shape[1] // self.count, maps.shape[2] * maps.shape[3]
+        return maps.reshape(-1, self.count, channels, cells)
+
+
+def beside(layers: Sequence[nn.Conv2d], *, apart: bool = False) -> nn.Conv2d:
+    """One 1x1 convolution for several: of the same input, or with `apart` each of its own."""
+    into, out = layers[0].in_channels, layers[0].out_channels
+    count = len(layers)
+    joined = nn.Conv2d(into * (count if apart else 1), out * count, 1, groups=count if apart else 1)
+    with torch.no_grad():
+        joined.weight.copy_(torch.cat([layer.weight for layer in layers]))
+        joined.bias.copy_(torch.cat([layer.bias for layer in layers]))
+    return joined
 
 
 def colourfulness(small: Tensor) -> Tensor:
@@ -160,7 +242,7 @@ class Repainted(nn.Module):
     def __init__(self, net: AttributesNet, painters: Sequence[Painter]) -> None:
         super().__init__()
         self.net = net
-        self.painters = nn.ModuleList(painters)
+        self.painters = Painters(painters)
         self.small = nn.AvgPool2d(8)
         doubt = torch.zeros(1, len(COLOURS))
         doubt[0, UNKNOWN] = 20.0
@@ -169,9 +251,9 @@ class Repainted(nn.Module):
     def forward(self, x: Tensor) -> tuple[Tensor, ...]:
         p8, p16 = self.net.maps(x)
         small = self.small(x)
-        said = [painter(p8, p16, small) for painter in self.painters]
+        said = self.painters(p8, p16, small)
         drained = functional.relu(COLOURLESS - colourfulness(small)) / COLOURLESS
-        colour = torch.stack(said).mean(0) + drained[:, None] * self.doubt
+        colour = said + drained[:, None] * self.doubt
         others = self.net.answers(p8, p16)
         return tuple(
             colour if name == "color" else other for name, other in zip(HEADS, others, strict=True)

@@ -1,7 +1,8 @@
 """Pack vehicle crops for the GPU host: `python -m engines.training.attributes_pack --out .gpu/a0`.
 
 A crop is a square around the vehicle, half as large again as its longer side, so that jitter and
-the light of the surroundings have room. `crops.bin` holds WebPs end to end, `crops.npz` the rest;
+the light of the surroundings have room. Vehicles of other countries' photographs are packed for the
+painters alone: nobody wrote down their types. `crops.bin` holds WebPs end to end, `crops.npz` the rest;
 `trunk.pt` is the shipped detector's trunk, from which the training begins.
 """
 
@@ -23,6 +24,8 @@ MAX_SIDE_PX = 208
 SMALLEST_PX = 24.0
 PAD = 114
 WEBP_QUALITY = 80
+PACKED = ("vehicles-street", "vehicles-highway")
+PAINT_ONLY = "plates-openimages"
 TRUNK = ("stem.", "down4.", "stage4.", "down8.", "stage8.", "down16.", "stage16.", "down32.",
          "stage32.", "pool.")  # fmt: skip
 
@@ -64,10 +67,11 @@ def pack(data: Path, out: Path) -> None:
     rows: dict[str, list[object]] = {
         key: []
         for key in ("start", "side", "box", "inside", "types", "colour", "view", "make", "val",
-                    "street", "px", "path")
+                    "street", "px", "path", "paint_only")
     }  # fmt: skip
     for photo in read_annotations(data, judged=(), retyped=Path("none")):
-        if photo.set_name not in ("vehicles-street", "vehicles-highway"):
+        paint_only = photo.set_name == PAINT_ONLY and photo.split == "train"
+        if photo.set_name not in PACKED and not paint_only:
             continue
         image = cv2.imread(str(data / photo.path), cv2.IMREAD_COLOR)
         if image is None:
@@ -78,14 +82,15 @@ def pack(data: Path, out: Path) -> None:
             if row is None:
                 row = labels.get((photo.path, f"{box[0]:.1f}", f"{box[1]:.1f}"))
             used += row is not None
-            if px < SMALLEST_PX:
+            if px < SMALLEST_PX or (paint_only and name != "vehicle"):
                 continue
             crop, inner, inside = cut(image, (box[0], box[1], box[2], box[3]))
             done, coded = cv2.imencode(".webp", crop, [cv2.IMWRITE_WEBP_QUALITY, WEBP_QUALITY])
             if not done:
                 raise RuntimeError("this OpenCV cannot write WebP")
-            kinds = np.zeros(len(TYPES), bool)
-            kinds[list(types_of(photo.path, name))] = True
+            kinds = np.full(len(TYPES), paint_only)
+            if not paint_only:
+                kinds[list(types_of(photo.path, name))] = True
             made = (row or {}).get("make", "")
             rows["start"].append(len(blob))
             rows["side"].append(crop.shape[0])
@@ -100,6 +105,7 @@ def pack(data: Path, out: Path) -> None:
             rows["street"].append(photo.set_name == "vehicles-street")
             rows["px"].append(px)
             rows["path"].append(photo.path)
+            rows["paint_only"].append(paint_only)
             blob.extend(coded.tobytes())
     if used != len(labels):
         raise SystemExit(f"{len(labels) - used} labelled vehicles match no annotated box")
