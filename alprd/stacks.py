@@ -20,7 +20,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType, TracebackType
-from typing import Final
+from typing import Final, cast
 
 from alprd.threads import show_name
 
@@ -45,17 +45,24 @@ def stacks_on_abort() -> Iterator[None]:
     """
     faulthandler.enable(_STDERR)
     signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGABRT})
-    threading.Thread(target=_wait_for_abort, name=ABORT_THREAD, daemon=True).start()
+    over = threading.Event()
+    waiter = threading.Thread(target=_wait_for_abort, args=(over,), name=ABORT_THREAD, daemon=True)
+    waiter.start()
     try:
         yield
     finally:
         # While the interpreter ends no other thread gets its lock: the handler's again.
+        over.set()
+        signal.pthread_kill(cast(int, waiter.ident), signal.SIGABRT)
+        waiter.join()
         signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGABRT})
 
 
-def _wait_for_abort() -> None:
+def _wait_for_abort(over: threading.Event) -> None:
     show_name()
     signal.sigwait({signal.SIGABRT})
+    if over.is_set():
+        return
     try:
         turn_s = sys.getswitchinterval()
         sys.setswitchinterval(_WHOLE_TIME_S)  # nobody else gets on while they are looked at

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import signal
 import subprocess
 import sys
@@ -32,9 +33,9 @@ def end(process: subprocess.Popen[str]) -> tuple[int, str]:
     return process.returncode, errors
 
 
-@pytest.mark.parametrize("threads", [12, 130])
-def test_an_abort_from_outside_shows_where_every_thread_was_though_all_are_busy(
-    threads: int,
+@pytest.mark.parametrize(("busy", "idle"), [(12, 0), (2, 130)])
+def test_an_abort_from_outside_shows_where_every_thread_was_though_some_are_busy(
+    busy: int, idle: int
 ) -> None:
     process = child(
         f"""
@@ -44,17 +45,21 @@ def test_an_abort_from_outside_shows_where_every_thread_was_though_all_are_busy(
         def deeper(levels):
             return deeper(levels - 1) if levels else 0
 
-        def busy(reached):
-            deeper(20)
+        def work(reached):
             reached.wait()
             while True:
                 deeper(20)
 
+        def wait(reached):
+            reached.wait()
+            threading.Event().wait()
+
         with stacks_on_abort():
-            reached = threading.Barrier({threads} + 1)
-            for k in range({threads}):
-                name = f"busy-{{k}}"
-                threading.Thread(target=busy, args=(reached,), name=name, daemon=True).start()
+            reached = threading.Barrier({busy} + {idle} + 1)
+            for k in range({busy} + {idle}):
+                what = work if k < {busy} else wait
+                name = f"{{what.__name__}}-{{k}}"
+                threading.Thread(target=what, args=(reached,), name=name, daemon=True).start()
             reached.wait()
             print("busy", flush=True)
             threading.Event().wait()
@@ -69,8 +74,9 @@ def test_an_abort_from_outside_shows_where_every_thread_was_though_all_are_busy(
     assert headline.startswith("alprd: ended by SIGABRT")
     assert first.startswith('Thread "MainThread" (most recent call first):\n')
     assert first.endswith(" in <module>")
-    shown = [stack.partition('"')[2].partition('"')[0] for stack in others if " in busy\n" in stack]
-    assert sorted(shown) == sorted(f"busy-{k}" for k in range(threads))
+    shown = [stack.split('"')[1] for stack in others if re.search(r" in (work|wait)\n", stack)]
+    names = [f"{'work' if k < busy else 'wait'}-{k}" for k in range(busy + idle)]
+    assert sorted(shown) == sorted(names)
 
 
 @pytest.mark.parametrize("errors_go", ["nowhere", "to a full disk"])
@@ -142,10 +148,12 @@ def test_a_call_that_keeps_the_interpreters_lock_for_ever_is_named_and_ended() -
     process = child(
         f"""
         {PYTHON_ABI}
+        import sys
         from alprd.stacks import HangTimer, stacks_on_abort
 
         def hang():
-            print("hanging", flush=True)
+            sys.setswitchinterval(1000.0)  # nor does it lose the lock between the two
+            keeping_the_lock.write(1, b"hanging\\n", 8)
             keeping_the_lock.pause()
 
         with stacks_on_abort(), HangTimer(0.5, grace_s=0.5):
