@@ -1,11 +1,10 @@
 """Every thread's stack in the log when the daemon hangs and its service manager ends it.
 
 The handler that faulthandler installs writes while the other threads go on and change what it
-reads: of 25 such dumps of this daemon one ended in a segmentation fault, after the first thread of
-ten (Python 3.11). So a thread of its own waits for the watchdog's SIGABRT and writes while it
-holds the interpreter's lock, when nothing moves: 60 of 60 were whole. Where no thread gets that
-lock any more, because the one that has it hangs, a timer's signal lets faulthandler write after
-all: then nothing moves either.
+reads: now and then it ends in a segmentation fault after the first of them. So a thread of its own
+waits for the watchdog's SIGABRT and writes while it holds the interpreter's lock, when nothing
+moves. Where no thread gets that lock any more, because the one that has it hangs, a timer's signal
+lets faulthandler write after all: then nothing moves either.
 
 A library that calls abort() is still faulthandler's: such a signal is its own thread's.
 """

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import pytest
 
 from alprd.core.events import to_payload
-from support.broker import Broker
+from support.broker import Broker, free_port
 from support.device import DEVICE_ID, Device
 from support.outboxes import HandClock
 from support.payloads import gap_problems
@@ -299,3 +300,15 @@ def test_flush_sends_what_it_can_and_leaves_the_rest_in_the_outbox(
         again = Device(tmp_path, broker.url)
         with Subscriber(broker, "alpr/gate/plates") as subscriber, again:
             assert_nothing_lost(subscriber.wait_for(20), 20)
+
+
+def test_a_flush_that_finds_no_broker_tells_exactly_what_it_leaves(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with Device(tmp_path, f"mqtt://127.0.0.1:{free_port()}") as device:
+        device.wait_until(lambda stats: stats.last_error)
+        # Else a count that happens to fall between would do.
+        monkeypatch.setattr("alprd.publish.loop.COUNT_EVERY_S", 3600.0)
+        device.add(1, 2, 3)
+        assert not device.publisher.flush(time.monotonic() + 10.0)
+        assert device.publisher.stats().pending == 3

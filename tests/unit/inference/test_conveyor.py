@@ -254,9 +254,7 @@ def test_a_camera_is_on_its_way_until_its_frame_is_followed(works: Works) -> Non
 
 def test_a_frame_that_is_bad_keeps_no_camera_on_its_way(works: Works) -> None:
     works.gpu.refuses = 12
-    works.gpu.unsure = {1}
     works.advance(picture(1), picture(12, "ramp"))
-    works.advance(picture(2))
     assert works.conveyor.has("gate")
     assert not works.conveyor.has("ramp")
 
